@@ -1,0 +1,145 @@
+"""The daemon's settings: a TOML file, then VMORCH_* variables; and where things lie on disk."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from vmorch.errors import UsageError
+
+DEFAULT_CONFIG_FILE = Path("/etc/vmorch/config.toml")
+DEFAULT_SOCKET = Path("/run/vmorch/api.sock")
+SOCKET_PATH_LIMIT = 107  # sockaddr_un.sun_path, without its NUL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything an operator may change. Each key is one of the TOML file, and, upper-cased
+    behind VMORCH_, one of the environment, which wins.
+
+    `accel` is auto, kvm or tcg. `libvirt_uri` may name a private libvirtd. `outer_pool` is a
+    /16 from which each environment gets a /24 for the host's side. `http_address` is where
+    routes are answered. `group` owns the API's socket when it exists.
+    """
+
+    state_dir: Path = Path("/var/lib/vmorch")
+    run_dir: Path = Path("/run/vmorch")
+    socket: Path = DEFAULT_SOCKET
+    group: str = "vmorch"
+    libvirt_uri: str = "qemu:///system"
+    accel: str = "auto"
+    http_address: str = "127.0.0.1"
+    http_port: int = 8080
+    publish_address: str = "127.0.0.1"
+    outer_pool: str = "10.213.0.0/16"
+    inner_subnet: str = "10.212.0.0/24"
+    concurrent_boots: int = 0
+    build_network: str = "nat"
+    log_level: str = "info"
+
+    @property
+    def database(self) -> Path:
+        return self.state_dir / "vmorch.db"
+
+    @property
+    def images_dir(self) -> Path:
+        return self.state_dir / "images"
+
+    @property
+    def proxy_dir(self) -> Path:
+        return self.state_dir / "proxy"
+
+    @property
+    def proxy_run_dir(self) -> Path:
+        return self.run_dir / "proxy"
+
+    @property
+    def network_run_dir(self) -> Path:
+        return self.run_dir / "network"
+
+    @property
+    def exec_dir(self) -> Path:
+        return self.run_dir / "exec"
+
+    @property
+    def keys_dir(self) -> Path:
+        return self.state_dir / "keys"
+
+    def instance_dir(self, environment: str, instance: str) -> Path:
+        """Disk, seed and logs of one instance. The logs outlive it."""
+        return self.state_dir / "environments" / environment / instance
+
+
+def load_settings(
+    variables: Mapping[str, str] | None = None, file: Path | None = None
+) -> Settings:
+    """Read the settings.
+
+    Raises:
+        UsageError: a key is unknown or a value is not of its kind; the text names it.
+    """
+    variables = os.environ if variables is None else variables
+    path = file or Path(variables.get("VMORCH_CONFIG", str(DEFAULT_CONFIG_FILE)))
+    settings = Settings()
+    known = {f.name for f in fields(Settings)}
+    if path.exists():
+        try:
+            document = tomllib.loads(path.read_text())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"The settings file {path} cannot be read: {error}.", hint="Correct it."
+            ) from error
+        for key, value in document.items():
+            if key not in known:
+                raise UsageError(
+                    f"{path} has an unknown key '{key}'.",
+                    hint=f"Known keys: {', '.join(sorted(known))}.",
+                )
+            settings = replace(settings, **{key: _coerced(str(path), key, value)})
+    for key in known:
+        value = variables.get(f"VMORCH_{key.upper()}")
+        if value is not None:
+            settings = replace(settings, **{key: _coerced("the environment", key, value)})
+    _check(settings)
+    return settings
+
+
+def _coerced(where: str, key: str, value: Any) -> Any:
+    default = getattr(Settings(), key)
+    try:
+        if isinstance(default, Path):
+            return Path(str(value))
+        if isinstance(default, int):
+            return int(value)
+        return str(value)
+    except ValueError as error:
+        raise UsageError(f"'{key}' in {where} is not a whole number: {value!r}.") from error
+
+
+def _check(settings: Settings) -> None:
+    if settings.accel not in {"auto", "kvm", "tcg"}:
+        raise UsageError(f"'accel' is {settings.accel!r}; it must be auto, kvm or tcg.")
+    if settings.build_network not in {"nat", "none"}:
+        raise UsageError(
+            f"'build_network' is {settings.build_network!r}; it must be nat or none."
+        )
+    for key, prefix in (("outer_pool", 16), ("inner_subnet", 24)):
+        text = getattr(settings, key)
+        try:
+            length = IPv4Network(text).prefixlen
+        except ValueError as error:
+            raise UsageError(f"'{key}' is {text!r}, which is no network: {error}.") from error
+        if length != prefix:
+            raise UsageError(f"'{key}' is {text!r}; it must be a /{prefix}.")
+    longest = max(len(os.fsencode(p)) for p in (settings.socket, settings.exec_dir / ("x" * 21)))
+    if longest > SOCKET_PATH_LIMIT:
+        raise UsageError(
+            f"The socket path under {settings.run_dir} would have {longest} bytes; "
+            f"the kernel allows {SOCKET_PATH_LIMIT}.",
+            hint="Choose a shorter 'run_dir' and 'socket'.",
+        )

@@ -1,0 +1,1 @@
+"""What reaches into a guest: identity bundle and seed, SSH, agent commands."""

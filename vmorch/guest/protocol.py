@@ -1,0 +1,79 @@
+"""What the daemon asks about the inside of a guest, and how a guest's identity looks.
+
+The agent's calls come in through `AgentCall`, which the hypervisor gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from vmorch.model.guest import GuestReport
+
+# (domain name, command, arguments, timeout_seconds) -> the agent's "return"
+AgentCall = Callable[[str, str, dict[str, Any], float], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestFile:
+    """A file to lay into the guest: secrets, configs. `path` is absolute."""
+
+    path: str
+    content: bytes
+    mode: int = 0o444
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityBundle:
+    """All that makes a guest this instance and no other (design.md, "Decided now", 4).
+
+    `instance_id` changes with every bundle that should be applied anew. `argv` empty: the
+    guest's own units are the service. `user` is name or number with optional `:group`.
+    `random_seed` is 64 bytes for the kernel's generator. `prefix_length` goes with `address`.
+    """
+
+    instance_id: str
+    host_name: str
+    machine_id: str
+    mac: str
+    address: str
+    prefix_length: int
+    gateway: str
+    name_servers: tuple[str, ...]
+    search_domain: str
+    ssh_host_key: str
+    ssh_host_public_key: str
+    authorized_keys: tuple[str, ...]
+    random_seed: bytes
+    argv: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    user: str = ""
+    working_dir: str = "/"
+    stop_signal: str = "SIGTERM"
+    extra_hosts: dict[str, str] = field(default_factory=dict)
+    files: tuple[GuestFile, ...] = ()
+    user_data: str | None = None
+
+
+class Guests(Protocol):
+    async def write_seed(self, path: Path, bundle: IdentityBundle) -> None:
+        """Write the seed disk (1 MiB, mode 0600) by atomic rename."""
+        ...
+
+    async def report(self, domain: str, timeout_seconds: float) -> GuestReport:
+        """Raises GuestError: the agent or the program does not answer."""
+        ...
+
+    async def run(
+        self, domain: str, argv: Sequence[str], timeout_seconds: float
+    ) -> tuple[int, bytes]:
+        """Run a command by the agent as root; its exit code and its output (both streams).
+
+        Raises:
+            GuestError: no agent, or no end in time.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Probes: asking instances whether they are ready."""

@@ -1,0 +1,130 @@
+"""What the daemon asks of a hypervisor. `driver.py` answers with libvirt, `fake.py` in memory.
+
+Every call either has happened when it returns or raises HypervisorError; all are safe to repeat.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from vmorch.model.guest import Acceleration
+
+
+class GuestState(enum.StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    SHUTTING_DOWN = "shutting-down"
+    CRASHED = "crashed"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestIdentity:
+    """Kept in the domain's metadata; the memory from which a daemon adopts running guests.
+
+    `owner` is the whole installation id, `boot` the count of starts of this instance.
+    """
+
+    owner: str
+    environment: str
+    service: str
+    ordinal: int
+    revision: int
+    image: str
+    boot: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestConfig:
+    """Everything a domain is made from. Paths are absolute; the disks and log directories exist.
+
+    `cpus` is the cap (0.5 is half a core), `boot_cpus` what the guest may use until the cap is
+    set by `set_cpus` (boot burst).
+    """
+
+    name: str
+    uuid: str
+    identity: GuestIdentity
+    vcpus: int
+    cpus: float
+    boot_cpus: float
+    memory_bytes: int
+    kernel: Path
+    initrd: Path
+    command_line: str
+    system_disk: Path
+    seed_disk: Path
+    mac: str
+    bridge: str
+    tap: str
+    service_log: Path
+    console_log: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedGuest:
+    """A domain that bears our owner (`identity` set), or one whose name begins with our short
+    id though its metadata cannot be read (`identity` None): reported, never touched."""
+
+    name: str
+    uuid: str
+    identity: GuestIdentity | None
+    state: GuestState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestHint:
+    """Something happened to a domain: look again. `detail` is libvirt's word for people, such as
+    "crashed: panicked", "shutdown: guest", "destroyed"."""
+
+    name: str
+    detail: str
+
+
+class Hypervisor(Protocol):
+    async def acceleration(self) -> Acceleration:
+        """KVM or TCG, as forced by the settings or decided by booting a kernel; cached.
+
+        Raises:
+            Refused: KVM was forced and does not run a real kernel here.
+        """
+        ...
+
+    async def guests(self) -> Sequence[ObservedGuest]: ...
+
+    async def start(self, config: GuestConfig) -> None:
+        """Create the domain paused, set its limits live, then let it run. A domain of that name
+        and uuid that is there already is left alone."""
+        ...
+
+    async def set_cpus(self, name: str, cpus: float) -> None:
+        """Set the whole domain's CPU cap, in cores."""
+        ...
+
+    async def shutdown(self, name: str) -> None:
+        """Ask the guest to power off (agent, else ACPI); returns at once."""
+        ...
+
+    async def destroy(self, name: str) -> None:
+        """End the guest now. Absent already: fine."""
+        ...
+
+    async def agent(
+        self, name: str, command: str, arguments: dict[str, Any], timeout_seconds: float
+    ) -> Any:
+        """One QEMU guest agent call; returns what is under "return".
+
+        Raises:
+            GuestError: the agent is not connected, said no, or did not answer in time.
+        """
+        ...
+
+    def hints(self) -> AsyncIterator[GuestHint]:
+        """libvirt's events. Hints only: truth is observed anew."""
+        ...
+
+    async def close(self) -> None: ...

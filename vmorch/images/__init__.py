@@ -1,0 +1,1 @@
+"""Dockerfile -> layers -> qcow2; bases; the store of layers."""

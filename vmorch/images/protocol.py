@@ -1,0 +1,122 @@
+"""What the daemon asks of the images. `service.py` answers with real ones, `fake.py` in memory."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from vmorch.model.image import ImageManifest
+
+
+class StepState(enum.StrEnum):
+    STARTED = "started"
+    OUTPUT = "output"
+    CACHED = "cached"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildProgress:
+    """One line of a build's story. `step` is what a person reads ("RUN apt-get install …",
+    "base debian-12"); `number` of `total`; `text` is output or an error; `seconds` at its end."""
+
+    step: str
+    number: int
+    total: int
+    state: StepState
+    text: str = ""
+    seconds: float = 0.0
+
+
+Progress = Callable[[BuildProgress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextEntry:
+    """A file of a build context. `kind` is "file", "directory" or "symlink"; `digest`
+    ("sha256:…") and `size` for files, `target` for symlinks; `mode` are permission bits.
+    `path` is relative, with `/`, without `.` or `..`."""
+
+    path: str
+    kind: str
+    mode: int
+    digest: str = ""
+    size: int = 0
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """`context` entries' contents must be in the store of blobs; `dockerfile` is its text, and
+    `dockerfile_name` what messages call it. `.dockerignore` was applied by the client."""
+
+    name: str
+    dockerfile: str
+    dockerfile_name: str
+    context: tuple[ContextEntry, ...]
+    args: dict[str, str] = field(default_factory=dict)
+    target: str | None = None
+    no_cache: bool = False
+    pull: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSummary:
+    """One row of `image ls`. `names` are the tags that point at it."""
+
+    digest: str
+    names: tuple[str, ...]
+    base: str
+    size_bytes: int
+    own_bytes: int
+    created_at: float
+
+
+class Images(Protocol):
+    async def missing_blobs(self, digests: Sequence[str]) -> Sequence[str]:
+        """Which of these contents the store lacks."""
+        ...
+
+    async def put_blob(self, digest: str, content: Path) -> None:
+        """Take a file into the store of blobs (moved away from `content`).
+
+        Raises:
+            UsageError: its content has another digest.
+        """
+        ...
+
+    async def build(self, request: BuildRequest, progress: Progress) -> ImageManifest:
+        """Build, or find in the cache, and tag with `request.name`.
+
+        Raises:
+            InvalidSpec: the Dockerfile has mistakes. BuildFailed: a step failed.
+        """
+        ...
+
+    async def ensure(self, reference: str, progress: Progress) -> ImageManifest:
+        """The image that a name, base name ("debian:12") or digest leads to; a base that is not
+        there yet is made.
+
+        Raises:
+            NotFound: no image or base has that name.
+        """
+        ...
+
+    async def manifest(self, digest: str) -> ImageManifest:
+        """Raises NotFound."""
+        ...
+
+    async def images(self) -> Sequence[ImageSummary]: ...
+
+    async def create_disk(self, digest: str, path: Path, size_bytes: int | None) -> None:
+        """A fresh overlay over the image's top layer, atomically; an existing file is kept.
+        `size_bytes` None keeps the image's virtual size; smaller than it is refused."""
+        ...
+
+    def boot_files(self, manifest: ImageManifest) -> tuple[Path, Path]:
+        """Kernel and initrd."""
+        ...

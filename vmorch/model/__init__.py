@@ -1,0 +1,1 @@
+"""Frozen values and their validation. No I/O, no clock, no randomness."""

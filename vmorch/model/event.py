@@ -1,0 +1,39 @@
+"""What happened, for people and programs. An event never carries a secret or a user's data."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class EventKind(enum.StrEnum):
+    ENVIRONMENT_APPLIED = "environment-applied"
+    ENVIRONMENT_REMOVED = "environment-removed"
+    REVISION_CREATED = "revision-created"
+    INSTANCE_CREATED = "instance-created"
+    INSTANCE_STARTED = "instance-started"
+    INSTANCE_RUNNING = "instance-running"
+    INSTANCE_READY = "instance-ready"
+    INSTANCE_UNREADY = "instance-unready"
+    INSTANCE_DIED = "instance-died"
+    INSTANCE_DRAINING = "instance-draining"
+    INSTANCE_STOPPING = "instance-stopping"
+    INSTANCE_REMOVED = "instance-removed"
+    CLOUD_INIT_FAILED = "cloud-init-failed"
+    ACTION_FAILED = "action-failed"
+    SERVICE_SCALED = "service-scaled"
+    UNKNOWN_GUEST = "unknown-guest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """`id` counts up in one store; `time` is seconds since the epoch; `instance` and `service`
+    are empty where the event is about the whole environment."""
+
+    id: int
+    time: float
+    environment: str
+    service: str
+    instance: str
+    kind: EventKind
+    message: str

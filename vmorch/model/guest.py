@@ -1,0 +1,28 @@
+"""What a guest says of itself, and the acceleration that it runs under."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Acceleration(enum.StrEnum):
+    KVM = "kvm"
+    TCG = "tcg"
+
+    @property
+    def time_scale(self) -> float:
+        """How much longer a guest needs for the same work; multiplies every guest time-out."""
+        return 1.0 if self is Acceleration.KVM else 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestReport:
+    """What `vmorch-identity status` says. `service`: active, activating, failed, exited, none.
+    `cloud_init`: off, running, done, error; `cloud_init_detail` is its own words."""
+
+    instance_id: str
+    service: str
+    cloud_init: str
+    cloud_init_detail: str = ""
+    exit_code: int | None = None

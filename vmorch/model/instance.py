@@ -1,0 +1,93 @@
+"""Instances, revisions and networks as the store remembers them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from vmorch.model.names import instance_name
+from vmorch.model.spec import ServiceSpec, StartMode
+
+
+class State(enum.StrEnum):
+    """What `vmorch ps` shows of an instance."""
+
+    PENDING = "pending"
+    BUILDING = "building"
+    STARTING = "starting"
+    RUNNING = "running"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    SLEEPING = "sleeping"
+    FAILED = "failed"
+
+
+class Goal(enum.StrEnum):
+    """What the planner has decided for an instance; written down before anything is done."""
+
+    RUN = "run"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A service's image digest plus everything in its spec that reaches a guest."""
+
+    environment: str
+    service: str
+    number: int
+    digest: str
+    spec: ServiceSpec
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentNetwork:
+    """Addresses of one environment, chosen by vmorch and kept for its life.
+
+    `index` (0 to 255) names bridge, namespace and links. `inner` is what guests see, `outer`
+    the host-unique /24 that the router maps onto it, `link` the /31 between host and router.
+    In `inner`, .1 is the gateway, .2 to .63 are service addresses, .64 to .254 instances.
+    """
+
+    environment: str
+    index: int
+    inner: str
+    outer: str
+    link: str
+    internal: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One service instance. Its name, disk, MAC and addresses survive a crash of its guest.
+
+    `boot` counts starts of its guest (1 is the first). `reason` is one sentence for people.
+    `not_before` holds a restart back (back-off); `deadline` bounds a shutdown under way.
+    """
+
+    environment: str
+    service: str
+    ordinal: int
+    revision: int
+    uuid: str
+    mac: str
+    inner_address: str
+    outer_address: str
+    goal: Goal
+    state: State
+    reason: str
+    created_at: float
+    start: StartMode = StartMode.COLD
+    boot: int = 0
+    started_at: float | None = None
+    ready_at: float | None = None
+    not_before: float | None = None
+    deadline: float | None = None
+    failures: int = 0
+
+    @property
+    def name(self) -> str:
+        return instance_name(self.service, self.ordinal)

@@ -1,0 +1,193 @@
+"""What the user declared, resolved: an environment and its services.
+
+These values are made by `vmorch.model.compose` from the user's files and travel as JSON from
+the client through the API into the store. Sizes are bytes, times seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+
+DEFAULT_MEMORY_BYTES = 512 * 1024**2
+DEFAULT_CPUS = 1.0
+
+
+class Protocol(enum.StrEnum):
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class StartMode(enum.StrEnum):
+    COLD = "cold"
+    FORK = "fork"
+    RESUME = "resume"
+
+
+class HealthKind(enum.StrEnum):
+    """How readiness is asked. UNIT is the default: the service's unit in the guest is active."""
+
+    HTTP = "HTTP"
+    TCP = "TCP"
+    CMD = "CMD"
+    CMD_SHELL = "CMD-SHELL"
+    UNIT = "UNIT"
+    NONE = "NONE"
+
+
+class DependencyCondition(enum.StrEnum):
+    STARTED = "service_started"
+    HEALTHY = "service_healthy"
+    COMPLETED = "service_completed_successfully"
+
+
+class RestartCondition(enum.StrEnum):
+    NONE = "none"
+    ON_FAILURE = "on-failure"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSpec:
+    """Where an image is built from. Paths are the client's; the daemon never opens them."""
+
+    context: str
+    dockerfile: str = "Dockerfile"
+    args: dict[str, str] = field(default_factory=dict)
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """`argument` is the path for HTTP (default /), unused for TCP, the argv for CMD and
+    the one shell line for CMD-SHELL. `port` None means the service's first port."""
+
+    kind: HealthKind = HealthKind.UNIT
+    argument: tuple[str, ...] = ()
+    port: int | None = None
+    interval_seconds: float = 2.0
+    timeout_seconds: float = 5.0
+    retries: int = 3
+    start_period_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedPort:
+    """`ports:`. `published` None lets vmorch choose a free port of the host."""
+
+    target: int
+    published: int | None
+    host_ip: str = "127.0.0.1"
+    protocol: Protocol = Protocol.TCP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """An HTTP route: requests for `host` whose path starts with `path` go to `port`."""
+
+    host: str
+    path: str = "/"
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartPolicy:
+    condition: RestartCondition = RestartCondition.ANY
+    delay_seconds: float = 1.0
+    max_attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    """One service, everything resolved.
+
+    `image` is the user's reference ("debian:12", "tiny", a name) or, once the client has had
+    it built or looked up, `sha256:…` of the image. None of `command`, `entrypoint`, `user`,
+    `working_dir` set means what the image says. A `cpus` of 0.5 is half a core.
+    """
+
+    name: str
+    image: str
+    build: BuildSpec | None = None
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    user: str | None = None
+    working_dir: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    expose: tuple[int, ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
+    routes: tuple[Route, ...] = ()
+    healthcheck: HealthCheck = field(default_factory=HealthCheck)
+    depends_on: dict[str, DependencyCondition] = field(default_factory=dict)
+    replicas: int = 1
+    cpus: float = DEFAULT_CPUS
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
+    disk_bytes: int | None = None
+    cloud_init: str | None = None
+    start: StartMode = StartMode.COLD
+    stop_grace_period_seconds: float = 10.0
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    extra_hosts: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def all_ports(self) -> tuple[int, ...]:
+        """Every TCP port that the service is reachable on, in the order they were declared."""
+        published = (p.target for p in self.ports if p.protocol is Protocol.TCP)
+        routed = (r.port for r in self.routes if r.port is not None)
+        return tuple(dict.fromkeys((*self.expose, *published, *routed)))
+
+    @property
+    def main_port(self) -> int | None:
+        """Where routes and network health checks go when they name no port."""
+        return next(iter(self.all_ports), None)
+
+    @property
+    def vcpus(self) -> int:
+        """vCPUs of a guest: the cap rounded up, as a guest cannot use a part of one."""
+        return max(1, -int(-self.cpus // 1))
+
+    def revision_digest(self) -> str:
+        """Digest of all that reaches a guest: a change of it is a new revision.
+
+        `image` must already be a digest. Keys that only steer the host side (replicas, ports,
+        routes, health checks, dependencies, labels) stay out, so changing them restarts nothing.
+        """
+        reaching = {
+            key: value
+            for key, value in asdict(self).items()
+            if key
+            in {
+                "image",
+                "command",
+                "entrypoint",
+                "user",
+                "working_dir",
+                "environment",
+                "cpus",
+                "memory_bytes",
+                "disk_bytes",
+                "cloud_init",
+                "extra_hosts",
+            }
+        }
+        text = json.dumps(reaching, sort_keys=True, separators=(",", ":"))
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSpec:
+    """The environment's network. `subnet` is the inner /24 as the guests see it;
+    `internal` (Compose) leaves it without a way out."""
+
+    subnet: str | None = None
+    internal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentSpec:
+    name: str
+    services: dict[str, ServiceSpec]
+    network: NetworkSpec = field(default_factory=NetworkSpec)

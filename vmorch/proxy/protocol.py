@@ -1,0 +1,102 @@
+"""What the daemon asks of the proxy. `haproxy.py` answers with HAProxy, `fake.py` in memory."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Mode(enum.StrEnum):
+    HTTP = "http"
+    TCP = "tcp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """An instance's port behind a backend. `id` is unique in its backend and stays (the
+    ordinal); `admitted` False drains: no new connections, running ones go on."""
+
+    name: str
+    id: int
+    address: str
+    port: int
+    admitted: bool
+    weight: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """HAProxy's own check, which may only take a server away. `path` None is a TCP check."""
+
+    path: str | None
+    port: int
+    interval_seconds: float
+    retries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """`name` is unique and made of [A-Za-z0-9_.-]: ENVIRONMENT.SERVICE.PORT."""
+
+    name: str
+    mode: Mode
+    servers: tuple[Server, ...]
+    check: Check | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A TCP listener of the host (`namespace` None; published ports) or of a router namespace
+    (service addresses), leading to one backend."""
+
+    address: str
+    port: int
+    namespace: str | None
+    backend: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRoute:
+    host: str
+    path: str
+    backend: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyConfig:
+    """All that HAProxy should do. Equal values give byte-identical configuration files."""
+
+    backends: tuple[Backend, ...] = ()
+    listeners: tuple[Listener, ...] = ()
+    routes: tuple[HttpRoute, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerStatus:
+    """What HAProxy says of a server: `sessions` now open, `up` by its check."""
+
+    sessions: int
+    up: bool
+
+
+class Proxy(Protocol):
+    async def apply(self, config: ProxyConfig) -> None:
+        """Make HAProxy (started if it is not running) do what `config` says: server changes at
+        run time, anything else by a hitless reload; always written to the file as well.
+
+        Raises:
+            ProxyError: HAProxy refused the configuration; the old one still runs.
+        """
+        ...
+
+    async def status(self) -> Mapping[tuple[str, str], ServerStatus]:
+        """(backend, server) -> status. Empty when HAProxy does not run."""
+        ...
+
+    async def running(self) -> bool: ...
+
+    async def stop(self) -> None:
+        """End HAProxy and remove its sockets. Not running: fine."""
+        ...
