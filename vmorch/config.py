@@ -24,7 +24,8 @@ class Settings:
 
     `accel` is auto, kvm or tcg. `libvirt_uri` may name a private libvirtd. `outer_pool` is a
     /16 from which each environment gets a /24 for the host's side. `http_address` is where
-    routes are answered. `group` owns the API's socket when it exists.
+    routes are answered. `group` owns the API's socket when it exists. `outside_netns` is the
+    path of the network namespace in which packages are fetched; empty means our own.
     """
 
     state_dir: Path = Path("/var/lib/vmorch")
@@ -40,6 +41,7 @@ class Settings:
     inner_subnet: str = "10.212.0.0/24"
     concurrent_boots: int = 0
     build_network: str = "nat"
+    outside_netns: str = ""
     log_level: str = "info"
 
     @property

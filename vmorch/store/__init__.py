@@ -1,0 +1,1 @@
+"""Desired state, revisions, instances, leases, events: the daemon's only memory."""

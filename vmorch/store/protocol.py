@@ -1,0 +1,119 @@
+"""What the daemon remembers. `sqlite.py` keeps it in one file (or in memory for the simulation).
+
+Every call is one transaction: it has happened whole, durably, when it returns. `version` of an
+environment counts its changes; a write that states the version it was decided on is refused
+(compare-and-set) when somebody else wrote in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from vmorch.model.event import Event, EventKind
+from vmorch.model.instance import EnvironmentNetwork, Instance, Revision
+from vmorch.model.names import Installation
+from vmorch.model.spec import EnvironmentSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentRecord:
+    """`current` maps each service to the number of its newest revision. `removing` is set by
+    `down`; the record goes when nothing of the environment is left. `holder` is a process id
+    whose end ends the environment, `expires_at` a time that does."""
+
+    name: str
+    spec: EnvironmentSpec
+    version: int
+    network: EnvironmentNetwork
+    current: dict[str, int]
+    created_at: float
+    removing: bool = False
+    remove_volumes: bool = False
+    expires_at: float | None = None
+    holder: str | None = None
+
+
+class Store(Protocol):
+    @property
+    def installation(self) -> Installation: ...
+
+    async def environments(self) -> Sequence[EnvironmentRecord]: ...
+
+    async def environment(self, name: str) -> EnvironmentRecord:
+        """Raises NotFound."""
+        ...
+
+    async def apply(
+        self, spec: EnvironmentSpec, *, now: float, expected_version: int | None = None
+    ) -> EnvironmentRecord:
+        """Create or change an environment; a service whose revision digest is new gets the next
+        revision. Images in `spec` must be digests. The network is allocated at creation.
+
+        Raises:
+            Refused: the environment is being removed, or its version is not the expected one,
+                or no network index is free.
+        """
+        ...
+
+    async def scale(
+        self, environment: str, replicas: dict[str, int], *, now: float
+    ) -> EnvironmentRecord:
+        """Raises NotFound (environment or service), Refused (being removed)."""
+        ...
+
+    async def remove(self, environment: str, *, volumes: bool, now: float) -> EnvironmentRecord:
+        """Mark it for removal; the reconciler does the rest. Raises NotFound."""
+        ...
+
+    async def forget(self, environment: str) -> None:
+        """Delete the record and all that hangs on it but events. Absent: fine."""
+        ...
+
+    async def revisions(self, environment: str) -> Sequence[Revision]: ...
+
+    async def instances(self, environment: str | None = None) -> Sequence[Instance]: ...
+
+    async def create_instance(
+        self, environment: str, service: str, revision: int, *, uuid: str, now: float
+    ) -> Instance:
+        """Take the next ordinal and free addresses, as one step; state pending."""
+        ...
+
+    async def put_instance(self, instance: Instance) -> None:
+        """Replace what is known of an instance that exists. Raises NotFound."""
+        ...
+
+    async def delete_instance(
+        self, environment: str, service: str, ordinal: int, *, now: float
+    ) -> None:
+        """Forget it; its addresses stay in quarantine for a while. Absent: fine."""
+        ...
+
+    async def service_addresses(self, environment: str) -> dict[str, str]:
+        """The stable inner address of each service of the environment."""
+        ...
+
+    async def add_event(
+        self,
+        kind: EventKind,
+        message: str,
+        *,
+        now: float,
+        environment: str,
+        service: str = "",
+        instance: str = "",
+    ) -> Event: ...
+
+    async def events(
+        self, *, after: int = 0, environment: str | None = None, limit: int = 1000
+    ) -> Sequence[Event]:
+        """Events with an id above `after`, oldest first."""
+        ...
+
+    async def wait_for_event(self, after: int) -> None:
+        """Return once an event with an id above `after` exists."""
+        ...
+
+    async def close(self) -> None: ...
