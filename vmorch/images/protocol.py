@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from vmorch.model.image import ImageManifest
+from vmorch.model.stepnet import OpenStepNetwork, StepNetwork
+
+__all__ = [
+    "BuildProgress",
+    "BuildRequest",
+    "ContextEntry",
+    "ImageSummary",
+    "Images",
+    "OpenStepNetwork",
+    "Progress",
+    "StepNetwork",
+    "StepState",
+]
 
 
 class StepState(enum.StrEnum):
@@ -75,20 +87,6 @@ class ImageSummary:
     size_bytes: int
     own_bytes: int
     created_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepNetwork:
-    """Where `RUN` steps of one build live: a network namespace (a path for setns) with NAT to
-    the outside and no way to the host, and the resolv.conf that works in it. `namespace` None:
-    no network at all, the step gets an empty namespace."""
-
-    namespace: Path | None
-    resolv_conf: str = ""
-
-
-# Opened once per build that has RUN steps; the network package gives it.
-OpenStepNetwork = Callable[[], AbstractAsyncContextManager[StepNetwork]]
 
 
 class Images(Protocol):
