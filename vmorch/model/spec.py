@@ -51,10 +51,14 @@ class RestartCondition(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSpec:
-    """Where an image is built from. Paths are the client's; the daemon never opens them."""
+    """Where an image is built from. Paths are the client's; the daemon never opens them.
+
+    `dockerfile_inline` is the text of a Dockerfile and stands in for the file when it is set.
+    """
 
     context: str
     dockerfile: str = "Dockerfile"
+    dockerfile_inline: str | None = None
     args: dict[str, str] = field(default_factory=dict)
     target: str | None = None
 

@@ -1,0 +1,129 @@
+"""The model's values as JSON and back: for the API, the store and the store of images.
+
+`…_to_json` gives only dicts, lists, strings, numbers, booleans and None. `…_from_json` is strict:
+unknown keys, wrong types, NaN and values that no vmorch file could lead to are InvalidSpec, each
+with its path. Reading uses Pydantic, which is imported at the first use, as it costs a light
+program more than everything else that it does.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import fields, is_dataclass
+from functools import cache
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from vmorch.errors import InvalidSpec, SpecProblem
+from vmorch.model.image import ImageManifest, RunConfig
+from vmorch.model.spec import EnvironmentSpec, ServiceSpec
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+_T = TypeVar("_T")
+
+
+def to_json(spec: EnvironmentSpec) -> dict[str, Any]:
+    return _object(spec)
+
+
+def from_json(data: Any, *, trusted: bool = False) -> EnvironmentSpec:
+    """The environment that `to_json` gave, or that came over the API.
+
+    `trusted` leaves out the checks across services, for what was checked when it was stored: an
+    environment that runs must stay readable when a later version's rules are stricter.
+
+    Raises:
+        InvalidSpec: `data` is no environment; every problem with its path.
+    """
+    spec = _read(EnvironmentSpec, data)
+    if not trusted:
+        from vmorch.model.compose.checks import check
+
+        _refuse([_problem(path, message) for path, message in check(spec)])
+    return spec
+
+
+def service_to_json(spec: ServiceSpec) -> dict[str, Any]:
+    return _object(spec)
+
+
+def service_from_json(data: Any) -> ServiceSpec:
+    """Raises InvalidSpec. Checks the form only: a service alone cannot be checked across."""
+    return _read(ServiceSpec, data)
+
+
+def manifest_to_json(manifest: ImageManifest) -> dict[str, Any]:
+    return _object(manifest)
+
+
+def manifest_from_json(data: Any) -> ImageManifest:
+    """Raises InvalidSpec."""
+    return _read(ImageManifest, data)
+
+
+def run_config_to_json(config: RunConfig) -> dict[str, Any]:
+    return _object(config)
+
+
+def run_config_from_json(data: Any) -> RunConfig:
+    """Raises InvalidSpec."""
+    return _read(RunConfig, data)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", _plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.value if isinstance(value, enum.Enum) else value
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import ConfigDict, TypeAdapter
+
+    # Pydantic takes a configuration for no dataclass that is not its own, but hands down the
+    # one of the tuple around it.
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    boxed: Any = GenericAlias(tuple, (kind,))
+    return TypeAdapter(boxed, config=config)
+
+
+def _read(kind: type[_T], data: Any) -> _T:
+    from pydantic import ValidationError
+
+    try:
+        # Strict mode takes lists for tuples and strings for enums only from JSON's text.
+        text = json.dumps([data])
+        adapter: Any = _adapter(cast("Any", kind))
+        return cast("_T", adapter.validate_json(text)[0])
+    except ValidationError as error:
+        problems = [_problem(_path(e["loc"][1:]), e["msg"]) for e in error.errors()]
+        raise InvalidSpec(problems) from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidSpec([_problem("", f"This is no JSON value: {error}")]) from error
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(parts).removeprefix(".")
+
+
+def _problem(path: str, message: str) -> SpecProblem:
+    return SpecProblem(file="request", line=0, column=0, path=path, message=message)
+
+
+def _refuse(problems: list[SpecProblem]) -> None:
+    if problems:
+        raise InvalidSpec(problems)
