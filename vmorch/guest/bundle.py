@@ -1,0 +1,180 @@
+"""The identity bundle as bytes: `vmorch.tar`, version 1. Purely computational, no side effects;
+`seed.py` puts the result on the seed disk and `vmorch-identity` applies it in the guest.
+
+Equal bundles give equal bytes. Nothing that a value contains can become another file, another
+setting or another line: what cannot be carried unharmed is refused. Directories are listed
+only where they are our own, with the modes they have in every base; other parents of files
+are for the guest to make (0755) when they are absent.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from vmorch.guest import check
+from vmorch.guest.protocol import IdentityBundle
+
+VERSION = "1"
+# Not zero: zip archives, which some guests make of their files, cannot hold times before 1980.
+_MTIME = 315_532_800
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One entry of the tar. `content` None is a directory."""
+
+    path: str
+    content: bytes | None
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+
+
+def bundle_tar(bundle: IdentityBundle) -> bytes:
+    """The bundle as a tar file.
+
+    Raises:
+        UsageError: a value is malformed or cannot be carried; the text names it.
+    """
+    check.bundle(bundle)
+    members = [
+        Member(path="version", content=f"{VERSION}\n".encode()),
+        Member(path="random", content=bundle.random_seed, mode=0o600),
+        Member(path="settings", content=settings(bundle)),
+        *_root_members(bundle),
+        *_service_members(bundle),
+    ]
+    return _tar(members)
+
+
+def shell_assignments(values: Mapping[str, str]) -> bytes:
+    """Lines that a POSIX shell can source to have exactly these values."""
+    lines = (f"{name}={_quoted(value)}\n" for name, value in values.items())
+    return "".join(lines).encode()
+
+
+def settings(bundle: IdentityBundle) -> bytes:
+    """What `vmorch-identity` sources."""
+    return shell_assignments(
+        {
+            "INSTANCE_ID": bundle.instance_id,
+            "HOST_NAME": bundle.host_name,
+            "MACHINE_ID": bundle.machine_id,
+            "MAC": bundle.mac,
+            "ADDRESS": bundle.address,
+            "PREFIX": str(bundle.prefix_length),
+            "GATEWAY": bundle.gateway,
+            "NAME_SERVERS": " ".join(bundle.name_servers),
+            "SEARCH": bundle.search_domain,
+        }
+    )
+
+
+def hosts(bundle: IdentityBundle) -> str:
+    """/etc/hosts. The full name comes first, so that getfqdn() needs no DNS."""
+    names = [bundle.host_name]
+    if bundle.search_domain:
+        names.insert(0, f"{bundle.host_name}.{bundle.search_domain}")
+    lines = [
+        "127.0.0.1 localhost",
+        "::1 localhost ip6-localhost ip6-loopback",
+        f"{bundle.address} {' '.join(names)}",
+        *(f"{address} {name}" for name, address in bundle.extra_hosts.items()),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def resolv_conf(bundle: IdentityBundle) -> str:
+    search = [f"search {bundle.search_domain}"] if bundle.search_domain else []
+    servers = [f"nameserver {address}" for address in bundle.name_servers]
+    return "".join(f"{line}\n" for line in (*search, *servers))
+
+
+def own_files(bundle: IdentityBundle) -> tuple[Member, ...]:
+    """The files of ours under root/, by the modes that their readers insist on: sshd takes no
+    host key that others may read."""
+    keys = "".join(f"{key}\n" for key in bundle.authorized_keys)
+    return (
+        Member(path="root/etc/hostname", content=f"{bundle.host_name}\n".encode()),
+        Member(path="root/etc/hosts", content=hosts(bundle).encode()),
+        Member(path="root/etc/machine-id", content=f"{bundle.machine_id}\n".encode(), mode=0o444),
+        Member(path="root/etc/resolv.conf", content=resolv_conf(bundle).encode()),
+        Member(
+            path="root/etc/ssh/ssh_host_ed25519_key",
+            content=bundle.ssh_host_key.encode(),
+            mode=0o600,
+        ),
+        Member(
+            path="root/etc/ssh/ssh_host_ed25519_key.pub",
+            content=bundle.ssh_host_public_key.strip().encode() + b"\n",
+        ),
+        Member(path="root/root/.ssh/authorized_keys", content=keys.encode(), mode=0o600),
+    )
+
+
+def _root_members(bundle: IdentityBundle) -> Iterable[Member]:
+    for path, mode in (
+        ("root", 0o755),
+        ("root/etc", 0o755),
+        ("root/etc/ssh", 0o755),
+        ("root/root", 0o700),
+        ("root/root/.ssh", 0o700),
+    ):
+        yield Member(path=path, content=None, mode=mode)
+    yield from own_files(bundle)
+    for file in bundle.files:
+        yield Member(
+            path=f"root{file.path}",
+            content=file.content,
+            mode=file.mode,
+            uid=file.uid,
+            gid=file.gid,
+        )
+
+
+def _service_members(bundle: IdentityBundle) -> Iterable[Member]:
+    """`service/`, for the guest's root only: the environment may hold secrets."""
+    if not bundle.argv:
+        return
+    environment = (f"{name}={value}" for name, value in bundle.environment.items())
+    contents = {
+        "argv": _nul_terminated(bundle.argv),
+        "environment": _nul_terminated(environment),
+        "user": bundle.user.encode(),
+        "directory": bundle.working_dir.encode(),
+        "stop-signal": bundle.stop_signal.encode(),
+    }
+    yield Member(path="service", content=None, mode=0o700)
+    for name, content in contents.items():
+        yield Member(path=f"service/{name}", content=content, mode=0o600)
+
+
+def _quoted(value: str) -> str:
+    """Single quotes keep everything but themselves, line ends and backslashes included."""
+    return "'" + value.replace("'", "'\\''") + "'"
+
+
+def _nul_terminated(values: Iterable[str]) -> bytes:
+    return b"".join(value.encode() + b"\0" for value in values)
+
+
+def _tar(members: Iterable[Member]) -> bytes:
+    """GNU form: busybox reads its long names, but not those of pax."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for member in sorted(members, key=lambda m: m.path):
+            archive.addfile(_header(member), io.BytesIO(member.content or b""))
+    return buffer.getvalue()
+
+
+def _header(member: Member) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(member.path)
+    info.type = tarfile.DIRTYPE if member.content is None else tarfile.REGTYPE
+    info.size = len(member.content or b"")
+    info.mode = member.mode
+    info.uid, info.gid = member.uid, member.gid
+    info.mtime = _MTIME
+    return info
