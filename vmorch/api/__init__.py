@@ -1,0 +1,1 @@
+"""HTTP over the store, images and guests: writes wishes down and wakes the reconciler."""

@@ -1,0 +1,75 @@
+"""The HTTP application: routers under /v1, and every error as problem+json."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from vmorch import __version__
+from vmorch.api import builds, environments, events, execs, instances, logs, meta
+from vmorch.api.services import ApiServices
+from vmorch.errors import NotFound, UsageError, VmorchError
+from vmorch.model.problem import MEDIA_TYPE, to_problem
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(services: ApiServices) -> FastAPI:
+    """The API over `services`. It holds no state of its own; any number may serve one store."""
+    app = FastAPI(
+        title="vmorch",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+    )
+    for module in (meta, builds, environments, instances, events, logs, execs):
+        app.include_router(module.router(services), prefix="/v1")
+    app.add_exception_handler(VmorchError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_malformed)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_bug)
+    return app
+
+
+def _response(error: VmorchError) -> JSONResponse:
+    return JSONResponse(to_problem(error), status_code=error.http_status, media_type=MEDIA_TYPE)
+
+
+async def _on_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, VmorchError)
+    return _response(error)
+
+
+async def _on_malformed(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    found = "; ".join(
+        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
+    )
+    return _response(UsageError(f"The request is malformed: {found}."))
+
+
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    wrong: VmorchError
+    if error.status_code == 404:
+        wrong = NotFound(
+            f"This daemon knows no {request.method} {request.url.path}.",
+            hint="The client may be newer than the daemon: compare 'vmorch version'.",
+        )
+    else:
+        wrong = UsageError(f"{request.method} {request.url.path}: {error.detail}.")
+    return _response(wrong)
+
+
+async def _on_bug(request: Request, error: Exception) -> JSONResponse:
+    log.error("api-bug", method=request.method, path=request.url.path, exc_info=error)
+    return _response(
+        VmorchError(
+            f"The daemon failed unexpectedly ({type(error).__name__}).",
+            hint="Its log says where; please report it.",
+        )
+    )

@@ -1,0 +1,60 @@
+"""Instances, as `vmorch ps` lists them."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from vmorch.api.services import ApiServices
+from vmorch.api.views import instance_view
+from vmorch.errors import NotFound
+from vmorch.model.instance import Instance, Revision
+from vmorch.model.view import InstanceView
+from vmorch.store.protocol import Store
+
+
+def router(services: ApiServices) -> APIRouter:
+    routes = APIRouter(tags=["instances"])
+    store = services.store
+
+    @routes.get("/instances")
+    async def instances(
+        environment: str | None = None, service: str | None = None
+    ) -> list[InstanceView]:
+        if environment is not None:
+            record = await store.environment(environment)
+            if service is not None and service not in record.spec.services:
+                raise no_service(environment, service, list(record.spec.services))
+        rows = [
+            row
+            for row in await store.instances(environment)
+            if service is None or row.service == service
+        ]
+        revisions = await revisions_of(store, {row.environment for row in rows})
+        return [
+            instance_view(row, revisions[_key(row)], store.installation)
+            for row in sorted(rows, key=lambda i: (i.environment, i.service, i.ordinal))
+        ]
+
+    return routes
+
+
+async def revisions_of(
+    store: Store, environments: set[str]
+) -> dict[tuple[str, str, int], Revision]:
+    """Revisions of the environments by (environment, service, number)."""
+    return {
+        (revision.environment, revision.service, revision.number): revision
+        for environment in environments
+        for revision in await store.revisions(environment)
+    }
+
+
+def _key(instance: Instance) -> tuple[str, str, int]:
+    return instance.environment, instance.service, instance.revision
+
+
+def no_service(environment: str, service: str, known: list[str]) -> NotFound:
+    return NotFound(
+        f"Environment '{environment}' has no service '{service}'.",
+        hint=f"Its services: {', '.join(known)}.",
+    )

@@ -1,0 +1,41 @@
+"""About the daemon itself: version, acceleration, doctor, stop."""
+
+from __future__ import annotations
+
+import os
+
+from fastapi import APIRouter
+
+from vmorch import __version__
+from vmorch.api.services import ApiServices
+from vmorch.model.view import AccelerationView, Check, VersionView
+
+
+def router(services: ApiServices) -> APIRouter:
+    routes = APIRouter(tags=["daemon"])
+
+    @routes.get("/version")
+    async def version() -> VersionView:
+        return VersionView(
+            version=__version__,
+            api="v1",
+            installation=services.store.installation.short,
+            pid=os.getpid(),
+        )
+
+    @routes.get("/acceleration")
+    async def acceleration() -> AccelerationView:
+        """KVM or TCG. The first call may boot a kernel to find out."""
+        found = await services.hypervisor.acceleration()
+        return AccelerationView(acceleration=found.value, time_scale=found.time_scale)
+
+    @routes.get("/doctor")
+    async def doctor() -> list[Check]:
+        return await services.checks()
+
+    @routes.post("/daemon/stop", status_code=202)
+    async def stop() -> None:
+        """End the daemon. Guests and the proxy go on."""
+        services.shutdown()
+
+    return routes

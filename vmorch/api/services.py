@@ -1,0 +1,32 @@
+"""What the API needs from the daemon; the composition root fills it in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from vmorch.config import Settings
+from vmorch.effects import Clock
+from vmorch.hypervisor.protocol import Hypervisor
+from vmorch.images.protocol import Images
+from vmorch.model.exec import ExecSessions
+from vmorch.model.view import Check
+from vmorch.store.protocol import Store
+
+__all__ = ["ApiServices", "Check"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServices:
+    """`wake` makes the reconciler look at once; `checks` are the daemon's own findings for
+    doctor; `shutdown` asks the daemon to end, and returns before it has."""
+
+    store: Store
+    images: Images
+    hypervisor: Hypervisor
+    exec_sessions: ExecSessions
+    settings: Settings
+    clock: Clock
+    wake: Callable[[], None]
+    checks: Callable[[], Awaitable[list[Check]]]
+    shutdown: Callable[[], None]

@@ -1,0 +1,38 @@
+"""Answers as NDJSON: one JSON object a line, each sent as soon as it is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import structlog
+from fastapi.responses import StreamingResponse
+
+from vmorch.errors import VmorchError
+from vmorch.model.problem import to_problem
+
+MEDIA_TYPE = "application/x-ndjson"
+
+log = structlog.get_logger(__name__)
+
+
+def ndjson(rows: AsyncIterator[dict[str, Any]]) -> StreamingResponse:
+    """Stream `rows`. When the client goes away the iterator is cancelled where it waits."""
+    return StreamingResponse(_lines(rows), media_type=MEDIA_TYPE)
+
+
+async def _lines(rows: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+    # The status line is out already: an error can only be the last line.
+    try:
+        async for row in rows:
+            yield json.dumps(row, separators=(",", ":")) + "\n"
+    except VmorchError as error:
+        yield json.dumps({"error": to_problem(error)}) + "\n"
+    except Exception as error:
+        log.exception("api-bug-in-stream")
+        bug = VmorchError(
+            f"The daemon failed unexpectedly ({type(error).__name__}).",
+            hint="Its log says where; please report it.",
+        )
+        yield json.dumps({"error": to_problem(bug)}) + "\n"

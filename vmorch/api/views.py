@@ -1,0 +1,67 @@
+"""Pure: from what the store remembers to what the API shows."""
+
+from __future__ import annotations
+
+from vmorch.config import Settings
+from vmorch.model.instance import Instance, Revision, State
+from vmorch.model.names import Installation
+from vmorch.model.spec import ServiceSpec
+from vmorch.model.view import EnvironmentView, InstanceView, ServiceView
+from vmorch.store.protocol import EnvironmentRecord
+
+
+def environment_view(record: EnvironmentRecord, settings: Settings) -> EnvironmentView:
+    return EnvironmentView(
+        name=record.name,
+        version=record.version,
+        services={
+            name: _service_view(service, record.current.get(name, 0), settings)
+            for name, service in record.spec.services.items()
+        },
+        subnet=record.network.outer,
+        created_at=record.created_at,
+        removing=record.removing,
+        expires_at=record.expires_at,
+        holder=record.holder,
+    )
+
+
+def _service_view(service: ServiceSpec, revision: int, settings: Settings) -> ServiceView:
+    return ServiceView(
+        replicas=service.replicas,
+        revision=revision,
+        image=service.image,
+        routes=[f"http://{r.host}:{settings.http_port}{r.path}" for r in service.routes],
+        published=[
+            f"{p.host_ip}:{p.published or ''}->{p.target}/{p.protocol.value}" for p in service.ports
+        ],
+    )
+
+
+def instance_view(
+    instance: Instance, revision: Revision, installation: Installation
+) -> InstanceView:
+    spec = revision.spec
+    return InstanceView(
+        environment=instance.environment,
+        service=instance.service,
+        instance=instance.name,
+        state=instance.state.value,
+        ready=instance.state is State.READY,
+        address=instance.outer_address,
+        inner_address=instance.inner_address,
+        revision=instance.revision,
+        image=spec.image,
+        cpus=spec.cpus,
+        vcpus=spec.vcpus,
+        memory_bytes=spec.memory_bytes,
+        ports=list(spec.all_ports),
+        start=instance.start.value,
+        created_at=instance.created_at,
+        started_at=instance.started_at,
+        ready_at=instance.ready_at,
+        restarts=max(0, instance.boot - 1),
+        failures=instance.failures,
+        reason=instance.reason,
+        domain=installation.domain(instance.environment, instance.service, instance.ordinal),
+    )
