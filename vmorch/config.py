@@ -77,9 +77,7 @@ class Settings:
         return self.state_dir / "environments" / environment / instance
 
 
-def load_settings(
-    variables: Mapping[str, str] | None = None, file: Path | None = None
-) -> Settings:
+def load_settings(variables: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
     """Read the settings.
 
     Raises:
@@ -127,9 +125,7 @@ def _check(settings: Settings) -> None:
     if settings.accel not in {"auto", "kvm", "tcg"}:
         raise UsageError(f"'accel' is {settings.accel!r}; it must be auto, kvm or tcg.")
     if settings.build_network not in {"nat", "none"}:
-        raise UsageError(
-            f"'build_network' is {settings.build_network!r}; it must be nat or none."
-        )
+        raise UsageError(f"'build_network' is {settings.build_network!r}; it must be nat or none.")
     for key, prefix in (("outer_pool", 16), ("inner_subnet", 24)):
         text = getattr(settings, key)
         try:

@@ -52,5 +52,3 @@ class SystemEntropy:
 class NoFaults:
     async def at(self, point: str) -> None:
         return None
-
-

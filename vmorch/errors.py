@@ -117,7 +117,7 @@ class Refused(VmorchError):
 
 
 class BuildFailed(VmorchError):
-    """A step failed. `file` and `line` name the instruction, `output` is the tail of what it said."""
+    """A step failed. `file` and `line` name the instruction, `output` is the tail of its words."""
 
     code = "build-failed"
 

@@ -5,21 +5,13 @@ Every call either has happened when it returns or raises HypervisorError; all ar
 
 from __future__ import annotations
 
-import enum
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from vmorch.model.guest import Acceleration
-
-
-class GuestState(enum.StrEnum):
-    RUNNING = "running"
-    PAUSED = "paused"
-    SHUTTING_DOWN = "shutting-down"
-    CRASHED = "crashed"
-    OFF = "off"
+from vmorch.model.guest import GuestState as GuestState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

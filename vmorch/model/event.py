@@ -11,10 +11,11 @@ class EventKind(enum.StrEnum):
     ENVIRONMENT_REMOVED = "environment-removed"
     REVISION_CREATED = "revision-created"
     INSTANCE_CREATED = "instance-created"
-    INSTANCE_STARTED = "instance-started"
+    INSTANCE_WAITING = "instance-waiting"
     INSTANCE_RUNNING = "instance-running"
     INSTANCE_READY = "instance-ready"
     INSTANCE_UNREADY = "instance-unready"
+    INSTANCE_SETTLED = "instance-settled"
     INSTANCE_DIED = "instance-died"
     INSTANCE_DRAINING = "instance-draining"
     INSTANCE_STOPPING = "instance-stopping"
@@ -22,6 +23,9 @@ class EventKind(enum.StrEnum):
     CLOUD_INIT_FAILED = "cloud-init-failed"
     ACTION_FAILED = "action-failed"
     SERVICE_SCALED = "service-scaled"
+    INSTANCE_STARTING = "instance-starting"
+    GUEST_CAPPED = "guest-capped"
+    GUEST_DESTROYED = "guest-destroyed"
     UNKNOWN_GUEST = "unknown-guest"
 
 

@@ -1,4 +1,4 @@
-"""What a guest says of itself, and the acceleration that it runs under."""
+"""A guest as seen from outside and from inside, and the acceleration that it runs under."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ class Acceleration(enum.StrEnum):
     def time_scale(self) -> float:
         """How much longer a guest needs for the same work; multiplies every guest time-out."""
         return 1.0 if self is Acceleration.KVM else 10.0
+
+
+class GuestState(enum.StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    SHUTTING_DOWN = "shutting-down"
+    CRASHED = "crashed"
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

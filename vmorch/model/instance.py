@@ -65,7 +65,8 @@ class Instance:
     """One service instance. Its name, disk, MAC and addresses survive a crash of its guest.
 
     `boot` counts starts of its guest (1 is the first). `reason` is one sentence for people.
-    `not_before` holds a restart back (back-off); `deadline` bounds a shutdown under way.
+    `not_before` holds a restart back (back-off); `deadline` bounds a drain or shutdown under
+    way. `capped` is set once the boot burst has ended in the CPU cap.
     """
 
     environment: str
@@ -87,7 +88,12 @@ class Instance:
     not_before: float | None = None
     deadline: float | None = None
     failures: int = 0
+    capped: bool = False
 
     @property
     def name(self) -> str:
         return instance_name(self.service, self.ordinal)
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return (self.environment, self.service, self.ordinal)

@@ -75,3 +75,7 @@ class Installation:
     def downlink(self, index: int) -> str:
         """The bridge's end of the veth pair that leads to the router."""
         return f"{self.short}-dn{index}"
+
+    def tap(self, index: int, inner_address: str) -> str:
+        """The tap of an instance: its network's index and the last number of its address."""
+        return f"{self.short}-t{index}-{inner_address.rpartition('.')[2]}"

@@ -1,0 +1,1 @@
+"""Pure: what is desired and what was observed, at a moment, become actions with reasons."""

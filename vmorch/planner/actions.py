@@ -1,0 +1,105 @@
+"""What a plan may ask for. Each action states its reason; `vmorch.reconciler` performs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vmorch.model.event import EventKind
+from vmorch.model.instance import Instance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateInstance:
+    """Take an ordinal and addresses for a new instance."""
+
+    environment: str
+    service: str
+    revision: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Write `instance` down as it stands here, and tell it as an event."""
+
+    instance: Instance
+    kind: EventKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartGuest:
+    """Make disk and seed if they are missing, then start the guest; `boot` counts its starts."""
+
+    instance: Instance
+    boot: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapGuest:
+    """End the boot burst."""
+
+    instance: Instance
+    cpus: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutDownGuest:
+    """Ask the guest to power off; force follows after `deadline`."""
+
+    instance: Instance
+    deadline: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestroyGuest:
+    instance: Instance
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestroyOrphan:
+    domain: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveInstance:
+    """Delete disk and seed, free the addresses, forget the instance; its logs stay."""
+
+    instance: Instance
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveEnvironment:
+    """Nothing of it runs any more: take away network, directory and record."""
+
+    environment: str
+    reason: str
+
+
+Action = (
+    CreateInstance
+    | Note
+    | StartGuest
+    | CapGuest
+    | ShutDownGuest
+    | DestroyGuest
+    | DestroyOrphan
+    | RemoveInstance
+    | RemoveEnvironment
+)
+
+ABOUT_ONE_INSTANCE = (Note, StartGuest, CapGuest, ShutDownGuest, DestroyGuest, RemoveInstance)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`wake_at`: when to look again though nothing has happened; None: no need."""
+
+    actions: tuple[Action, ...]
+    wake_at: float | None

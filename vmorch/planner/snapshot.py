@@ -1,0 +1,66 @@
+"""What the planner sees: one consistent look at the desired and the observed.
+
+Made by `vmorch.reconciler.observe`; read by `vmorch.planner.plan`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vmorch.model.guest import GuestState
+from vmorch.model.instance import Goal, Instance
+from vmorch.model.spec import ServiceSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceView:
+    """An instance as remembered, and its guest as seen.
+
+    `guest` None: there is no domain. `healthy` None: no verdict yet. `admitted`: the proxy, as
+    last told, gives it new connections; `sessions` are open there now. `busy`: an action on it is
+    under way, so nothing is planned for it. `end` says how the last guest ended, if we heard.
+    """
+
+    instance: Instance
+    spec: ServiceSpec
+    guest: GuestState | None = None
+    healthy: bool | None = None
+    health_message: str = ""
+    admitted: bool = False
+    sessions: int = 0
+    busy: bool = False
+    end: str = ""
+
+    @property
+    def wanted(self) -> bool:
+        return self.instance.goal is Goal.RUN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentView:
+    """`current` maps each declared service to its newest revision's number. `network_ready`: the
+    router and its rules are what they should be. `in_proxy`: the proxy, as last told, still
+    listens or routes for it. `busy`: its removal is under way."""
+
+    name: str
+    removing: bool
+    services: dict[str, ServiceSpec]
+    current: dict[str, int]
+    instances: tuple[InstanceView, ...]
+    network_ready: bool
+    in_proxy: bool
+    busy: bool = False
+
+    def of(self, service: str) -> tuple[InstanceView, ...]:
+        return tuple(view for view in self.instances if view.instance.service == service)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """`orphans` are domains that bear our owner but that no instance claims. `time_scale`
+    multiplies what a guest may take (see Acceleration). `boots_at_once` bounds cold boots."""
+
+    environments: tuple[EnvironmentView, ...]
+    orphans: tuple[str, ...] = ()
+    time_scale: float = 1.0
+    boots_at_once: int = 2

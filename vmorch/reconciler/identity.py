@@ -1,0 +1,69 @@
+"""From an instance, its revision and its image to the identity bundle of its guest."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Protocol
+
+from vmorch.guest.protocol import IdentityBundle
+from vmorch.model import addresses
+from vmorch.model.image import RunConfig
+from vmorch.model.instance import EnvironmentNetwork, Instance
+from vmorch.model.names import host_name
+from vmorch.model.spec import ServiceSpec
+
+
+class InstanceKeys(Protocol):
+    """Keys that vmorch makes for guests on the host (a guest under TCG needs seconds for one)."""
+
+    def authorized_key(self) -> str:
+        """The installation's public key, which may log in as root."""
+        ...
+
+    def host_key(self, instance_uuid: str) -> tuple[str, str]:
+        """(private, public) ed25519 host key of an instance, the same on each call."""
+        ...
+
+
+def bundle_for(
+    instance: Instance,
+    *,
+    boot: int,
+    spec: ServiceSpec,
+    image: RunConfig,
+    network: EnvironmentNetwork,
+    keys: InstanceKeys,
+    random_seed: bytes,
+) -> IdentityBundle:
+    """Pure but for `keys`. `random_seed` are 64 fresh bytes."""
+    private, public = keys.host_key(instance.uuid)
+    return IdentityBundle(
+        instance_id=f"{instance.uuid}-{boot}",
+        host_name=host_name(instance.service, instance.ordinal),
+        machine_id=uuid.UUID(instance.uuid).hex,
+        mac=instance.mac,
+        address=instance.inner_address,
+        prefix_length=addresses.prefix_length(network),
+        gateway=addresses.gateway(network),
+        name_servers=(addresses.gateway(network),),
+        search_domain="",
+        ssh_host_key=private,
+        ssh_host_public_key=public,
+        authorized_keys=(keys.authorized_key(),),
+        random_seed=random_seed,
+        argv=process_arguments(spec, image),
+        environment={**image.environment, **spec.environment},
+        user=spec.user if spec.user is not None else image.user,
+        working_dir=spec.working_dir or image.working_dir or "/",
+        stop_signal=image.stop_signal,
+        extra_hosts=spec.extra_hosts,
+        user_data=spec.cloud_init,
+    )
+
+
+def process_arguments(spec: ServiceSpec, image: RunConfig) -> tuple[str, ...]:
+    """What runs: Compose's rules. A spec's `entrypoint` also sets the image's command aside."""
+    if spec.entrypoint is not None:
+        return spec.entrypoint + (spec.command or ())
+    command = spec.command if spec.command is not None else image.command
+    return image.entrypoint + command

@@ -1,0 +1,205 @@
+"""The reconciler: looks, plans, acts, and ends each cycle in what an operator could read.
+
+Actions on guests run as tasks of their own, so that one slow guest holds nobody else up; while
+one runs, its instance is *busy* and nothing else is planned for it. Events of libvirt and of the
+prober only wake the loop: what is true is observed anew in each cycle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from vmorch.errors import VmorchError
+from vmorch.model.event import EventKind
+from vmorch.model.instance import Instance
+from vmorch.planner.actions import (
+    Action,
+    CapGuest,
+    CreateInstance,
+    DestroyGuest,
+    DestroyOrphan,
+    Note,
+    RemoveEnvironment,
+    RemoveInstance,
+    ShutDownGuest,
+    StartGuest,
+)
+from vmorch.planner.backoff import delay_seconds
+from vmorch.planner.plan import plan
+from vmorch.reconciler import perform
+from vmorch.reconciler.observe import Memory, observe, snapshot_of
+from vmorch.reconciler.parts import Parts
+from vmorch.reconciler.sync import Sync
+
+IDLE_SECONDS = 5.0
+"""The longest time between two looks: what no event tells is seen by then."""
+
+log = structlog.get_logger("vmorch.reconciler")
+
+
+class Reconciler:
+    """Runs until cancelled. `boots_at_once` bounds cold boots under way."""
+
+    def __init__(self, parts: Parts, *, boots_at_once: int, time_scale: float) -> None:
+        self._parts = parts
+        self._memory = Memory()
+        self._sync = Sync(parts, self._memory, time_scale=time_scale)
+        self._boots_at_once = boots_at_once
+        self._time_scale = time_scale
+        self._woken = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failures: dict[tuple[str, str, int] | str, int] = {}
+        self._crash: BaseException | None = None
+
+    def wake(self) -> None:
+        """Look again now. May be called from any task of the loop."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        hints = asyncio.create_task(self._listen(), name="reconciler-hints")
+        try:
+            while True:
+                wake_at = await self._guarded_cycle()
+                await self._rest(wake_at)
+                if self._crash is not None:
+                    raise self._crash
+        finally:
+            for task in (hints, *self._tasks):
+                task.cancel()
+            await asyncio.gather(hints, *self._tasks, return_exceptions=True)
+
+    async def cycle(self) -> float | None:
+        """One look, plan and start of its actions; when to look again."""
+        parts = self._parts
+        observed = await observe(parts)
+        await self._sync.networks(observed)
+        snapshot = snapshot_of(
+            observed,
+            self._memory,
+            installation=parts.store.installation,
+            health=parts.prober.results(),
+            time_scale=self._time_scale,
+            boots_at_once=self._boots_at_once,
+        )
+        planned = plan(snapshot, parts.clock.now())
+        for action in planned.actions:
+            log.info("action", kind=type(action).__name__, reason=action.reason)
+            await self._act(action)
+        await self._sync.traffic()
+        return planned.wake_at
+
+    async def settle(self) -> None:
+        """Wait for the actions under way (for tests and for a clean end)."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _guarded_cycle(self) -> float | None:
+        """A cycle that fails is told and tried again: the daemon never dies of what it saw."""
+        try:
+            return await self.cycle()
+        except VmorchError as error:
+            log.warning("cycle failed", error=error.message, hint=error.hint)
+            return self._parts.clock.now() + IDLE_SECONDS
+
+    async def _rest(self, wake_at: float | None) -> None:
+        now = self._parts.clock.now()
+        seconds = IDLE_SECONDS if wake_at is None else min(IDLE_SECONDS, max(0.05, wake_at - now))
+        sleeper = asyncio.ensure_future(self._parts.clock.sleep(seconds))
+        waker = asyncio.ensure_future(self._woken.wait())
+        try:
+            await asyncio.wait({sleeper, waker}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            waker.cancel()
+        self._woken.clear()
+
+    async def _listen(self) -> None:
+        """Keep how guests ended, and look again whenever the hypervisor says something."""
+        async for hint in self._parts.hypervisor.hints():
+            if hint.detail:
+                self._memory.ends[hint.name] = hint.detail
+            self.wake()
+
+    async def _act(self, action: Action) -> None:
+        """Quick writes at once, everything else as a task."""
+        parts = self._parts
+        match action:
+            case CreateInstance():
+                await self._tried(action.environment, perform.create_instance(parts, action))
+            case Note():
+                await self._tried(action.instance.environment, perform.note(parts, action))
+            case StartGuest():
+                self._memory.ends.pop(perform.domain_of(parts, action.instance), None)
+                self._spawn(action.instance, perform.start_guest(parts, action))
+            case CapGuest():
+                self._spawn(action.instance, perform.cap_guest(parts, action))
+            case ShutDownGuest():
+                self._spawn(action.instance, perform.shut_down_guest(parts, action))
+            case DestroyGuest():
+                self._spawn(action.instance, perform.destroy_guest(parts, action))
+            case RemoveInstance():
+                self._spawn(action.instance, perform.remove_instance(parts, action))
+            case DestroyOrphan():
+                self._spawn(action.domain, perform.destroy_orphan(parts, action))
+            case RemoveEnvironment():
+                self._spawn(action.environment, perform.remove_environment(parts, action))
+
+    async def _tried(self, environment: str, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except VmorchError as error:
+            log.warning("action failed", environment=environment, error=error.message)
+        self.wake()
+
+    def _spawn(self, subject: Instance | str, work: Coroutine[Any, Any, None]) -> None:
+        key = subject if isinstance(subject, str) else subject.key
+        self._memory.busy.add(key)
+        task = asyncio.create_task(self._supervised(subject, key, work), name=f"action-{key}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _supervised(
+        self,
+        subject: Instance | str,
+        key: tuple[str, str, int] | str,
+        work: Coroutine[Any, Any, None],
+    ) -> None:
+        """Run one action; hold its subject back a while when it fails."""
+        try:
+            await work
+            self._failures.pop(key, None)
+        except VmorchError as error:
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            await self._explain(subject, error)
+            await self._parts.clock.sleep(delay_seconds(failures, first=1.0))
+        except Exception as error:
+            self._crash = error
+            raise
+        finally:
+            self._memory.busy.discard(key)
+            self.wake()
+
+    async def _explain(self, subject: Instance | str, error: VmorchError) -> None:
+        """The failure as an event, and as the instance's reason."""
+        log.warning("action failed", subject=str(subject), error=error.message, hint=error.hint)
+        store, text = self._parts.store, f"{error.message} {error.hint}".strip()
+        now = self._parts.clock.now()
+        if isinstance(subject, str):
+            await store.add_event(EventKind.ACTION_FAILED, text, now=now, environment=subject)
+            return
+        await store.add_event(
+            EventKind.ACTION_FAILED,
+            text,
+            now=now,
+            environment=subject.environment,
+            service=subject.service,
+            instance=subject.name,
+        )
+        for instance in await store.instances(subject.environment):
+            if instance.key == subject.key:
+                await store.put_instance(replace(instance, reason=error.message))

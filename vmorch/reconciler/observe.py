@@ -1,0 +1,161 @@
+"""One consistent look at everything: the snapshot that the planner gets.
+
+Domains and networks are listed *before* the store is read. A record is written before its domain
+is made and deleted after it is gone, so what is listed and has no record is an orphan, and no
+domain that was just made can look like one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from vmorch.health.protocol import Health
+from vmorch.hypervisor.protocol import ObservedGuest
+from vmorch.model.instance import Instance, Revision
+from vmorch.model.names import Installation
+from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
+from vmorch.proxy.protocol import ProxyConfig, ServerStatus
+from vmorch.reconciler.parts import Parts
+from vmorch.store.protocol import EnvironmentRecord
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the reconciler knows only for as long as it runs; all of it can be lost.
+
+    `busy` are keys of instances (and names of environments) with an action under way, `ends` how
+    a domain's guest ended as libvirt's events told it, `networks` the environments' networks
+    that were made what they should be, `told` what the proxy was last told.
+    """
+
+    busy: set[tuple[str, str, int] | str] = field(default_factory=set)
+    ends: dict[str, str] = field(default_factory=dict)
+    networks: dict[str, int] = field(default_factory=dict)
+    told: ProxyConfig | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """The raw look, of which the snapshot is the planner's part."""
+
+    guests: Sequence[ObservedGuest]
+    network_indices: Sequence[int]
+    environments: Sequence[EnvironmentRecord]
+    instances: Sequence[Instance]
+    revisions: Mapping[tuple[str, str, int], Revision]
+    sessions: Mapping[tuple[str, str], ServerStatus]
+
+
+async def observe(parts: Parts) -> Observed:
+    guests = await parts.hypervisor.guests()
+    indices = await parts.network.present()
+    sessions = await parts.proxy.status()
+    environments = await parts.store.environments()
+    instances = await parts.store.instances()
+    revisions = {
+        (revision.environment, revision.service, revision.number): revision
+        for environment in environments
+        for revision in await parts.store.revisions(environment.name)
+    }
+    return Observed(
+        guests=guests,
+        network_indices=indices,
+        environments=environments,
+        instances=instances,
+        revisions=revisions,
+        sessions=sessions,
+    )
+
+
+def snapshot_of(
+    observed: Observed,
+    memory: Memory,
+    *,
+    installation: Installation,
+    health: Mapping[tuple[str, str, int], Health],
+    time_scale: float,
+    boots_at_once: int,
+) -> Snapshot:
+    """Purely computational."""
+    guests = {guest.name: guest for guest in observed.guests}
+    views: dict[str, list[InstanceView]] = {env.name: [] for env in observed.environments}
+    claimed: set[str] = set()
+    for instance in observed.instances:
+        domain = installation.domain(instance.environment, instance.service, instance.ordinal)
+        claimed.add(domain)
+        revision = observed.revisions[instance.environment, instance.service, instance.revision]
+        views[instance.environment].append(
+            _view(instance, revision, domain, guests.get(domain), observed, memory, health)
+        )
+    return Snapshot(
+        environments=tuple(
+            EnvironmentView(
+                name=env.name,
+                removing=env.removing,
+                services=dict(env.spec.services),
+                current=env.current,
+                instances=tuple(views[env.name]),
+                network_ready=memory.networks.get(env.name) == env.version,
+                in_proxy=_in_proxy(memory.told, env.name),
+                busy=env.name in memory.busy,
+            )
+            for env in observed.environments
+        ),
+        orphans=tuple(
+            guest.name
+            for guest in observed.guests
+            if guest.identity is not None
+            and guest.name not in claimed
+            and guest.name not in memory.busy
+        ),
+        time_scale=time_scale,
+        boots_at_once=boots_at_once,
+    )
+
+
+def _view(
+    instance: Instance,
+    revision: Revision,
+    domain: str,
+    guest: ObservedGuest | None,
+    observed: Observed,
+    memory: Memory,
+    health: Mapping[tuple[str, str, int], Health],
+) -> InstanceView:
+    verdict = health.get((instance.environment, instance.name, instance.boot))
+    return InstanceView(
+        instance=instance,
+        spec=revision.spec,
+        guest=guest.state if guest else None,
+        healthy=verdict.healthy if verdict else None,
+        health_message=verdict.message if verdict else "",
+        admitted=_is_admitted(memory.told, instance),
+        sessions=sum(
+            status.sessions
+            for (backend, server), status in observed.sessions.items()
+            if server == instance.name
+            and backend.startswith(f"{instance.environment}.{instance.service}.")
+        ),
+        busy=instance.key in memory.busy,
+        end=memory.ends.get(domain, ""),
+    )
+
+
+def _is_admitted(told: ProxyConfig | None, instance: Instance) -> bool:
+    """A proxy that was told nothing yet by this daemon may still do what the last one said."""
+    if told is None:
+        return True
+    prefix = f"{instance.environment}.{instance.service}."
+    return any(
+        server.name == instance.name and server.admitted
+        for backend in told.backends
+        if backend.name.startswith(prefix)
+        for server in backend.servers
+    )
+
+
+def _in_proxy(told: ProxyConfig | None, environment: str) -> bool:
+    if told is None:
+        return True
+    return any(backend.name.startswith(f"{environment}.") for backend in told.backends)

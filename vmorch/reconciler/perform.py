@@ -1,0 +1,224 @@
+"""Performs the planner's actions, one small function each.
+
+Every function may be cut off between any two of its effects (the fault points name them) and is
+then repeated whole by a later plan: intent is written before the effect, the result after it,
+and each effect is safe to repeat.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity
+from vmorch.model.event import EventKind
+from vmorch.model.image import ImageManifest
+from vmorch.model.instance import Instance, State
+from vmorch.planner.actions import (
+    CapGuest,
+    CreateInstance,
+    DestroyGuest,
+    DestroyOrphan,
+    Note,
+    RemoveEnvironment,
+    RemoveInstance,
+    ShutDownGuest,
+    StartGuest,
+)
+from vmorch.reconciler.identity import bundle_for
+from vmorch.reconciler.parts import Parts
+from vmorch.store.protocol import EnvironmentRecord
+
+SEED_BYTES = 64
+LOGS_KEPT = 20
+"""Directories of gone instances kept for their logs, per environment."""
+
+
+async def create_instance(parts: Parts, action: CreateInstance) -> None:
+    instance = await parts.store.create_instance(
+        action.environment,
+        action.service,
+        action.revision,
+        uuid=parts.entropy.uuid(),
+        now=parts.clock.now(),
+    )
+    await parts.faults.at("create:recorded")
+    await _tell(parts, EventKind.INSTANCE_CREATED, instance, action.reason)
+
+
+async def note(parts: Parts, action: Note) -> None:
+    await parts.store.put_instance(action.instance)
+    await parts.faults.at("note:recorded")
+    await _tell(parts, action.kind, action.instance, action.reason)
+
+
+async def start_guest(parts: Parts, action: StartGuest) -> None:
+    instance = replace(
+        action.instance,
+        state=State.STARTING,
+        reason=action.reason,
+        boot=action.boot,
+        started_at=None,
+        ready_at=None,
+        not_before=None,
+        capped=False,
+    )
+    await parts.store.put_instance(instance)
+    await _tell(parts, EventKind.INSTANCE_STARTING, instance, action.reason)
+    await parts.faults.at("start:recorded")
+    record = await parts.store.environment(instance.environment)
+    config = await _prepared(parts, instance, record)
+    await parts.hypervisor.start(config)
+    await parts.faults.at("start:guest")
+    running = replace(instance, state=State.RUNNING, reason="booting", started_at=parts.clock.now())
+    await parts.store.put_instance(running)
+    await _tell(parts, EventKind.INSTANCE_RUNNING, running, "its guest boots")
+
+
+async def _prepared(parts: Parts, instance: Instance, record: EnvironmentRecord) -> GuestConfig:
+    """Disk and seed on the host, and the domain's configuration that uses them."""
+    revisions = await parts.store.revisions(instance.environment)
+    spec = next(
+        r.spec for r in revisions if (r.service, r.number) == (instance.service, instance.revision)
+    )
+    manifest = await parts.images.manifest(spec.image)
+    directory = parts.settings.instance_dir(instance.environment, instance.name)
+    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    await parts.images.create_disk(manifest.digest, directory / "disk.qcow2", spec.disk_bytes)
+    await parts.faults.at("start:disk")
+    bundle = bundle_for(
+        instance,
+        boot=instance.boot,
+        spec=spec,
+        image=manifest.run,
+        network=record.network,
+        keys=parts.keys,
+        random_seed=parts.entropy.random_bytes(SEED_BYTES),
+    )
+    await parts.guests.write_seed(directory / "seed.iso", bundle)
+    await parts.faults.at("start:seed")
+    kernel, initrd = parts.images.boot_files(manifest)
+    installation = parts.store.installation
+    return GuestConfig(
+        name=domain_of(parts, instance),
+        uuid=instance.uuid,
+        identity=GuestIdentity(
+            owner=installation.id,
+            environment=instance.environment,
+            service=instance.service,
+            ordinal=instance.ordinal,
+            revision=instance.revision,
+            image=manifest.digest,
+            boot=instance.boot,
+        ),
+        vcpus=spec.vcpus,
+        cpus=spec.cpus,
+        boot_cpus=float(spec.vcpus),
+        memory_bytes=max(spec.memory_bytes, manifest.boot.least_memory_bytes),
+        kernel=kernel,
+        initrd=initrd,
+        command_line=_command_line(manifest, wants_cloud_init=spec.cloud_init is not None),
+        system_disk=directory / "disk.qcow2",
+        seed_disk=directory / "seed.iso",
+        mac=instance.mac,
+        bridge=installation.bridge(record.network.index),
+        tap=installation.tap(record.network.index, instance.inner_address),
+        service_log=directory / "service.log",
+        console_log=directory / "console.log",
+    )
+
+
+def _command_line(manifest: ImageManifest, *, wants_cloud_init: bool) -> str:
+    """Without user data cloud-init has nothing to do, and half of the boot is saved."""
+    line = manifest.boot.command_line
+    if "cloud-init" in manifest.boot.supports and not wants_cloud_init:
+        line += " cloud-init=disabled"
+    return line
+
+
+async def cap_guest(parts: Parts, action: CapGuest) -> None:
+    await parts.hypervisor.set_cpus(domain_of(parts, action.instance), action.cpus)
+    await parts.faults.at("cap:set")
+    await parts.store.put_instance(replace(action.instance, capped=True))
+    await _tell(
+        parts, EventKind.GUEST_CAPPED, action.instance, f"{action.cpus:g} CPUs: {action.reason}"
+    )
+
+
+async def shut_down_guest(parts: Parts, action: ShutDownGuest) -> None:
+    instance = replace(action.instance, state=State.STOPPING, deadline=action.deadline)
+    await parts.store.put_instance(instance)
+    await parts.faults.at("shutdown:recorded")
+    await _tell(parts, EventKind.INSTANCE_STOPPING, instance, action.reason)
+    await parts.hypervisor.shutdown(domain_of(parts, instance))
+
+
+async def destroy_guest(parts: Parts, action: DestroyGuest) -> None:
+    await parts.hypervisor.destroy(domain_of(parts, action.instance))
+    await parts.faults.at("destroy:done")
+    await _tell(parts, EventKind.GUEST_DESTROYED, action.instance, action.reason)
+
+
+async def destroy_orphan(parts: Parts, action: DestroyOrphan) -> None:
+    await parts.hypervisor.destroy(action.domain)
+    await parts.store.add_event(
+        EventKind.UNKNOWN_GUEST,
+        f"{action.domain} was ended: {action.reason}",
+        now=parts.clock.now(),
+        environment="",
+    )
+
+
+async def remove_instance(parts: Parts, action: RemoveInstance) -> None:
+    instance = action.instance
+    directory = parts.settings.instance_dir(instance.environment, instance.name)
+    for name in ("disk.qcow2", "seed.iso"):
+        (directory / name).unlink(missing_ok=True)
+    await parts.faults.at("remove:files")
+    await parts.store.delete_instance(*instance.key, now=parts.clock.now())
+    await parts.faults.at("remove:recorded")
+    await _tell(parts, EventKind.INSTANCE_REMOVED, instance, action.reason)
+    kept = {i.name for i in await parts.store.instances(instance.environment)}
+    _forget_old_logs(directory.parent, kept)
+
+
+def _forget_old_logs(environment_dir: Path, alive: set[str]) -> None:
+    """Logs outlive their guest, but not for ever: a service that is rolled out for a year would
+    fill the disk with the logs of thousands of gone instances."""
+    if not environment_dir.is_dir():
+        return
+    gone = [d for d in environment_dir.iterdir() if d.is_dir() and d.name not in alive]
+    gone.sort(key=lambda d: d.stat().st_mtime, reverse=True)
+    for directory in gone[LOGS_KEPT:]:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def remove_environment(parts: Parts, action: RemoveEnvironment) -> None:
+    record = await parts.store.environment(action.environment)
+    await parts.network.remove(record.network.index)
+    await parts.faults.at("remove-environment:network")
+    shutil.rmtree(parts.settings.instance_dir(record.name, ""), ignore_errors=True)
+    await parts.faults.at("remove-environment:files")
+    await parts.store.add_event(
+        EventKind.ENVIRONMENT_REMOVED,
+        action.reason,
+        now=parts.clock.now(),
+        environment=record.name,
+    )
+    await parts.store.forget(record.name)
+
+
+def domain_of(parts: Parts, instance: Instance) -> str:
+    return parts.store.installation.domain(*instance.key)
+
+
+async def _tell(parts: Parts, kind: EventKind, instance: Instance, message: str) -> None:
+    await parts.store.add_event(
+        kind,
+        message,
+        now=parts.clock.now(),
+        environment=instance.environment,
+        service=instance.service,
+        instance=instance.name,
+    )

@@ -1,0 +1,133 @@
+"""Pure: from environments and instances to what the proxy and the DNS should say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from vmorch.model.instance import Instance, State
+from vmorch.model.names import Installation, instance_name
+from vmorch.model.spec import HealthCheck, HealthKind, Protocol, ServiceSpec
+from vmorch.proxy.protocol import (
+    Backend,
+    Check,
+    HttpRoute,
+    Listener,
+    Mode,
+    ProxyConfig,
+    Server,
+)
+from vmorch.store.protocol import EnvironmentRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """One environment as the proxy needs it. `ports` holds each service's TCP ports, those that
+    its image exposes included."""
+
+    record: EnvironmentRecord
+    instances: Sequence[Instance]
+    service_addresses: dict[str, str]
+    ports: dict[str, tuple[int, ...]]
+
+
+def backend_name(environment: str, service: str, port: int, mode: Mode) -> str:
+    return f"{environment}.{service}.{port}.{mode}"
+
+
+def proxy_config(installation: Installation, environments: Iterable[Routed]) -> ProxyConfig:
+    """Everything HAProxy should do. An environment under removal listens nowhere any more once
+    its instances are gone: until then its servers drain."""
+    backends: list[Backend] = []
+    listeners: list[Listener] = []
+    routes: list[HttpRoute] = []
+    for environment in environments:
+        if environment.record.removing and not environment.instances:
+            continue
+        for name, spec in environment.record.spec.services.items():
+            backends += _backends(environment, spec)
+            listeners += _listeners(installation, environment, spec)
+            routes += _routes(environment.record.name, name, spec)
+    return ProxyConfig(backends=tuple(backends), listeners=tuple(listeners), routes=tuple(routes))
+
+
+def _backends(environment: Routed, spec: ServiceSpec) -> Iterator[Backend]:
+    routed = {route.port or spec.main_port for route in spec.routes}
+    for port in environment.ports[spec.name]:
+        for mode in (Mode.TCP, Mode.HTTP) if port in routed else (Mode.TCP,):
+            yield Backend(
+                name=backend_name(environment.record.name, spec.name, port, mode),
+                mode=mode,
+                servers=tuple(_servers(environment.instances, spec.name, port)),
+                check=_check(spec.healthcheck, port),
+            )
+
+
+def _servers(instances: Sequence[Instance], service: str, port: int) -> Iterator[Server]:
+    """Instances that have been ready; only those that are now get new connections."""
+    for instance in instances:
+        known = instance.ready_at is not None and instance.state in {
+            State.READY,
+            State.RUNNING,
+            State.DRAINING,
+            State.STOPPING,
+        }
+        if instance.service == service and known:
+            yield Server(
+                name=instance.name,
+                id=instance.ordinal,
+                address=instance.outer_address,
+                port=port,
+                admitted=instance.state is State.READY,
+            )
+
+
+def _check(health: HealthCheck, port: int) -> Check | None:
+    """HAProxy repeats only a check of the port itself: it may take away what we admitted."""
+    if health.kind not in {HealthKind.HTTP, HealthKind.TCP} or health.port not in {None, port}:
+        return None
+    path = (health.argument or ("/",))[0] if health.kind is HealthKind.HTTP else None
+    return Check(
+        path=path, port=port, interval_seconds=health.interval_seconds, retries=health.retries
+    )
+
+
+def _listeners(
+    installation: Installation, environment: Routed, spec: ServiceSpec
+) -> Iterator[Listener]:
+    name = environment.record.name
+    for port in environment.ports[spec.name]:
+        yield Listener(
+            address=environment.service_addresses[spec.name],
+            port=port,
+            namespace=installation.namespace(environment.record.network.index),
+            backend=backend_name(name, spec.name, port, Mode.TCP),
+        )
+    for published in spec.ports:
+        if published.protocol is Protocol.TCP and published.published is not None:
+            yield Listener(
+                address=published.host_ip,
+                port=published.published,
+                namespace=None,
+                backend=backend_name(name, spec.name, published.target, Mode.TCP),
+            )
+
+
+def _routes(environment: str, service: str, spec: ServiceSpec) -> Iterator[HttpRoute]:
+    for route in spec.routes:
+        port = route.port or spec.main_port
+        if port is not None:
+            yield HttpRoute(
+                host=route.host,
+                path=route.path,
+                backend=backend_name(environment, service, port, Mode.HTTP),
+            )
+
+
+def names(environment: Routed) -> dict[str, tuple[str, ...]]:
+    """A service's name leads to its stable address, an instance's to the instance."""
+    records = {name: (address,) for name, address in environment.service_addresses.items()}
+    for instance in environment.instances:
+        key = instance_name(instance.service, instance.ordinal)
+        records[key] = (instance.inner_address,)
+    return records

@@ -1,0 +1,127 @@
+"""What follows from the store without a decision: networks, names, proxy, probes.
+
+Each is told the whole of what should be, in every cycle; adapters do nothing when nothing changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from vmorch.errors import NotFound, VmorchError
+from vmorch.health.protocol import Target
+from vmorch.model.image import ImageManifest
+from vmorch.model.instance import Instance, State
+from vmorch.model.spec import HealthCheck, HealthKind, ServiceSpec
+from vmorch.reconciler.observe import Memory, Observed
+from vmorch.reconciler.parts import Parts
+from vmorch.reconciler.perform import domain_of
+from vmorch.reconciler.routing import Routed, names, proxy_config
+from vmorch.store.protocol import EnvironmentRecord
+
+log = structlog.get_logger("vmorch.sync")
+
+PROBED = frozenset({State.RUNNING, State.READY})
+
+
+class Sync:
+    """`networks` runs before the plan (a guest needs its bridge), `traffic` after it."""
+
+    def __init__(self, parts: Parts, memory: Memory, *, time_scale: float) -> None:
+        self._parts = parts
+        self._memory = memory
+        self._time_scale = time_scale
+        self._manifests: dict[str, ImageManifest] = {}
+
+    async def networks(self, observed: Observed) -> None:
+        """Networks of environments are made or mended; those of nobody are taken away."""
+        wanted = {record.network.index for record in observed.environments}
+        for index in observed.network_indices:
+            if index not in wanted:
+                log.info("removing a stray network", index=index)
+                await self._parts.network.remove(index)
+        for record in observed.environments:
+            if record.name not in self._memory.busy:
+                await self._ensure(record)
+
+    async def _ensure(self, record: EnvironmentRecord) -> None:
+        """One environment's trouble must not keep the others from running."""
+        addresses = await self._parts.store.service_addresses(record.name)
+        try:
+            await self._parts.network.ensure(record.network, list(addresses.values()))
+        except VmorchError as error:
+            self._memory.networks.pop(record.name, None)
+            log.warning("network not ready", environment=record.name, error=error.message)
+        else:
+            self._memory.networks[record.name] = record.version
+
+    async def traffic(self) -> None:
+        """Names, proxy and probes, from the store as the actions left it."""
+        environments = [
+            await self._routed(record)
+            for record in await self._parts.store.environments()
+            if self._memory.networks.get(record.name) == record.version
+        ]
+        self._parts.prober.watch([t for env in environments for t in self._targets(env)])
+        for environment in environments:
+            await self._parts.network.set_names(environment.record.network, names(environment))
+        config = proxy_config(self._parts.store.installation, environments)
+        if config.backends or config.routes or await self._parts.proxy.running():
+            await self._parts.proxy.apply(config)
+        self._memory.told = config
+
+    async def _routed(self, record: EnvironmentRecord) -> Routed:
+        for spec in record.spec.services.values():
+            await self._remember_manifest(spec.image)
+        return Routed(
+            record=record,
+            instances=await self._parts.store.instances(record.name),
+            service_addresses=await self._parts.store.service_addresses(record.name),
+            ports={name: self._ports(spec) for name, spec in record.spec.services.items()},
+        )
+
+    async def _remember_manifest(self, digest: str) -> None:
+        if digest in self._manifests:
+            return
+        try:
+            self._manifests[digest] = await self._parts.images.manifest(digest)
+        except NotFound as error:
+            log.warning("image is gone", image=digest, error=error.message)
+
+    def _ports(self, spec: ServiceSpec) -> tuple[int, ...]:
+        manifest = self._manifests.get(spec.image)
+        exposed = manifest.run.exposed_ports if manifest else ()
+        return tuple(dict.fromkeys((*spec.all_ports, *exposed)))
+
+    def _targets(self, environment: Routed) -> Sequence[Target]:
+        """Every instance whose guest should answer."""
+        return [
+            self._target(environment, instance)
+            for instance in environment.instances
+            if instance.state in PROBED and instance.service in environment.record.spec.services
+        ]
+
+    def _target(self, environment: Routed, instance: Instance) -> Target:
+        spec = environment.record.spec.services[instance.service]
+        manifest = self._manifests.get(spec.image)
+        supports = manifest.boot.supports if manifest else frozenset()
+        check = effective_check(spec, manifest)
+        ports = environment.ports[instance.service]
+        return Target(
+            key=(instance.environment, instance.name, instance.boot),
+            domain=domain_of(self._parts, instance),
+            address=instance.outer_address,
+            port=check.port if check.port is not None else next(iter(ports), None),
+            check=check,
+            has_agent="agent" in supports,
+            wants_cloud_init=spec.cloud_init is not None,
+            time_scale=self._time_scale,
+        )
+
+
+def effective_check(spec: ServiceSpec, manifest: ImageManifest | None) -> HealthCheck:
+    """The spec's check, else the image's own (HEALTHCHECK), else whether the unit is active."""
+    if spec.healthcheck.kind is HealthKind.UNIT and manifest and manifest.run.healthcheck:
+        return manifest.run.healthcheck
+    return spec.healthcheck

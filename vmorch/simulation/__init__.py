@@ -1,0 +1,1 @@
+"""The whole daemon (real planner, reconciler and store) on fakes in virtual time."""

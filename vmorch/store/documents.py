@@ -1,0 +1,26 @@
+"""Frozen values as JSON documents and back, for the columns of the store."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+T = TypeVar("T")
+
+_adapters: dict[type[Any], TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    """Building one takes milliseconds: once per kind."""
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    return _adapters[kind]
+
+
+def dumped(kind: type[T], value: T) -> str:
+    return _adapter(kind).dump_json(value).decode()
+
+
+def loaded(kind: type[T], text: str) -> T:
+    return _adapter(kind).validate_json(text)

@@ -1,0 +1,86 @@
+"""The database's tables, and the steps from each version of them to the next.
+
+A document column holds one frozen value as JSON; what is searched for or must be unique has a
+column of its own. `user_version` counts the migrations that were applied.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from vmorch.errors import StoreError
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE environments (
+        name TEXT PRIMARY KEY,
+        version INTEGER NOT NULL,
+        network_index INTEGER NOT NULL UNIQUE,
+        document TEXT NOT NULL
+    );
+    CREATE TABLE revisions (
+        environment TEXT NOT NULL REFERENCES environments(name) ON DELETE CASCADE,
+        service TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        document TEXT NOT NULL,
+        PRIMARY KEY (environment, service, number)
+    );
+    CREATE TABLE service_addresses (
+        environment TEXT NOT NULL REFERENCES environments(name) ON DELETE CASCADE,
+        service TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        PRIMARY KEY (environment, service),
+        UNIQUE (environment, position)
+    );
+    CREATE TABLE ordinals (
+        environment TEXT NOT NULL REFERENCES environments(name) ON DELETE CASCADE,
+        service TEXT NOT NULL,
+        last INTEGER NOT NULL,
+        PRIMARY KEY (environment, service)
+    );
+    CREATE TABLE instances (
+        environment TEXT NOT NULL REFERENCES environments(name) ON DELETE CASCADE,
+        service TEXT NOT NULL,
+        ordinal INTEGER NOT NULL,
+        host_number INTEGER NOT NULL,
+        document TEXT NOT NULL,
+        PRIMARY KEY (environment, service, ordinal),
+        UNIQUE (environment, host_number)
+    );
+    CREATE TABLE quarantine (
+        environment TEXT NOT NULL REFERENCES environments(name) ON DELETE CASCADE,
+        host_number INTEGER NOT NULL,
+        released_at REAL NOT NULL,
+        PRIMARY KEY (environment, host_number)
+    );
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        time REAL NOT NULL,
+        environment TEXT NOT NULL,
+        service TEXT NOT NULL,
+        instance TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        message TEXT NOT NULL
+    );
+    CREATE INDEX events_by_environment ON events (environment, id);
+    """,
+)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the tables to this version, each step in one transaction.
+
+    Raises:
+        StoreError: a newer vmorch wrote this database.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"The database has format {version}; this vmorch knows formats up to "
+            f"{len(MIGRATIONS)}.",
+            hint="Run the newer vmorch that wrote it, or choose another state directory.",
+        )
+    for number in range(version, len(MIGRATIONS)):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;"
+        )
