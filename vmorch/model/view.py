@@ -89,6 +89,32 @@ class AccelerationView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuildLine:
+    """One line of a build's story: step `number` of `total`. `state` is started, output, cached,
+    done or failed; `text` is output or an error; `seconds` counts at the step's end."""
+
+    step: str
+    number: int
+    total: int
+    state: str
+    text: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventView:
+    """See `vmorch.model.event.Event`; `kind` is a string, as a newer daemon may know more."""
+
+    id: int
+    time: float
+    environment: str
+    service: str
+    instance: str
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
     """`time` is None where the guest did not say one (the console)."""
 

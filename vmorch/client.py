@@ -1,0 +1,294 @@
+"""The typed client of the API: `http.client` over the daemon's unix socket.
+
+Each call opens a connection of its own. A problem+json answer is raised as the VmorchError that
+the daemon raised; a daemon that is not there is DaemonUnreachable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote, urlencode
+
+from vmorch.errors import DaemonUnreachable, TimedOut, VmorchError
+from vmorch.model.problem import from_problem
+from vmorch.model.view import (
+    AccelerationView,
+    BuildLine,
+    Check,
+    EnvironmentView,
+    EventView,
+    ImageView,
+    InstanceView,
+    LogLine,
+    VersionView,
+    view_of,
+)
+
+if TYPE_CHECKING:
+    from vmorch.model.spec import EnvironmentSpec
+
+# The daemon may boot a kernel before it answers what acceleration there is.
+CALL_TIMEOUT_SECONDS = 120.0
+_JSON = {"Content-Type": "application/json"}
+
+
+class Client:
+    """Raises, from every call: VmorchError as the daemon raised it; DaemonUnreachable; TimedOut
+    when it does not answer. Streams end, and cancel what they follow, when they are closed."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self.socket_path = socket_path
+
+    # The daemon
+
+    def version(self) -> VersionView:
+        return view_of(VersionView, self._call("GET", "/v1/version"))
+
+    def acceleration(self) -> AccelerationView:
+        return view_of(AccelerationView, self._call("GET", "/v1/acceleration"))
+
+    def doctor(self) -> list[Check]:
+        return [view_of(Check, row) for row in self._call("GET", "/v1/doctor")]
+
+    def stop_daemon(self) -> None:
+        self._call("POST", "/v1/daemon/stop")
+
+    # Images
+
+    def missing_blobs(self, digests: Sequence[str]) -> list[str]:
+        answer = self._call("POST", "/v1/blobs/missing", {"digests": list(digests)})
+        return [str(digest) for digest in answer["missing"]]
+
+    def put_blob(self, digest: str, content: BinaryIO) -> None:
+        size = os.fstat(content.fileno()).st_size
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        with self._request("PUT", f"/v1/blobs/{quote(digest)}", content, headers) as response:
+            response.read()
+
+    def build(self, request: dict[str, Any], progress: Callable[[BuildLine], None]) -> str:
+        """Build `request` (the fields of a BuildRequest); the image's digest."""
+        return self._image("/v1/builds", request, progress)
+
+    def ensure_image(self, reference: str, progress: Callable[[BuildLine], None]) -> str:
+        """The digest behind a name; a base that is not there yet is made."""
+        return self._image("/v1/images/ensure", {"reference": reference}, progress)
+
+    def images(self) -> list[ImageView]:
+        return [view_of(ImageView, row) for row in self._call("GET", "/v1/images")]
+
+    def _image(self, path: str, body: Any, progress: Callable[[BuildLine], None]) -> str:
+        with contextlib.closing(self._stream("POST", path, body)) as rows:
+            for row in rows:
+                if "image" in row:
+                    return str(row["image"]["digest"])
+                progress(view_of(BuildLine, row))
+        raise _gone_away()
+
+    # Environments
+
+    def apply(
+        self, spec: EnvironmentSpec, *, expected_version: int | None = None
+    ) -> EnvironmentView:
+        from vmorch.model.codec import to_json
+
+        body = {"spec": to_json(spec), "expected_version": expected_version}
+        return self._environment("PUT", _environment_path(spec.name), body)
+
+    def environments(self) -> list[EnvironmentView]:
+        return [_environment(row) for row in self._call("GET", "/v1/environments")]
+
+    def environment(self, name: str) -> EnvironmentView:
+        """Raises NotFound."""
+        return self._environment("GET", _environment_path(name))
+
+    def remove(self, name: str, *, volumes: bool = False) -> EnvironmentView:
+        """Begin to remove it: gone when `environment` raises NotFound."""
+        path = _environment_path(name) + _query(volumes=volumes)
+        return self._environment("DELETE", path)
+
+    def scale(self, name: str, replicas: dict[str, int]) -> EnvironmentView:
+        path = _environment_path(name) + "/scale"
+        return self._environment("POST", path, {"replicas": replicas})
+
+    def _environment(self, method: str, path: str, body: Any = None) -> EnvironmentView:
+        return _environment(self._call(method, path, body))
+
+    # Instances
+
+    def instances(
+        self, environment: str | None = None, service: str | None = None
+    ) -> list[InstanceView]:
+        path = "/v1/instances" + _query(environment=environment, service=service)
+        return [view_of(InstanceView, row) for row in self._call("GET", path)]
+
+    def events(
+        self,
+        *,
+        after: int = 0,
+        environment: str | None = None,
+        service: str | None = None,
+        since: float | None = None,
+        follow: bool = False,
+    ) -> Iterator[EventView]:
+        path = "/v1/events" + _query(
+            after=after, environment=environment, service=service, since=since, follow=follow
+        )
+        return (view_of(EventView, row) for row in self._stream("GET", path))
+
+    def logs(
+        self,
+        environment: str,
+        names: Sequence[str] = (),
+        *,
+        source: str = "service",
+        follow: bool = False,
+        tail: int | None = None,
+        since: float | None = None,
+    ) -> Iterator[LogLine]:
+        """Lines of the services and instances in `names`, or of all."""
+        path = f"{_environment_path(environment)}/logs" + _query(
+            instance=names, source=source, follow=follow, tail=tail, since=since
+        )
+        return (view_of(LogLine, row) for row in self._stream("GET", path))
+
+    def open_exec(
+        self,
+        environment: str,
+        instance: str,
+        *,
+        argv: Sequence[str] | None,
+        tty: bool,
+        user: str | None = None,
+        variables: dict[str, str] | None = None,
+        working_dir: str | None = None,
+        columns: int = 80,
+        rows: int = 24,
+    ) -> Path:
+        """The socket of a session (see `vmorch.model.frames`), to be connected to once."""
+        body = {
+            "instance": instance,
+            "argv": None if argv is None else list(argv),
+            "tty": tty,
+            "user": user,
+            "env": variables or {},
+            "working_dir": working_dir,
+            "columns": columns,
+            "rows": rows,
+        }
+        answer = self._call("POST", f"{_environment_path(environment)}/exec", body)
+        return Path(answer["socket"])
+
+    # Transport
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        with self._request(method, path, data, _JSON if data else {}) as response:
+            content = response.read()
+        return json.loads(content) if content else None
+
+    def _stream(
+        self, method: str, path: str, body: Any = None
+    ) -> Generator[dict[str, Any], None, None]:
+        data = None if body is None else json.dumps(body).encode()
+        headers = _JSON if data else {}
+        with self._request(method, path, data, headers, timeout=None) as response:
+            for line in response:
+                row = json.loads(line)
+                if "error" in row:
+                    raise from_problem(row["error"])
+                yield row
+
+    @contextlib.contextmanager
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | BinaryIO | None,
+        headers: dict[str, str],
+        timeout: float | None = CALL_TIMEOUT_SECONDS,
+    ) -> Iterator[http.client.HTTPResponse]:
+        connection = _UnixConnection(self.socket_path, timeout)
+        try:
+            connection.connect()
+            # A daemon that refuses a body early closes: its answer says more than our EPIPE.
+            with contextlib.suppress(BrokenPipeError):
+                connection.request(method, path, body=body, headers=headers)
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise _problem(response)
+            yield response
+        except TimeoutError as error:
+            raise TimedOut(
+                f"The daemon did not answer within {timeout:.0f} s.",
+                hint="Its log says what it is doing; 'vmorch daemon status' names it.",
+            ) from error
+        except (http.client.HTTPException, ConnectionError) as error:
+            raise _gone_away() from error
+        finally:
+            connection.close()
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float | None) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        try:
+            self.sock.connect(str(self._path))
+        except PermissionError as error:
+            raise DaemonUnreachable(
+                f"You may not talk to the daemon at {self._path}.",
+                hint="Join the socket's group (usually 'vmorch') and log in anew, or use sudo.",
+            ) from error
+        except OSError as error:  # no socket, nobody behind it, or a path too long for one
+            raise DaemonUnreachable(
+                f"No daemon answers at {self._path}.",
+                hint="Start it with 'sudo vmorch daemon start', or name another --socket.",
+            ) from error
+
+
+def _problem(response: http.client.HTTPResponse) -> VmorchError:
+    content = response.read()
+    try:
+        problem = json.loads(content)
+    except ValueError:
+        problem = {"detail": f"The daemon answered {response.status} {response.reason}."}
+    return from_problem(problem if isinstance(problem, dict) else {})
+
+
+def _gone_away() -> DaemonUnreachable:
+    return DaemonUnreachable(
+        "The daemon went away before it had answered.",
+        hint="See 'vmorch daemon status'; what was applied goes on when it is back.",
+    )
+
+
+def _environment(row: dict[str, Any]) -> EnvironmentView:
+    from vmorch.model.view import ServiceView
+
+    services = {name: view_of(ServiceView, s) for name, s in row["services"].items()}
+    return view_of(EnvironmentView, {**row, "services": services})
+
+
+def _environment_path(name: str) -> str:
+    return f"/v1/environments/{quote(name, safe='')}"
+
+
+def _query(**values: Any) -> str:
+    """A query string of the values that are there; booleans only when true, sequences repeated."""
+    pairs = {
+        key: "true" if value is True else value
+        for key, value in values.items()
+        if value is not None and value is not False and value != ()
+    }
+    return f"?{urlencode(pairs, doseq=True)}" if pairs else ""
