@@ -27,6 +27,9 @@ from vmorch.planner.snapshot import InstanceView
 BURST_SECONDS = 30.0
 """The longest boot burst, before scaling: a service that never gets ready must not run uncapped."""
 
+DRAIN_POLL_SECONDS = 0.5
+"""No event tells that a draining server's last session has ended."""
+
 ALIVE = frozenset({GuestState.RUNNING, GuestState.PAUSED, GuestState.SHUTTING_DOWN})
 
 
@@ -220,7 +223,7 @@ def _shut_down(view: InstanceView, moment: Moment) -> Verdict | None:
     drained = not view.admitted and view.sessions == 0
     over = instance.deadline is None or moment.now >= instance.deadline
     if not drained and not over:
-        return Verdict(wake_at=instance.deadline)
+        return Verdict(wake_at=moment.now + DRAIN_POLL_SECONDS)
     grace = view.spec.stop_grace_period_seconds * moment.time_scale
     why = "drained" if drained else f"{view.sessions} sessions outlasted stop_grace_period"
     return Verdict(action=ShutDownGuest(instance=instance, deadline=moment.now + grace, reason=why))
@@ -286,9 +289,10 @@ def _progress(view: InstanceView, moment: Moment) -> Note | None:
     instance = view.instance
     if instance.state is not State.RUNNING or view.health_message in {"", instance.reason}:
         return None
+    kind = EventKind.CLOUD_INIT_FAILED if view.cloud_init_failed else EventKind.INSTANCE_WAITING
     return Note(
         instance=replace(instance, reason=view.health_message),
-        kind=EventKind.INSTANCE_WAITING,
+        kind=kind,
         reason=view.health_message,
     )
 

@@ -26,6 +26,7 @@ class InstanceView:
     guest: GuestState | None = None
     healthy: bool | None = None
     health_message: str = ""
+    cloud_init_failed: bool = False
     admitted: bool = False
     sessions: int = 0
     busy: bool = False

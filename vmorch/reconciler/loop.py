@@ -90,7 +90,8 @@ class Reconciler:
         for action in planned.actions:
             log.info("action", kind=type(action).__name__, reason=action.reason)
             await self._act(action)
-        await self._sync.traffic()
+        if await self._sync.traffic():
+            self.wake()
         return planned.wake_at
 
     async def settle(self) -> None:

@@ -130,6 +130,7 @@ def _view(
         guest=guest.state if guest else None,
         healthy=verdict.healthy if verdict else None,
         health_message=verdict.message if verdict else "",
+        cloud_init_failed=bool(verdict and verdict.report and verdict.report.cloud_init == "error"),
         admitted=_is_admitted(memory.told, instance),
         sessions=sum(
             status.sessions

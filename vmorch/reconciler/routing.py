@@ -126,7 +126,9 @@ def _routes(environment: str, service: str, spec: ServiceSpec) -> Iterator[HttpR
 
 def names(environment: Routed) -> dict[str, tuple[str, ...]]:
     """A service's name leads to its stable address, an instance's to the instance."""
-    records = {name: (address,) for name, address in environment.service_addresses.items()}
+    records: dict[str, tuple[str, ...]] = {
+        name: (address,) for name, address in environment.service_addresses.items()
+    }
     for instance in environment.instances:
         key = instance_name(instance.service, instance.ordinal)
         records[key] = (instance.inner_address,)

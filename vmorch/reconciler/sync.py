@@ -56,8 +56,11 @@ class Sync:
         else:
             self._memory.networks[record.name] = record.version
 
-    async def traffic(self) -> None:
-        """Names, proxy and probes, from the store as the actions left it."""
+    async def traffic(self) -> bool:
+        """Names, proxy and probes, from the store as the actions left it.
+
+        Returns whether the proxy was told something new: then there may be more to plan, such
+        as the shutdown of what now drains."""
         environments = [
             await self._routed(record)
             for record in await self._parts.store.environments()
@@ -69,7 +72,9 @@ class Sync:
         config = proxy_config(self._parts.store.installation, environments)
         if config.backends or config.routes or await self._parts.proxy.running():
             await self._parts.proxy.apply(config)
+        changed = config != self._memory.told
         self._memory.told = config
+        return changed
 
     async def _routed(self, record: EnvironmentRecord) -> Routed:
         for spec in record.spec.services.values():

@@ -71,7 +71,7 @@ class SqliteStore:
         if record is None:
             raise NotFound(
                 f"There is no environment '{name}'.",
-                hint="See 'vmorch env ls' for those there are.",
+                hint="'vmorch env ls' lists what there is.",
             )
         return record
 
