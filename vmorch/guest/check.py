@@ -23,7 +23,7 @@ _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 _STOP_SIGNAL = re.compile(r"(?:SIG)?[A-Z0-9]+(?:[+-][0-9]+)?\Z")
 _USER = re.compile(r"[^\s:/\0]+(?::[^\s:/\0]+)?\Z")
 _ONE_LINE = re.compile(r"[^\x00-\x1f\x7f]+\Z")
-_OWN_PATHS = frozenset(
+OWN_PATHS = frozenset(
     {
         "/etc/hostname",
         "/etc/hosts",
@@ -42,7 +42,7 @@ def bundle(value: IdentityBundle) -> None:
     _network(value)
     _access(value)
     _service(value)
-    seen: set[str] = set(_OWN_PATHS)
+    seen: set[str] = set(OWN_PATHS)
     for file in value.files:
         _file(file, seen)
         seen.add(file.path)
@@ -112,7 +112,7 @@ def _file(file: GuestFile, seen: set[str]) -> None:
         raise UsageError(
             f"{file.path} would be written twice in the guest.",
             hint="Each path is for one secret or config, and vmorch's own files are taken: "
-            f"{', '.join(sorted(_OWN_PATHS))}.",
+            f"{', '.join(sorted(OWN_PATHS))}.",
         )
 
 
