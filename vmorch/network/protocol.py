@@ -12,9 +12,7 @@ from vmorch.model.instance import EnvironmentNetwork
 
 
 class Network(Protocol):
-    async def ensure(
-        self, network: EnvironmentNetwork, service_addresses: Sequence[str]
-    ) -> None:
+    async def ensure(self, network: EnvironmentNetwork, service_addresses: Sequence[str]) -> None:
         """Make bridge, links, router namespace, rules, NAT and dnsmasq what `network` says, with
         exactly these service addresses (inner addresses HAProxy listens on) on the router."""
         ...
