@@ -146,6 +146,7 @@ def _service_members(bundle: IdentityBundle) -> Iterable[Member]:
         "user": bundle.user.encode(),
         "directory": bundle.working_dir.encode(),
         "stop-signal": bundle.stop_signal.encode(),
+        "restart": bundle.restart.encode(),
     }
     yield Member(path="service", content=None, mode=0o700)
     for name, content in contents.items():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vmorch.model.guest import GuestReport
+from vmorch.model.spec import RestartCondition
 
 # (domain name, command, arguments, timeout_seconds) -> the agent's "return"
 AgentCall = Callable[[str, str, dict[str, Any], float], Awaitable[Any]]
@@ -34,6 +35,7 @@ class IdentityBundle:
     `instance_id` changes with every bundle that should be applied anew. `argv` empty: the
     guest's own units are the service. `user` is name or number with optional `:group`.
     `random_seed` is 64 bytes for the kernel's generator. `prefix_length` goes with `address`.
+    `restart` says when the guest itself starts a service again that ended.
     """
 
     instance_id: str
@@ -54,6 +56,7 @@ class IdentityBundle:
     user: str = ""
     working_dir: str = "/"
     stop_signal: str = "SIGTERM"
+    restart: RestartCondition = RestartCondition.ANY
     extra_hosts: dict[str, str] = field(default_factory=dict)
     files: tuple[GuestFile, ...] = ()
     user_data: str | None = None

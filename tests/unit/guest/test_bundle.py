@@ -4,9 +4,9 @@ import io
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Callable
 
 import pytest
-from guest_values import bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +14,8 @@ from vmorch.errors import UsageError
 from vmorch.guest import check
 from vmorch.guest.bundle import bundle_tar, hosts, own_files, resolv_conf, shell_assignments
 from vmorch.guest.protocol import GuestFile, IdentityBundle
+
+Make = Callable[..., IdentityBundle]
 
 text = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]))
 BUSYBOX = shutil.which("busybox")
@@ -42,7 +44,7 @@ def sourced(assignments: bytes, names: list[str]) -> list[bytes]:
     return done.stdout.split(b"\0")[:-1]
 
 
-def test_the_layout_is_that_of_version_1() -> None:
+def test_the_layout_is_that_of_version_1(bundle: Make) -> None:
     assert {name: (m.mode, m.isdir()) for name, m in unpacked(bundle()).items()} == {
         "version": (0o644, False),
         "random": (0o600, False),
@@ -63,29 +65,30 @@ def test_the_layout_is_that_of_version_1() -> None:
         "service/argv": (0o600, False),
         "service/directory": (0o600, False),
         "service/environment": (0o600, False),
+        "service/restart": (0o600, False),
         "service/stop-signal": (0o600, False),
         "service/user": (0o600, False),
     }
 
 
-def test_equal_bundles_give_equal_bytes_and_sorted_members() -> None:
+def test_equal_bundles_give_equal_bytes_and_sorted_members(bundle: Make) -> None:
     names = list(unpacked(bundle()))
     assert names == sorted(names)
     assert bundle_tar(bundle()) == bundle_tar(bundle())
 
 
-def test_without_a_command_there_is_no_service() -> None:
+def test_without_a_command_there_is_no_service(bundle: Make) -> None:
     assert not [name for name in unpacked(bundle(argv=())) if name.startswith("service")]
 
 
-def test_owners_are_numbers_and_modes_those_asked_for() -> None:
+def test_owners_are_numbers_and_modes_those_asked_for(bundle: Make) -> None:
     secret = GuestFile(path="/run/secrets/token", content=b"s", mode=0o400, uid=33, gid=2_500_000)
     member = unpacked(bundle(files=(secret,)))["root/run/secrets/token"]
     assert (member.mode, member.uid, member.gid) == (0o400, 33, 2_500_000)
     assert (member.uname, member.gname) == ("", "")
 
 
-def test_busybox_reads_long_paths() -> None:
+def test_busybox_reads_long_paths(bundle: Make) -> None:
     assert BUSYBOX is not None
     path = "/opt/" + "/".join(["directory" * 6] * 5) + "/file"
     tar = bundle_tar(bundle(files=(GuestFile(path=path, content=b"found"),)))
@@ -95,14 +98,15 @@ def test_busybox_reads_long_paths() -> None:
     assert done.stdout == b"found"
 
 
-def test_service_strings_end_in_nul() -> None:
+def test_service_strings_end_in_nul(bundle: Make) -> None:
     value = bundle(argv=("a b", "", "c\n"), environment={"X": "1=2", "Y": ""})
     assert content(value, "service/argv") == b"a b\0\0c\n\0"
     assert content(value, "service/environment") == b"X=1=2\0Y=\0"
     assert content(value, "service/user") == b"www-data"
+    assert content(value, "service/restart") == b"any"
 
 
-def test_hosts_name_the_guest_fully_first_and_the_users_hosts_last() -> None:
+def test_hosts_name_the_guest_fully_first_and_the_users_hosts_last(bundle: Make) -> None:
     assert hosts(
         bundle(extra_hosts={"legacy": "192.0.2.7", "six": "2001:db8::1"})
     ).splitlines() == [
@@ -115,7 +119,7 @@ def test_hosts_name_the_guest_fully_first_and_the_users_hosts_last() -> None:
     assert "10.212.0.64 orders-3\n" in hosts(bundle(search_domain=""))
 
 
-def test_resolv_conf() -> None:
+def test_resolv_conf(bundle: Make) -> None:
     value = bundle(name_servers=("10.0.0.1", "10.0.0.2"))
     assert resolv_conf(value) == "search shop.internal\nnameserver 10.0.0.1\nnameserver 10.0.0.2\n"
     assert resolv_conf(bundle(search_domain="", name_servers=())) == ""
@@ -157,7 +161,7 @@ def test_a_shell_reads_any_values_the_same(values: list[str]) -> None:
     st.dictionaries(text.filter(lambda t: t and "=" not in t), text),
 )
 def test_argv_and_environment_come_back_as_they_went(
-    argv: list[str], environment: dict[str, str]
+    bundle: Make, argv: list[str], environment: dict[str, str]
 ) -> None:
     value = bundle(argv=tuple(argv), environment=environment)
     assert content(value, "service/argv").decode().split("\0")[:-1] == argv
@@ -210,7 +214,9 @@ def test_argv_and_environment_come_back_as_they_went(
         {"files": (GuestFile(path="/a", content=b"1"), GuestFile(path="/a", content=b"2"))},
     ],
 )
-def test_what_cannot_be_carried_unharmed_is_refused(changes: dict[str, object]) -> None:
+def test_what_cannot_be_carried_unharmed_is_refused(
+    bundle: Make, changes: dict[str, object]
+) -> None:
     with pytest.raises(UsageError):
         bundle_tar(bundle(**changes))
 
@@ -219,10 +225,10 @@ def test_what_cannot_be_carried_unharmed_is_refused(changes: dict[str, object]) 
     "changes",
     [{"user": "1000:1000"}, {"user": ""}, {"stop_signal": "9"}, {"stop_signal": "SIGRTMIN+3"}],
 )
-def test_usual_values_are_taken(changes: dict[str, object]) -> None:
+def test_usual_values_are_taken(bundle: Make, changes: dict[str, object]) -> None:
     assert bundle_tar(bundle(**changes))
 
 
-def test_the_paths_kept_from_users_are_those_of_our_files() -> None:
+def test_the_paths_kept_from_users_are_those_of_our_files(bundle: Make) -> None:
     ours = {f"/{member.path.removeprefix('root/')}" for member in own_files(bundle())}
     assert ours == check.OWN_PATHS

@@ -1,9 +1,10 @@
-"""A bundle to start tests from."""
-
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from vmorch.guest.protocol import IdentityBundle
 
@@ -28,5 +29,11 @@ BUNDLE = IdentityBundle(
 )
 
 
-def bundle(**changes: Any) -> IdentityBundle:
-    return replace(BUNDLE, **changes)
+@pytest.fixture(scope="session")
+def bundle() -> Callable[..., IdentityBundle]:
+    """Makes a bundle that differs from a usual one by the given fields."""
+
+    def changed(**changes: Any) -> IdentityBundle:
+        return replace(BUNDLE, **changes)
+
+    return changed
