@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
@@ -329,7 +330,7 @@ class SqliteStore:
             ).fetchall()
         )
         free = [n for n in addresses.instance_host_numbers() if n not in used]
-        rested = [n for n in free if now - released.get(n, 0.0) >= QUARANTINE_SECONDS]
+        rested = [n for n in free if now - released.get(n, -math.inf) >= QUARANTINE_SECONDS]
         if not rested:
             raise Refused(
                 f"Environment '{environment}' has no free address: {len(used)} in use, "
@@ -337,7 +338,7 @@ class SqliteStore:
                 hint="Scale some services down, or split the environment.",
                 retryable=True,
             )
-        return min(rested, key=lambda n: (released.get(n, 0.0), n))
+        return min(rested, key=lambda n: (released.get(n, -math.inf), n))
 
     # Events
 
