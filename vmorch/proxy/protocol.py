@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from vmorch.errors import ProxyError
+
 
 class Mode(enum.StrEnum):
     HTTP = "http"
@@ -81,13 +83,39 @@ class ServerStatus:
     up: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where something listens: `namespace` None is the host."""
+
+    address: str
+    port: int
+    namespace: str | None = None
+
+    def __str__(self) -> str:
+        where = f" in {self.namespace}" if self.namespace else ""
+        return f"{self.address}:{self.port}{where}"
+
+
+class AddressUnavailable(ProxyError):
+    """Some addresses cannot be listened on: another program has them, or nobody does.
+
+    `endpoints` are the ones at fault; without them the same configuration would be accepted.
+    """
+
+    def __init__(self, message: str, *, hint: str, endpoints: tuple[Endpoint, ...]) -> None:
+        super().__init__(message, hint=hint, retryable=True)
+        self.endpoints = endpoints
+
+
 class Proxy(Protocol):
     async def apply(self, config: ProxyConfig) -> None:
         """Make HAProxy (started if it is not running) do what `config` says: server changes at
         run time, anything else by a hitless reload; always written to the file as well.
 
         Raises:
-            ProxyError: HAProxy refused the configuration; the old one still runs.
+            ProxyError: HAProxy refused the configuration; the old one still runs, with the
+                server changes made where a backend is in both.
+            AddressUnavailable: (a ProxyError) because of listeners; it names them.
         """
         ...
 

@@ -1,0 +1,98 @@
+"""The difference between the servers that should be and those that run, as commands. Pure.
+
+`haproxy.py` sends them. Facts that forced the order: a dynamic server begins in maintenance with
+its checks off, and only one in maintenance and without connections can be deleted. Additions go
+before removals, so that there is always somewhere to go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from vmorch.proxy.configuration import server_words
+from vmorch.proxy.protocol import Server
+from vmorch.proxy.running import RunningServer
+from vmorch.proxy.sections import Section
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """`expected` is what a successful answer begins with; empty: it is empty. What is `later`
+    may fail while connections remain, and is tried again by the next apply."""
+
+    text: str
+    expected: str = ""
+    later: bool = False
+
+
+def changes(
+    desired: tuple[Section, ...], running: Mapping[str, Mapping[str, RunningServer]]
+) -> list[Command]:
+    """What makes `running` like `desired`. Sections that only one of them has are left alone."""
+    found: list[Command] = []
+    for section in desired:
+        found += _section_changes(section, running.get(section.name, {}))
+    return found
+
+
+def _section_changes(section: Section, running: Mapping[str, RunningServer]) -> list[Command]:
+    wanted = {server.name: server for server in section.servers}
+    found: list[Command] = []
+    for name, server in wanted.items():
+        if name in running:
+            found += _updates(section, server, running[name])
+        else:
+            found += _additions(section, server)
+    for name, old in running.items():
+        if name not in wanted:
+            found += _removals(f"{section.name}/{name}", old)
+    return found
+
+
+def _additions(section: Section, server: Server) -> Iterator[Command]:
+    target = f"{section.name}/{server.name}"
+    words = server_words(server, section.check)
+    yield Command(text=f"add server {target} {words}", expected="New server registered")
+    if section.check:
+        yield Command(text=f"enable health {target}")
+    yield _state(target, server)
+
+
+def _updates(section: Section, server: Server, old: RunningServer) -> Iterator[Command]:
+    target = f"{section.name}/{server.name}"
+    if (old.address, old.port) != (server.address, server.port):
+        yield Command(
+            text=f"set server {target} addr {server.address} port {server.port}",
+            expected="IP changed" if old.address != server.address else "no need to change",
+        )
+    if old.weight != server.weight:
+        yield Command(text=f"set weight {target} {server.weight}")
+    if section.check and not old.checked:
+        yield Command(text=f"enable health {target}")
+    if server.admitted != old.admitted or old.maintenance:
+        yield _state(target, server)
+
+
+def _removals(target: str, old: RunningServer) -> Iterator[Command]:
+    if not old.maintenance:
+        yield Command(text=f"set server {target} state maint")
+    yield Command(text=f"del server {target}", expected="Server deleted", later=True)
+
+
+def _state(target: str, server: Server) -> Command:
+    state = "ready" if server.admitted else "drain"
+    return Command(text=f"set server {target} state {state}")
+
+
+def drains(
+    desired: tuple[Section, ...], running: Mapping[str, Mapping[str, RunningServer]]
+) -> list[Command]:
+    """What keeps a leaving worker from sending anything to servers that are no longer admitted."""
+    admitted = {(s.name, server.name) for s in desired for server in s.servers if server.admitted}
+    return [
+        Command(text=f"set server {section}/{name} state drain")
+        for section, servers in running.items()
+        for name, server in servers.items()
+        if (section, name) not in admitted and server.admitted
+    ]

@@ -1,0 +1,244 @@
+"""`ProxyConfig` -> the text of haproxy.cfg, one small function per section. Pure.
+
+Equal values give byte-identical text. The *structure* is all of it but the servers: servers are
+changed at run time, a change of the structure needs a reload. A digest of the structure, the
+*marker*, stands in the worker's description, so that a worker can be asked what it runs.
+Words of the configuration: HAProxy 2.6 Configuration Manual.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv6Address, ip_address
+
+from vmorch.proxy.place import Place
+from vmorch.proxy.protocol import Check, HttpRoute, Listener, Mode, ProxyConfig, Server
+from vmorch.proxy.sections import Section, section_for, sections, validate
+
+NO_ROUTE = "vmorch-no-route"
+RETRY_AFTER_SECONDS = 1
+_NAMESPACE_LINE = re.compile(r"^# namespace (\S+) is (\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    text: str
+    marker: str
+    sections: tuple[Section, ...]
+
+
+def render(
+    config: ProxyConfig, place: Place, *, namespaces: Mapping[str, int] | None = None
+) -> Rendered:
+    """The whole file.
+
+    `namespaces` maps the names of router namespaces to their inode numbers. They are a part of
+    the structure: a namespace made anew under an old name needs its listeners anew.
+
+    Raises:
+        ProxyError: the configuration makes no sense.
+    """
+    validate(config)
+    made = sections(config)
+    identities = namespaces or {}
+    bare = tuple(replace(section, servers=()) for section in made)
+    structure = _document(config, place, identities, sections_=bare, marker="")
+    marker = hashlib.sha256(structure.encode()).hexdigest()[:16]
+    text = _document(config, place, identities, sections_=made, marker=marker)
+    return Rendered(text=text, marker=marker, sections=made)
+
+
+def namespaces_in(text: str) -> dict[str, int]:
+    """The router namespaces that a file made here was written for, with their inode numbers."""
+    return {name: int(inode) for name, inode in _NAMESPACE_LINE.findall(text)}
+
+
+def server_words(server: Server, check: Check | None) -> str:
+    """What follows a server's name, in the file and in `add server` alike."""
+    words = f"{_endpoint(server.address, server.port)} id {server.id} weight {server.weight}"
+    return f"{words} {_check_words(check)}" if check else words
+
+
+def _check_words(check: Check) -> str:
+    # rise 1: a check may only take away what the daemon has already found ready, so one good
+    # answer is enough to give it back.
+    interval = max(1, round(check.interval_seconds * 1000))
+    return f"check port {check.port} inter {interval}ms fall {max(1, check.retries)} rise 1"
+
+
+def _document(
+    config: ProxyConfig,
+    place: Place,
+    namespaces: Mapping[str, int],
+    *,
+    sections_: tuple[Section, ...],
+    marker: str,
+) -> str:
+    blocks = [
+        _head(namespaces),
+        _global(place, marker),
+        _defaults(),
+        *(_http_frontend(config.routes, place) if config.routes else ()),
+        *(_listener(item, config) for item in sorted(config.listeners, key=_listener_order)),
+        *(_backend(section) for section in sections_),
+    ]
+    return "\n".join("\n".join(block) + "\n" for block in blocks)
+
+
+def _head(namespaces: Mapping[str, int]) -> list[str]:
+    return [
+        "# Written by vmorch; changes are lost.",
+        *(f"# namespace {name} is {inode}" for name, inode in sorted(namespaces.items())),
+    ]
+
+
+def _global(place: Place, marker: str) -> list[str]:
+    return [
+        "global",
+        f"    description 'vmorch {marker}'",
+        "    master-worker",
+        f"    user {place.user}",
+        f"    group {place.group}",
+        f"    stats socket '{place.admin_socket}' mode 600 level admin expose-fd listeners",
+        # Without it the kernel lets two root processes share a port, each getting a part of
+        # the connections, instead of telling us that it is taken. Reloads pass descriptors on.
+        "    noreuseport",
+        # A worker left behind by a reload serves its connections to their end, within this.
+        "    hard-stop-after 1h",
+    ]
+
+
+def _defaults() -> list[str]:
+    return [
+        "defaults",
+        # A guest that is gone answers nothing: a lost SYN is repeated after 1 and 3 s.
+        "    timeout connect 4s",
+        "    timeout client 60s",
+        "    timeout server 300s",
+        "    timeout tunnel 24h",
+        "    timeout http-request 10s",
+        "    timeout http-keep-alive 60s",
+        # Lenient, as a busy capped guest answers late and is not dead.
+        "    timeout check 5s",
+        # Dead peers of idle connections are found by the kernel, in about a minute.
+        "    option clitcpka",
+        "    clitcpka-idle 30s",
+        "    clitcpka-intvl 10s",
+        "    clitcpka-cnt 3",
+        "    option srvtcpka",
+        "    srvtcpka-idle 30s",
+        "    srvtcpka-intvl 10s",
+        "    srvtcpka-cnt 3",
+        # A failed connection goes to another server at every retry.
+        "    retries 3",
+        "    option redispatch 1",
+        "    http-error status 503 content-type text/plain"
+        f" hdr Retry-After {RETRY_AFTER_SECONDS}"
+        ' string "The service could not be reached. Try again.\\n"',
+    ]
+
+
+def _http_frontend(routes: Iterable[HttpRoute], place: Place) -> tuple[list[str], list[str]]:
+    """Routes by host and longest path prefix. A prefix ends at a slash: /api is no /apix."""
+    ordered = sorted(routes, key=lambda route: (route.host.lower(), -len(route.path), route.path))
+    frontend = [
+        "frontend http",
+        "    mode http",
+        f"    bind {_endpoint(place.http_address, place.http_port)}",
+        # On a reload, idle clients are told to close with their next answer; a bare close
+        # would race with a request under way.
+        "    option idle-close-on-response",
+        "    option forwardfor",
+        "    http-request set-header X-Forwarded-Proto http",
+        "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
+        "    http-request set-var(txn.host) req.hdr(host),regsub(:[0-9]*$,,),lower,rtrim(.)",
+        "    http-request set-var(txn.path) path",
+        "    http-request set-var(txn.target) var(txn.host),concat(,txn.path,/)",
+        *(
+            f"    use_backend {route.backend} if {{ var(txn.target) -m beg -- '{_target(route)}' }}"
+            for route in ordered
+        ),
+        f"    default_backend {NO_ROUTE}",
+    ]
+    no_route = [
+        f"backend {NO_ROUTE}",
+        "    mode http",
+        "    http-request return status 404 content-type text/plain"
+        ' lf-string "vmorch has no route for %[var(txn.host)]%[var(txn.path)].\\n"',
+    ]
+    return frontend, no_route
+
+
+def _target(route: HttpRoute) -> str:
+    return route.host.lower() + route.path.rstrip("/") + "/"
+
+
+def _listener_order(item: Listener) -> tuple[str, str, int]:
+    return (item.namespace or "", item.address, item.port)
+
+
+def _listener(item: Listener, config: ProxyConfig) -> list[str]:
+    # TCP also where HTTP is spoken: what one service says to another, or a published port
+    # carries, needs none of HTTP's features, and bytes that pass unread cannot be misread.
+    backend = next(backend for backend in config.backends if backend.name == item.backend)
+    where = f" namespace {item.namespace}" if item.namespace else ""
+    return [
+        f"frontend tcp:{item.namespace or 'host'}:{item.address}:{item.port}",
+        "    mode tcp",
+        # Idle connections of a pool live as long as in a network without a proxy.
+        "    timeout client 24h",
+        f"    bind {_endpoint(item.address, item.port)}{where}",
+        f"    default_backend {section_for(backend, Mode.TCP)}",
+    ]
+
+
+def _backend(section: Section) -> list[str]:
+    return [
+        f"backend {section.name}",
+        f"    mode {section.mode.value}",
+        # leastconn may be changed at run time (static-rr and hashes may not), and it sends
+        # less to an instance that its cap has made slow.
+        "    balance leastconn",
+        *(_http_lines(section) if section.mode is Mode.HTTP else ["    timeout server 24h"]),
+        *(_check_lines(section.check) if section.check else ()),
+        *(_server_line(server, section.check) for server in section.servers),
+    ]
+
+
+def _http_lines(section: Section) -> list[str]:
+    return [
+        # A request that never left is always repeated; one that a server hung up on, only
+        # when repeating it changes nothing.
+        "    retry-on conn-failure empty-response",
+        "    http-request disable-l7-retry unless { method GET HEAD OPTIONS }",
+        f"    http-request return status 503 content-type text/plain"
+        f" hdr Retry-After {RETRY_AFTER_SECONDS}"
+        f' string "No instance of {section.backend} is ready. Try again.\\n"'
+        f" if {{ nbsrv({section.name}) eq 0 }}",
+    ]
+
+
+def _check_lines(check: Check) -> list[str]:
+    if check.path is None:
+        return ["    option tcp-check"]
+    return [
+        "    option httpchk",
+        f"    http-check send meth GET uri '{check.path}' ver HTTP/1.1 hdr Host vmorch"
+        " hdr Connection close",
+        "    http-check expect status 200-399",
+    ]
+
+
+def _server_line(server: Server, check: Check | None) -> str:
+    # `disabled` is the only way to begin without traffic; once the worker runs it is drained
+    # instead, so that its checks go on.
+    words = f"    server {server.name} {server_words(server, check)}"
+    return words if server.admitted else f"{words} disabled"
+
+
+def _endpoint(address: str, port: int) -> str:
+    bracketed = f"[{address}]" if isinstance(ip_address(address), IPv6Address) else address
+    return f"{bracketed}:{port}"

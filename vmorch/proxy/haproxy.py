@@ -1,0 +1,260 @@
+"""`Proxy` by HAProxy: writes what should run, asks what runs, and closes the difference.
+
+Nothing is remembered between calls but an answer's text; whatever was interrupted, by whom and
+where, the next `apply` finds out from the worker and converges. Order of a change of structure:
+candidate checked by `haproxy -c`, servers of the running worker brought up to date, file
+replaced, reload, new worker seen with the new marker. A change of servers only: file replaced,
+commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
+
+from vmorch.effects import Clock, Faults
+from vmorch.errors import ProxyError
+from vmorch.proxy.admin import CommandLine, Unreachable
+from vmorch.proxy.changes import Command, changes, drains
+from vmorch.proxy.configuration import Rendered, namespaces_in, render
+from vmorch.proxy.endpoints import namespace_inodes, unavailable
+from vmorch.proxy.place import Place
+from vmorch.proxy.process import Program
+from vmorch.proxy.protocol import Endpoint, ProxyConfig, ServerStatus
+from vmorch.proxy.running import (
+    Processes,
+    RunningWorker,
+    combined,
+    read_processes,
+    read_servers,
+    read_status,
+    read_worker,
+)
+from vmorch.proxy.sections import namespaces
+
+_POLL_SECONDS = 0.02
+_RELOAD_SECONDS = 60.0
+_ANSWER_SECONDS = 5.0
+_ALL_SERVERS = "show stat -1 4 -1"
+
+
+class HAProxy:
+    """One installation's HAProxy. Calls of `apply` and `stop` wait for each other."""
+
+    def __init__(
+        self, place: Place, *, clock: Clock, faults: Faults, binary: str = "haproxy"
+    ) -> None:
+        self._place = place
+        self._clock = clock
+        self._faults = faults
+        self._program = Program(place, binary=binary)
+        self._admin = CommandLine(place.admin_socket)
+        self._master = CommandLine(place.master_socket)
+        self._lock = asyncio.Lock()
+        self._last: tuple[ProxyConfig, Mapping[str, int], Rendered] | None = None
+
+    async def running(self) -> bool:
+        return self._program.master() is not None
+
+    async def apply(self, config: ProxyConfig) -> None:
+        async with self._lock:
+            wanted = self._render(config)
+            worker = await self._worker() if self._program.master() else None
+            if worker is None:
+                await self._start(config, wanted)
+            elif worker.marker != wanted.marker:
+                await self._restructure(config, wanted, worker)
+            else:
+                await self._change_servers(config, wanted, worker)
+
+    async def status(self) -> Mapping[tuple[str, str], ServerStatus]:
+        """Sessions of leaving workers count too: a drained server is idle when none has any."""
+        if self._program.master() is None:
+            return {}
+        found = read_status(await self._admin.ask(_ALL_SERVERS))
+        for pid in (await self._processes()).leaving:
+            with contextlib.suppress(ProxyError):
+                old = read_status(await self._master.ask_worker(pid, _ALL_SERVERS))
+                for key in old.keys() & found.keys():
+                    found[key] = replace(
+                        found[key], sessions=combined(found[key], old[key]).sessions
+                    )
+        return found
+
+    async def stop(self) -> None:
+        async with self._lock:
+            await asyncio.to_thread(self._program.stop)
+
+    # What should run, and what does
+
+    def _render(self, config: ProxyConfig) -> Rendered:
+        inodes = namespace_inodes(namespaces(config))
+        if self._last and self._last[:2] == (config, inodes):
+            return self._last[2]
+        rendered = render(config, self._place, namespaces=inodes)
+        self._last = (config, inodes, rendered)
+        return rendered
+
+    async def _worker(self) -> RunningWorker | None:
+        """What the worker runs; None when its command line is gone although a master lives,
+        and stays so for longer than a reload takes to hand it over."""
+        deadline = self._clock.now() + _ANSWER_SECONDS
+        while True:
+            try:
+                return read_worker(await self._admin.ask("show info;show servers state"))
+            except Unreachable:
+                if self._program.master() is None or self._clock.now() > deadline:
+                    return None
+            await self._clock.sleep(_POLL_SECONDS)
+
+    async def _processes(self) -> Processes:
+        return read_processes(await self._master.ask("show proc"))
+
+    # Three ways to what is wanted
+
+    async def _start(self, config: ProxyConfig, wanted: Rendered) -> None:
+        await self._checked(wanted)
+        self._write(wanted)
+        await self._faults.at("proxy.written")
+        try:
+            await asyncio.to_thread(self._program.start)
+        except ProxyError as error:
+            raise await self._blocked(config) or error from error
+        await self._faults.at("proxy.started")
+        worker = await self._worker()
+        if worker is None or worker.marker != wanted.marker:
+            raise ProxyError("HAProxy was started but does not answer.", retryable=True)
+        await self._run(changes(wanted.sections, worker.servers))
+
+    async def _change_servers(
+        self, config: ProxyConfig, wanted: Rendered, worker: RunningWorker
+    ) -> None:
+        self._write(wanted)
+        commands = changes(wanted.sections, worker.servers)
+        if not commands:
+            return
+        await self._faults.at("proxy.written")
+        try:
+            await self._run(commands)
+        except ProxyError:
+            # Whatever HAProxy had against a command, the file says all of it.
+            await self._reload(config, wanted, worker)
+        await self._drain_leaving(wanted)
+
+    async def _restructure(
+        self, config: ProxyConfig, wanted: Rendered, worker: RunningWorker
+    ) -> None:
+        await self._checked(wanted)
+        # First what needs no reload: a port that cannot be had must not keep a ready instance
+        # of another service from its traffic.
+        with contextlib.suppress(ProxyError):
+            await self._run(changes(wanted.sections, worker.servers))
+        stale = self._stale_namespaces(wanted)
+        if stale:
+            worker = await self._without(stale, config, worker)
+        await self._reload(config, wanted, worker)
+        await self._drain_leaving(wanted)
+
+    def _stale_namespaces(self, wanted: Rendered) -> set[str]:
+        """Namespaces made anew under their old names since the file was written."""
+        old, new = namespaces_in(self._written()), namespaces_in(wanted.text)
+        return {name for name in old.keys() & new.keys() if old[name] != new[name]}
+
+    async def _without(
+        self, stale: set[str], config: ProxyConfig, worker: RunningWorker
+    ) -> RunningWorker:
+        """Give up the listeners in `stale`. A new worker takes over every listener that has
+        the same address and the same *name* of a namespace; those are in the old ones."""
+        kept = tuple(item for item in config.listeners if item.namespace not in stale)
+        await self._reload(config, self._render(replace(config, listeners=kept)), worker)
+        return await self._worker() or worker
+
+    async def _reload(self, config: ProxyConfig, wanted: Rendered, old: RunningWorker) -> None:
+        """Replace worker `old`, and see that the new one runs what is wanted."""
+        before = self._written()
+        self._write(wanted)
+        await self._faults.at("proxy.written")
+        try:
+            count = (await self._processes()).reloads
+            await self._master.ask("reload")
+            await self._faults.at("proxy.reloading")
+            worker = await self._reloaded(count, old, wanted)
+        except ProxyError as error:
+            self._replace_file(before)
+            raise await self._blocked(config) or error from error
+        await self._run(changes(wanted.sections, worker.servers))
+
+    async def _reloaded(self, count: int, old: RunningWorker, wanted: Rendered) -> RunningWorker:
+        """Wait for the new worker. The sockets come and go while the master replaces itself."""
+        deadline = self._clock.now() + _RELOAD_SECONDS
+        while self._clock.now() < deadline:
+            with contextlib.suppress(Unreachable):
+                processes = await self._processes()
+                if processes.reloads > count and processes.failed:
+                    raise ProxyError(
+                        "HAProxy could not load the new configuration.",
+                        hint="The configuration before it still runs.",
+                        retryable=True,
+                    )
+                worker = read_worker(await self._admin.ask("show info;show servers state"))
+                if worker.pid != old.pid and worker.marker == wanted.marker:
+                    return worker
+            await self._clock.sleep(_POLL_SECONDS)
+        raise ProxyError(
+            f"HAProxy's new worker was not there after {_RELOAD_SECONDS:g} s.", retryable=True
+        )
+
+    # Steps
+
+    async def _run(self, commands: list[Command]) -> None:
+        for command in commands:
+            answer = (await self._admin.ask(command.text)).strip()
+            good = answer.startswith(command.expected) if command.expected else not answer
+            if not good and not command.later:
+                raise ProxyError(f"HAProxy refuses '{command.text}': {answer}", retryable=True)
+            await self._faults.at("proxy.command")
+
+    async def _drain_leaving(self, wanted: Rendered) -> None:
+        """Old workers keep idle clients for one more request; it must not go to a server that
+        is about to be stopped. As far as they can be asked: they end at any moment."""
+        with contextlib.suppress(ProxyError):
+            for pid in (await self._processes()).leaving:
+                servers = read_servers(await self._master.ask_worker(pid, "show servers state"))
+                for command in drains(wanted.sections, servers):
+                    await self._master.ask_worker(pid, command.text)
+
+    async def _checked(self, wanted: Rendered) -> None:
+        self._place.config_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        candidate = self._place.candidate_file
+        candidate.write_text(wanted.text)
+        try:
+            await asyncio.to_thread(self._program.check, candidate)
+        finally:
+            candidate.unlink(missing_ok=True)
+
+    async def _blocked(self, config: ProxyConfig) -> ProxyError | None:
+        """Whether an address is the reason why HAProxy did not start or reload."""
+        places = [
+            Endpoint(address=item.address, port=item.port, namespace=item.namespace)
+            for item in config.listeners
+        ]
+        if config.routes:
+            places.append(Endpoint(address=self._place.http_address, port=self._place.http_port))
+        own = self._program.processes()
+        return await asyncio.to_thread(unavailable, places, own)
+
+    def _written(self) -> str:
+        try:
+            return self._place.config_file.read_text()
+        except FileNotFoundError:
+            return ""
+
+    def _write(self, wanted: Rendered) -> None:
+        if self._written() != wanted.text:
+            self._replace_file(wanted.text)
+
+    def _replace_file(self, text: str) -> None:
+        self._place.candidate_file.write_text(text)
+        self._place.candidate_file.replace(self._place.config_file)

@@ -1,0 +1,137 @@
+"""What HAProxy's sockets answer, as values. Pure: `admin.py` asks, these functions read.
+
+Formats: HAProxy 2.6 Management Guide, 9.3 (`show servers state`, `show stat`) and 9.4
+(`show proc`).
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vmorch.errors import ProxyError
+from vmorch.proxy.protocol import ServerStatus
+from vmorch.proxy.sections import backend_of
+
+_MARKER = re.compile(r"^description: vmorch ([0-9a-f]{16})$", re.MULTILINE)
+_PID = re.compile(r"^Pid: (\d+)$", re.MULTILINE)
+_MASTER = re.compile(r"^\d+\s+master\s+(\d+) \[failed: (\d+)\]", re.MULTILINE)
+_WORKER = re.compile(r"^(\d+)\s+worker\b", re.MULTILINE)
+
+# Bits of srv_admin_state (SRV_ADMF_*) and srv_check_state (CHK_ST_*).
+_FORCED_MAINTENANCE = 0x01
+_FORCED_DRAIN = 0x08
+_CHECK_ENABLED = 0x04
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningServer:
+    id: int
+    address: str
+    port: int
+    weight: int
+    maintenance: bool
+    drained: bool
+    checked: bool
+
+    @property
+    def admitted(self) -> bool:
+        return not (self.maintenance or self.drained)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningWorker:
+    """`marker` is the structure it was started with, None when the file was not ours.
+    `servers`: section -> server's name -> server; a section without servers is not in it."""
+
+    pid: int
+    marker: str | None
+    servers: Mapping[str, Mapping[str, RunningServer]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processes:
+    """`reloads` counts the master's attempts, `failed` those since the last success.
+    `leaving` are old workers that still serve their connections."""
+
+    reloads: int
+    failed: int
+    worker: int | None
+    leaving: tuple[int, ...]
+
+
+def read_worker(text: str) -> RunningWorker:
+    """The answers to `show info` and `show servers state`, one after the other.
+
+    Raises:
+        ProxyError: that is not what HAProxy answered.
+    """
+    pid = _PID.search(text)
+    if pid is None:
+        raise ProxyError("HAProxy's answer to 'show info' names no process.", retryable=True)
+    marker = _MARKER.search(text)
+    return RunningWorker(
+        pid=int(pid[1]), marker=marker[1] if marker else None, servers=read_servers(text)
+    )
+
+
+def read_servers(text: str) -> dict[str, dict[str, RunningServer]]:
+    """The answer to `show servers state`, wherever it begins in `text`."""
+    found: dict[str, dict[str, RunningServer]] = {}
+    columns: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("# be_id "):
+            columns = line[2:].split(" ")
+        elif columns and line:
+            row = dict(zip(columns, line.split(" "), strict=False))
+            found.setdefault(row["be_name"], {})[row["srv_name"]] = _server(row)
+    return found
+
+
+def _server(row: Mapping[str, str]) -> RunningServer:
+    admin = int(row["srv_admin_state"])
+    return RunningServer(
+        id=int(row["srv_id"]),
+        address=row["srv_addr"],
+        port=int(row["srv_port"]),
+        weight=int(row["srv_uweight"]),
+        maintenance=bool(admin & _FORCED_MAINTENANCE),
+        drained=bool(admin & _FORCED_DRAIN),
+        checked=bool(int(row["srv_check_state"]) & _CHECK_ENABLED),
+    )
+
+
+def read_processes(text: str) -> Processes:
+    """The answer to the master's `show proc`.
+
+    Raises:
+        ProxyError: that is not what a master answers.
+    """
+    master = _MASTER.search(text)
+    if master is None:
+        raise ProxyError("HAProxy's master does not say what it runs.", retryable=True)
+    current, _, old = text.partition("# old workers")
+    worker = _WORKER.search(current)
+    return Processes(
+        reloads=int(master[1]),
+        failed=int(master[2]),
+        worker=int(worker[1]) if worker else None,
+        leaving=tuple(int(pid) for pid in _WORKER.findall(old)),
+    )
+
+
+def read_status(text: str) -> dict[tuple[str, str], ServerStatus]:
+    """The answer to `show stat -1 4 -1` (all servers); a backend and its twin add up."""
+    found: dict[tuple[str, str], ServerStatus] = {}
+    for row in csv.DictReader(text.lstrip().removeprefix("# ").splitlines()):
+        key = (backend_of(row["pxname"]), row["svname"])
+        up = not row["status"].startswith(("DOWN", "MAINT"))
+        status = ServerStatus(sessions=int(row["scur"]), up=up)
+        found[key] = combined(found[key], status) if key in found else status
+    return found
+
+
+def combined(one: ServerStatus, other: ServerStatus) -> ServerStatus:
+    return ServerStatus(sessions=one.sessions + other.sessions, up=one.up and other.up)
