@@ -1,0 +1,43 @@
+/* vmorch-guest: what a guest needs and a shell cannot do. One static program for every base. */
+#ifndef VMORCH_GUEST_H
+#define VMORCH_GUEST_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Exit codes of shells and container engines: found but not runnable, not found. */
+#define EXIT_NOT_RUNNABLE 126
+#define EXIT_NOT_FOUND 127
+
+/* Prints "vmorch-guest: MESSAGE: errno's text" (no text when errno is 0) and exits with `code`. */
+_Noreturn void die(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* `name` inside `directory` unless it is absolute. The content is NUL-terminated, its size without that NUL in *size; NULL when it is not there. */
+char *read_file(const char *directory, const char *name, size_t *size);
+
+/* NUL-terminated strings of a file as a NULL-terminated vector; an absent file is an empty one. */
+char **read_strings(const char *directory, const char *name);
+
+/* The first line of a file, or `otherwise` when the file is absent or empty. */
+char *read_word(const char *directory, const char *name, const char *otherwise);
+
+struct account {
+    uid_t uid;
+    gid_t gid;
+    const char *home;
+    gid_t groups[129]; /* one place is kept for the primary group */
+    size_t group_count;
+};
+
+/* "", "user", "uid", either with ":group" or ":gid". Dies with 126 when a name is unknown. */
+void find_account(const char *text, struct account *account);
+
+_Noreturn void exec_service(const char *directory);
+int signal_number(const char *name);
+
+int command_exec(int argc, char **argv);
+int command_grow(int argc, char **argv);
+int command_reseed(int argc, char **argv);
+int command_supervise(int argc, char **argv);
+
+#endif
