@@ -13,15 +13,24 @@ from vmorch.model.names import host_name
 from vmorch.model.spec import ServiceSpec
 
 
+class HostKey(Protocol):
+    @property
+    def private(self) -> str: ...
+
+    @property
+    def public(self) -> str: ...
+
+
 class InstanceKeys(Protocol):
     """Keys that vmorch makes for guests on the host (a guest under TCG needs seconds for one)."""
 
-    def authorized_key(self) -> str:
+    @property
+    def client_public(self) -> str:
         """The installation's public key, which may log in as root."""
         ...
 
-    def host_key(self, instance_uuid: str) -> tuple[str, str]:
-        """(private, public) ed25519 host key of an instance, the same on each call."""
+    def host_key(self, instance_uuid: str) -> HostKey:
+        """The ed25519 host key of an instance, the same on each call."""
         ...
 
 
@@ -36,7 +45,7 @@ def bundle_for(
     random_seed: bytes,
 ) -> IdentityBundle:
     """Pure but for `keys`. `random_seed` are 64 fresh bytes."""
-    private, public = keys.host_key(instance.uuid)
+    host_key = keys.host_key(instance.uuid)
     return IdentityBundle(
         instance_id=f"{instance.uuid}-{boot}",
         host_name=host_name(instance.service, instance.ordinal),
@@ -47,9 +56,9 @@ def bundle_for(
         gateway=addresses.gateway(network),
         name_servers=(addresses.gateway(network),),
         search_domain="",
-        ssh_host_key=private,
-        ssh_host_public_key=public,
-        authorized_keys=(keys.authorized_key(),),
+        ssh_host_key=host_key.private,
+        ssh_host_public_key=host_key.public,
+        authorized_keys=(keys.client_public,),
         random_seed=random_seed,
         argv=process_arguments(spec, image),
         environment={**image.environment, **spec.environment},
