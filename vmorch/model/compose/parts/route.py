@@ -1,0 +1,52 @@
+"""`route:` and `autoscale:`, keys of ours."""
+
+from __future__ import annotations
+
+from vmorch.model.compose.containers import Key, ListOf, Object, OneOrMany, Values
+from vmorch.model.compose.forms import COUNT, PORT, Word
+from vmorch.model.compose.nodes import Fields, Node, to_plain
+from vmorch.model.spec import Route
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = Word("a host name in lower case", rf"{_LABEL}(?:\.{_LABEL}){{0,20}}")
+_PATH = Word("a path such as /api", r"/[A-Za-z0-9._~!&'()*+,;=:@%/-]*")
+_PERCENT = Word("a percentage such as 70%", r"[1-9][0-9]?%|100%", lambda text: int(text[:-1]))
+
+
+def _route(values: Values) -> Route | None:
+    if "host" not in values:
+        return None
+    return Route(host=values.get("host"), path=values.get("path", "/"), port=values.get("port"))
+
+
+def _key(node: Node) -> object:
+    if not isinstance(node, Fields):
+        return id(node)
+    plain = {name: to_plain(field.node) for name, field in node.fields.items()}
+    return str(plain.get("host")), str(plain.get("path") or "/")
+
+
+ROUTE = OneOrMany(
+    ListOf(
+        Object(
+            name="route",
+            build=_route,
+            keys={
+                "host": Key(_HOST, "The host name of the requests.", required=True),
+                "path": Key(_PATH, "How their path begins; / if not given."),
+                "port": Key(PORT, "The port of the service; its first one if not given."),
+            },
+        ),
+        _key,
+    ),
+    merge_single=True,
+)
+AUTOSCALE = Object(
+    name="autoscale",
+    keys={
+        "min": Key(COUNT, "The least number of instances."),
+        "max": Key(COUNT, "The greatest number of instances.", required=True),
+        "concurrency": Key(COUNT, "Requests in flight that one instance should have."),
+        "cpu": Key(_PERCENT, "Share of its CPU cap that an instance should use."),
+    },
+)

@@ -1,0 +1,162 @@
+"""A resolved environment as the file that would lead to it, for `vmorch config`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from vmorch.model.compose.quantities import byte_text, cpus_text, duration_text
+from vmorch.model.spec import (
+    BuildSpec,
+    EnvironmentSpec,
+    HealthCheck,
+    HealthKind,
+    NetworkSpec,
+    PublishedPort,
+    RestartPolicy,
+    Route,
+    ServiceSpec,
+    StartMode,
+)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines as blocks, and no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def render(spec: EnvironmentSpec) -> str:
+    """YAML that `load` reads back as `spec`, with dollar signs doubled."""
+    document = {
+        "name": spec.name,
+        "services": {name: _service(service) for name, service in spec.services.items()},
+        **_network(spec.network),
+    }
+    text: str = yaml.dump(
+        _escaped(document), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+    )
+    return text
+
+
+def _escaped(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace("$", "$$")
+        case dict():
+            return {key: _escaped(item) for key, item in value.items()}
+        case list():
+            return [_escaped(item) for item in value]
+    return value
+
+
+def _without_empty(pairs: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in pairs.items() if value not in (None, {}, [])}
+
+
+def _service(service: ServiceSpec) -> dict[str, Any]:
+    plain = {
+        "image": service.image,
+        "build": _build(service.build),
+        "user": service.user,
+        "working_dir": service.working_dir,
+        "environment": dict(service.environment),
+        "expose": list(service.expose),
+        "ports": [_port(port) for port in service.ports],
+        "route": [_route(route) for route in service.routes],
+        "healthcheck": _healthcheck(service.healthcheck),
+        "depends_on": {n: {"condition": c.value} for n, c in service.depends_on.items()},
+        "deploy": _deploy(service),
+        "disk": None if service.disk_bytes is None else byte_text(service.disk_bytes),
+        "cloud_init": service.cloud_init,
+        "start": None if service.start is StartMode.COLD else service.start.value,
+        "stop_grace_period": duration_text(service.stop_grace_period_seconds),
+        "extra_hosts": dict(service.extra_hosts),
+        "labels": dict(service.labels),
+    }
+    # An empty command means something: the image's own is taken away.
+    words = {"entrypoint": service.entrypoint, "command": service.command}
+    return _without_empty(plain) | {k: list(v) for k, v in words.items() if v is not None}
+
+
+def _build(build: BuildSpec | None) -> dict[str, Any]:
+    if build is None:
+        return {}
+    inline = build.dockerfile_inline
+    return _without_empty(
+        {
+            "context": build.context,
+            "dockerfile": build.dockerfile if inline is None else None,
+            "dockerfile_inline": inline,
+            "args": dict(build.args),
+            "target": build.target,
+        }
+    )
+
+
+def _port(port: PublishedPort) -> dict[str, Any]:
+    return _without_empty(
+        {
+            "target": port.target,
+            "published": None if port.published is None else str(port.published),
+            "host_ip": port.host_ip,
+            "protocol": port.protocol.value,
+        }
+    )
+
+
+def _route(route: Route) -> dict[str, Any]:
+    return _without_empty({"host": route.host, "path": route.path, "port": route.port})
+
+
+def _healthcheck(check: HealthCheck) -> dict[str, Any]:
+    if check == HealthCheck():
+        return {}
+    kind = check.kind
+    test = None
+    if kind is not HealthKind.UNIT:
+        port = [] if check.port is None else [check.port]
+        path = ["/"] if kind is HealthKind.HTTP and port and not check.argument else []
+        test = [kind.value, *check.argument, *path, *port]
+    return _without_empty({"test": test}) | {
+        "interval": duration_text(check.interval_seconds),
+        "timeout": duration_text(check.timeout_seconds),
+        "retries": check.retries,
+        "start_period": duration_text(check.start_period_seconds),
+    }
+
+
+def _deploy(service: ServiceSpec) -> dict[str, Any]:
+    limits = {"cpus": cpus_text(service.cpus), "memory": byte_text(service.memory_bytes)}
+    return {
+        "replicas": service.replicas,
+        "resources": {"limits": limits},
+        "restart_policy": _restart(service.restart),
+    }
+
+
+def _restart(policy: RestartPolicy) -> dict[str, Any]:
+    return _without_empty(
+        {
+            "condition": policy.condition.value,
+            "delay": duration_text(policy.delay_seconds),
+            "max_attempts": policy.max_attempts,
+        }
+    )
+
+
+def _network(network: NetworkSpec) -> dict[str, Any]:
+    if network == NetworkSpec():
+        return {}
+    subnet = {"ipam": {"config": [{"subnet": network.subnet}]}} if network.subnet else {}
+    return {"networks": {"default": {"internal": network.internal, **subnet}}}
