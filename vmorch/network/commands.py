@@ -10,7 +10,12 @@ from pathlib import Path
 from vmorch.errors import NetworkError
 
 NAMESPACES = Path("/run/netns")
-PACKAGES = {"ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base"}
+PACKAGES = {
+    "ip": "iproute2",
+    "nft": "nftables",
+    "dnsmasq": "dnsmasq-base",
+    "slirp4netns": "slirp4netns",
+}
 TIMEOUT_SECONDS = 20.0
 
 # A service manager may give us a PATH without sbin; proxies and locales of ours are nobody's
