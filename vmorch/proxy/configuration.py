@@ -135,9 +135,6 @@ def _defaults() -> list[str]:
         # A failed connection goes to another server at every retry.
         "    retries 3",
         "    option redispatch 1",
-        "    http-error status 503 content-type text/plain"
-        f" hdr Retry-After {RETRY_AFTER_SECONDS}"
-        ' string "The service could not be reached. Try again.\\n"',
     ]
 
 
@@ -214,10 +211,11 @@ def _http_lines(section: Section) -> list[str]:
         # when repeating it changes nothing.
         "    retry-on conn-failure empty-response",
         "    http-request disable-l7-retry unless { method GET HEAD OPTIONS }",
-        f"    http-request return status 503 content-type text/plain"
+        # For no server and for none that answers. A rule on nbsrv would be wrong: a worker
+        # that is leaving counts none at all, and has its last requests still to send on.
+        "    http-error status 503 content-type text/plain"
         f" hdr Retry-After {RETRY_AFTER_SECONDS}"
-        f' string "No instance of {section.backend} is ready. Try again.\\n"'
-        f" if {{ nbsrv({section.name}) eq 0 }}",
+        f' string "No instance of {section.backend} is ready. Try again.\\n"',
     ]
 
 

@@ -1,0 +1,622 @@
+"""HAProxy itself, between small servers and clients on loopback; nothing leaves the host.
+
+Needs root. Runs in the lab or outside; what it makes is named by its process and removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmorch.effects import NoFaults, SystemClock
+from vmorch.errors import ProxyError
+from vmorch.proxy.haproxy import HAProxy
+from vmorch.proxy.place import Place
+from vmorch.proxy.protocol import (
+    AddressUnavailable,
+    Backend,
+    Check,
+    Endpoint,
+    HttpRoute,
+    Listener,
+    Mode,
+    ProxyConfig,
+    Server,
+)
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="HAProxy's master runs as root")
+
+LOAD_SECONDS = 3
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        super().setup()
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def do_GET(self) -> None:
+        site: Site = self.server.site  # type: ignore[attr-defined]
+        if self.path == "/health":
+            return self._answer("ok" if site.healthy else "ill", 200 if site.healthy else 503)
+        if self.path == "/slow":
+            site.entered.set()
+            site.release.wait(20)
+        forwarded = {
+            key.lower(): value
+            for key, value in self.headers.items()
+            if key.lower().startswith("x-")
+        }
+        return self._answer(f"{site.name} {self.path} {forwarded}", 200)
+
+    def _answer(self, text: str, status: int) -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client or the proxy went away: what these tests are about, and not worth a word."""
+
+
+@dataclass
+class Site:
+    """One instance: an HTTP server on loopback that says its name."""
+
+    name: str
+    id: int
+    healthy: bool = True
+    entered: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.http = QuietServer(("127.0.0.1", 0), Handler)
+        self.http.site = self  # type: ignore[attr-defined]
+        threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self.http.server_address[1])
+
+    def server(self, *, admitted: bool = True) -> Server:
+        return Server(
+            name=self.name, id=self.id, address="127.0.0.1", port=self.port, admitted=admitted
+        )
+
+    def close(self) -> None:
+        self.release.set()
+        self.http.shutdown()
+        self.http.server_close()
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        return int(taken.getsockname()[1])
+
+
+@dataclass
+class World:
+    place: Place
+    proxy: HAProxy
+    stack: ExitStack
+    sites: int = 0
+
+    def site(self, name: str = "") -> Site:
+        self.sites += 1
+        made = Site(name or f"web-{self.sites}", self.sites)
+        self.stack.callback(made.close)
+        return made
+
+    def apply(self, config: ProxyConfig) -> None:
+        asyncio.run(self.proxy.apply(config))
+
+    def another(self) -> HAProxy:
+        """What a restarted daemon makes."""
+        return HAProxy(self.place, clock=SystemClock(), faults=NoFaults())
+
+    def get(self, path: str = "/", host: str = "web.localhost") -> tuple[int, str, dict[str, str]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.place.http_port, timeout=20)
+        with closing(connection):
+            connection.request("GET", path, headers={"Host": host})
+            answer = connection.getresponse()
+            headers = {key.lower(): value for key, value in answer.getheaders()}
+            return answer.status, answer.read().decode(), headers
+
+    def load(self) -> subprocess.Popen[str]:
+        """Bounded: 8 connections for three seconds."""
+        command = ["wrk", "-t1", "-c8", f"-d{LOAD_SECONDS}s", "-H", "Host: web.localhost"]
+        return subprocess.Popen(
+            [*command, f"http://127.0.0.1:{self.place.http_port}/"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    place = Place(config_dir=tmp_path / "c", run_dir=tmp_path / "r", http_port=free_port())
+    proxy = HAProxy(place, clock=SystemClock(), faults=NoFaults())
+    with ExitStack() as stack:
+        stack.callback(lambda: asyncio.run(proxy.stop()))
+        yield World(place=place, proxy=proxy, stack=stack)
+
+
+def web(*servers: Server, check: Check | None = None, name: str = "shop.web.80") -> Backend:
+    return Backend(name=name, mode=Mode.HTTP, servers=servers, check=check)
+
+
+def routed(*servers: Server, check: Check | None = None) -> ProxyConfig:
+    return ProxyConfig(
+        backends=(web(*servers, check=check),),
+        routes=(HttpRoute(host="web.localhost", path="/", backend="shop.web.80"),),
+    )
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+
+
+def assert_no_failures(load: subprocess.Popen[str]) -> None:
+    output, _ = load.communicate(timeout=30)
+    assert "requests in" in output
+    assert "Socket errors" not in output, output
+    assert "Non-2xx" not in output, output
+
+
+def test_routes_by_host_and_longest_path(world: World) -> None:
+    root, api, other = world.site("root"), world.site("api"), world.site("other")
+    world.apply(
+        ProxyConfig(
+            backends=(
+                web(root.server(), name="a.root.80"),
+                web(api.server(), name="a.api.80"),
+                web(other.server(), name="b.other.80"),
+            ),
+            routes=(
+                HttpRoute(host="web.localhost", path="/", backend="a.root.80"),
+                HttpRoute(host="web.localhost", path="/api", backend="a.api.80"),
+                HttpRoute(host="other.localhost", path="/only", backend="b.other.80"),
+            ),
+        )
+    )
+
+    def answering(path: str, host: str) -> str:
+        return world.get(path, host)[1].split()[0]
+
+    assert answering("/", "web.localhost") == "root"
+    assert answering("/apix", "WEB.LocalHost:8080") == "root"
+    assert answering("/api", "web.localhost.") == "api"
+    assert answering("/api/v1?x=/", "web.localhost:80") == "api"
+    assert answering("/only/this", "other.localhost") == "other"
+    for path, host in (("/", "other.localhost"), ("/", "web.localhost.evil"), ("/", "")):
+        status, text, headers = world.get(path, host)
+        assert (status, headers["content-type"]) == (404, "text/plain")
+        assert f"no route for {host}{path}" in text
+    _, text, _ = world.get("/", "web.localhost")
+    assert "'x-forwarded-for': '127.0.0.1'" in text
+    assert "'x-forwarded-proto': 'http'" in text
+    assert "'x-forwarded-host': 'web.localhost'" in text
+
+
+def test_without_an_admitted_server_a_route_answers_503_and_retry_after(world: World) -> None:
+    site = world.site()
+    world.apply(routed(site.server(admitted=False)))
+    status, text, headers = world.get()
+    assert (status, headers["retry-after"]) == (503, "1")
+    assert "shop.web.80" in text
+    world.apply(routed(site.server()))
+    assert world.get()[0] == 200
+    world.apply(routed())
+    assert world.get()[0] == 503
+
+
+def test_server_changes_under_load_need_no_reload_and_fail_nothing(world: World) -> None:
+    first = world.site()
+    world.apply(routed(first.server()))
+    worker = workers(world)
+    load = world.load()
+    sites = [first]
+    for _ in range(5):
+        sites.append(world.site())
+        world.apply(routed(*(site.server() for site in sites)))
+        time.sleep(0.1)
+        drained = [sites[0].server(admitted=False), *(site.server() for site in sites[1:])]
+        world.apply(routed(*drained))
+        key = ("shop.web.80", sites[0].name)
+        eventually(lambda key=key: asyncio.run(world.proxy.status())[key].sessions == 0)
+        sites.pop(0)
+        world.apply(routed(*(site.server() for site in sites)))
+    assert_no_failures(load)
+    assert workers(world) == worker
+    world.apply(routed(*(site.server() for site in sites)))
+    eventually(lambda: set(asyncio.run(world.proxy.status())) == {("shop.web.80", sites[0].name)})
+
+
+def test_reloads_under_load_fail_nothing(world: World) -> None:
+    one, two = world.site(), world.site()
+    config = routed(one.server(), two.server())
+    world.apply(config)
+    before = workers(world)
+    load = world.load()
+    for _ in range(4):
+        listener = Listener(
+            address="127.0.0.1", port=free_port(), namespace=None, backend="shop.web.80"
+        )
+        config = ProxyConfig(
+            backends=config.backends, routes=config.routes, listeners=(*config.listeners, listener)
+        )
+        world.apply(config)
+        time.sleep(0.1)
+    assert_no_failures(load)
+    assert not before & workers(world)
+    assert name_through(listener.port) in {one.name, two.name}
+
+
+def test_drain_lets_a_request_finish_and_sends_new_ones_elsewhere(world: World) -> None:
+    old, new = world.site("old"), world.site("new")
+    world.apply(routed(old.server()))
+    answers: list[tuple[int, str, dict[str, str]]] = []
+    request = threading.Thread(target=lambda: answers.append(world.get("/slow")))
+    request.start()
+    assert old.entered.wait(10)
+    world.apply(routed(old.server(admitted=False), new.server()))
+    assert {world.get()[1].split()[0] for _ in range(6)} == {"new"}
+    key = ("shop.web.80", "old")
+    assert asyncio.run(world.proxy.status())[key].sessions == 1
+    world.apply(  # the same seen through a reload: the leaving worker has the session
+        ProxyConfig(
+            backends=(web(old.server(admitted=False), new.server()),),
+            routes=(
+                HttpRoute(host="web.localhost", path="/", backend="shop.web.80"),
+                HttpRoute(host="more.localhost", path="/", backend="shop.web.80"),
+            ),
+        )
+    )
+    assert asyncio.run(world.proxy.status())[key].sessions == 1
+    assert {world.get()[1].split()[0] for _ in range(6)} == {"new"}
+    old.release.set()
+    request.join(10)
+    assert [status for status, _, _ in answers] == [200]
+    eventually(lambda: asyncio.run(world.proxy.status())[key].sessions == 0)
+
+
+def test_a_removed_server_with_connections_is_left_to_a_later_apply(world: World) -> None:
+    old, new = world.site("old"), world.site("new")
+    world.apply(routed(old.server(), new.server()))
+    threads = [threading.Thread(target=world.get, args=("/slow",)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert old.entered.wait(10)
+    assert new.entered.wait(10)
+    world.apply(routed(new.server()))
+    assert ("shop.web.80", "old") in asyncio.run(world.proxy.status())
+    assert {world.get()[1].split()[0] for _ in range(4)} == {"new"}
+    old.release.set()
+    new.release.set()
+    for thread in threads:
+        thread.join(10)
+
+    def gone() -> bool:
+        world.apply(routed(new.server()))
+        return ("shop.web.80", "old") not in asyncio.run(world.proxy.status())
+
+    eventually(gone)
+
+
+@pytest.mark.parametrize("victim", ["master", "worker"])
+def test_killed_it_is_started_again(world: World, victim: str) -> None:
+    config = routed(world.site().server())
+    world.apply(config)
+    pid = int(world.place.pid_file.read_text())
+    os.kill(pid if victim == "master" else min(workers(world)), signal.SIGKILL)
+    eventually(lambda: not asyncio.run(world.proxy.running()))
+    assert asyncio.run(world.proxy.status()) == {}
+    world.apply(config)
+    assert world.get()[0] == 200
+
+
+def test_a_restarted_daemon_adopts_it(world: World) -> None:
+    one, two = world.site("one"), world.site("two")
+    world.apply(routed(one.server()))
+    pid, worker = world.place.pid_file.read_text(), workers(world)
+    asyncio.run(world.another().apply(routed(one.server(), two.server())))
+    world.place.pid_file.unlink()
+    asyncio.run(world.another().apply(routed(one.server(), two.server())))
+    assert (world.place.pid_file.read_text(), workers(world)) == (pid, worker)
+    assert {world.get()[1].split()[0] for _ in range(6)} == {"one", "two"}
+
+
+class Killed(Exception):
+    pass
+
+
+@dataclass
+class KillAt:
+    point: str
+
+    async def at(self, point: str) -> None:
+        if point == self.point:
+            raise Killed
+
+
+@pytest.mark.parametrize(
+    "point", ["proxy.written", "proxy.started", "proxy.reloading", "proxy.command"]
+)
+def test_after_a_kill_between_two_steps_the_next_apply_converges(world: World, point: str) -> None:
+    one, two = world.site("one"), world.site("two")
+    dying = HAProxy(world.place, clock=SystemClock(), faults=KillAt(point))
+    grown = ProxyConfig(
+        backends=(web(one.server(), two.server(), check=check_of(one)),),
+        routes=(HttpRoute(host="web.localhost", path="/new", backend="shop.web.80"),),
+    )
+    for config in (
+        routed(one.server()),
+        routed(one.server(), two.server()),
+        routed(two.server()),
+        grown,
+    ):
+        with suppress(Killed):
+            asyncio.run(dying.apply(config))
+        asyncio.run(world.another().apply(config))
+        names = {server.name for server in config.backends[0].servers}
+        answered = {world.get("/new")[1].split()[0] for _ in range(6)}
+        assert answered == names
+        assert {name for _, name in asyncio.run(world.proxy.status())} == names
+
+
+def check_of(site: Site) -> Check:
+    return Check(path="/health", port=site.port, interval_seconds=0.1, retries=2)
+
+
+def test_a_check_takes_a_server_away_and_gives_it_back(world: World) -> None:
+    ill, good = world.site("ill"), world.site("good")
+    config = ProxyConfig(
+        backends=(
+            web(ill.server(), check=check_of(ill), name="a.ill.80"),
+            web(good.server(), check=check_of(good), name="a.good.80"),
+        ),
+        routes=(
+            HttpRoute(host="ill.localhost", path="/", backend="a.ill.80"),
+            HttpRoute(host="good.localhost", path="/", backend="a.good.80"),
+        ),
+    )
+    world.apply(config)
+    ill.healthy = False
+    eventually(lambda: world.get(host="ill.localhost")[0] == 503)
+    status = asyncio.run(world.proxy.status())
+    assert [status["a.ill.80", "ill"].up, status["a.good.80", "good"].up] == [False, True]
+    ill.healthy = True
+    eventually(lambda: world.get(host="ill.localhost")[0] == 200)
+
+
+def test_a_server_added_at_run_time_is_checked_too(world: World) -> None:
+    one, late = world.site("one"), world.site("late")
+    check = check_of(late)
+    world.apply(routed(one.server(), check=check))
+    world.apply(routed(one.server(), late.server(), check=check))
+    late.healthy = False
+    eventually(lambda: not asyncio.run(world.proxy.status())["shop.web.80", "late"].up)
+
+
+def test_a_refused_configuration_leaves_the_old_one_serving(world: World) -> None:
+    site = world.site()
+    good = routed(site.server())
+    world.apply(good)
+    text, worker = world.place.config_file.read_text(), workers(world)
+    place = replace(world.place, user="nobody-of-that-name")
+    with pytest.raises(ProxyError, match=r"HAProxy refuses the new .* cannot find user id"):
+        asyncio.run(HAProxy(place, clock=SystemClock(), faults=NoFaults()).apply(good))
+    assert (world.place.config_file.read_text(), workers(world)) == (text, worker)
+    assert world.get()[0] == 200
+    world.apply(good)
+
+
+def test_a_taken_port_is_named_with_its_holder_and_hinders_nothing_else(world: World) -> None:
+    one, two = world.site("one"), world.site("two")
+    good = routed(one.server())
+    world.apply(good)
+    with closing(socket.create_server(("127.0.0.1", 0))) as holder:
+        port = holder.getsockname()[1]
+        taken = Listener(address="127.0.0.1", port=port, namespace=None, backend="shop.web.80")
+        wanted = ProxyConfig(
+            backends=(web(one.server(admitted=False), two.server()),),
+            routes=good.routes,
+            listeners=(taken,),
+        )
+        with pytest.raises(AddressUnavailable) as caught:
+            world.apply(wanted)
+        assert f"127.0.0.1:{port}" in caught.value.message
+        assert f"process {os.getpid()}" in caught.value.message
+        assert caught.value.endpoints == (Endpoint(address="127.0.0.1", port=port),)
+        assert {world.get()[1].split()[0] for _ in range(4)} == {"two"}
+    world.apply(wanted)
+    assert name_through(port) == "two"
+
+
+def test_a_taken_port_at_the_first_start_and_an_address_nobody_has(world: World) -> None:
+    good = routed(world.site().server())
+    foreign = Listener(address="192.0.2.1", port=80, namespace=None, backend="shop.web.80")
+    with (
+        closing(socket.create_server(("127.0.0.1", world.place.http_port))),
+        pytest.raises(AddressUnavailable, match=r"cannot listen on 127.0.0.1:\d+, which"),
+    ):
+        world.apply(good)
+    with pytest.raises(AddressUnavailable, match=r"192.0.2.1:80, an address that nobody has"):
+        world.apply(ProxyConfig(backends=good.backends, routes=good.routes, listeners=(foreign,)))
+    world.apply(good)
+    assert world.get()[0] == 200
+
+
+def test_stop_leaves_no_process_and_no_file(world: World) -> None:
+    world.apply(routed(world.site().server()))
+    pids = {int(world.place.pid_file.read_text()), *workers(world)}
+    asyncio.run(world.proxy.stop())
+    asyncio.run(world.proxy.stop())
+    assert not any(Path(f"/proc/{pid}/exe").exists() for pid in pids)
+    assert not list(world.place.run_dir.iterdir())
+    assert not list(world.place.config_dir.iterdir())
+
+
+def test_workers_are_unprivileged_and_sockets_private(world: World) -> None:
+    world.apply(routed(world.site().server()))
+    assert all(Path(f"/proc/{pid}").stat().st_uid != 0 for pid in workers(world))
+    for file in (world.place.admin_socket, world.place.master_socket):
+        assert file.stat().st_mode & 0o077 == 0
+    assert world.place.run_dir.stat().st_mode & 0o077 == 0
+
+
+def test_nothing_to_change_is_cheap(world: World) -> None:
+    config = routed(*(world.site().server() for _ in range(20)))
+    world.apply(config)
+    worker, written = workers(world), world.place.config_file.stat().st_mtime_ns
+
+    async def many() -> None:
+        for _ in range(100):
+            await world.proxy.apply(config)
+
+    asyncio.run(many())
+    assert (workers(world), world.place.config_file.stat().st_mtime_ns) == (worker, written)
+
+
+def test_a_web_socket_and_a_stream_of_bytes_pass(world: World) -> None:
+    echo = socket.create_server(("127.0.0.1", 0))
+    world.stack.callback(echo.close)
+    threading.Thread(target=serve_upgrades, args=(echo,), daemon=True).start()
+    server = Server(name="ws", id=1, address="127.0.0.1", port=echo.getsockname()[1], admitted=True)
+    world.apply(routed(server))
+    with closing(socket.create_connection(("127.0.0.1", world.place.http_port), 10)) as client:
+        client.sendall(
+            b"GET /ws HTTP/1.1\r\nHost: web.localhost\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            b"Sec-WebSocket-Version: 13\r\n\r\n"
+        )
+        answer = client.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 101")
+        client.sendall(b"\x81\x05hello")
+        assert client.recv(4096) == b"\x81\x05hello"
+
+
+def serve_upgrades(listener: socket.socket) -> None:
+    with suppress(OSError):
+        connection, _ = listener.accept()
+        connection.recv(4096)
+        connection.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        )
+        while data := connection.recv(4096):
+            connection.sendall(data)
+
+
+@pytest.fixture
+def router() -> Iterator[str]:
+    """A network namespace with an address of its own, as an environment's router."""
+    name = f"proxy-test-{os.getpid()}"
+    make_router(name)
+    yield name
+    ip("netns", "del", name)
+
+
+def make_router(name: str) -> None:
+    ip("netns", "add", name)
+    ip("-n", name, "link", "set", "lo", "up")
+    ip("-n", name, "address", "add", "10.9.0.2/32", "dev", "lo")
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
+
+
+def name_inside(router: str) -> str:
+    script = (
+        "import http.client; c = http.client.HTTPConnection('10.9.0.2', 80, timeout=10);"
+        "c.request('GET', '/'); print(c.getresponse().read().decode())"
+    )
+    command = ["ip", "netns", "exec", router, "python3", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout.split() or [done.stderr])[0]
+
+
+def name_through(port: int) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with closing(connection):
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode().split()[0]
+
+
+def test_a_service_address_inside_a_namespace(world: World, router: str) -> None:
+    one, two = world.site("one"), world.site("two")
+    listener = Listener(address="10.9.0.2", port=80, namespace=router, backend="shop.web.80")
+    config = ProxyConfig(backends=(web(one.server(), two.server()),), listeners=(listener,))
+    world.apply(config)
+    assert Counter(name_inside(router) for _ in range(4)) == {"one": 2, "two": 2}
+    with pytest.raises(OSError, match=r"refused|unreachable|timed out"):
+        socket.create_connection(("10.9.0.2", 80), timeout=0.5)
+
+
+def test_a_namespace_made_anew_gets_its_listeners_anew(world: World, router: str) -> None:
+    site = world.site("one")
+    listener = Listener(address="10.9.0.2", port=80, namespace=router, backend="shop.web.80")
+    config = ProxyConfig(backends=(web(site.server()),), listeners=(listener,))
+    world.apply(config)
+    ip("netns", "del", router)
+    with pytest.raises(ProxyError, match=f"namespace {router}"):
+        world.apply(config)
+    make_router(router)
+    world.apply(config)
+    assert name_inside(router) == "one"
+
+
+def test_a_taken_port_inside_a_namespace_is_named(world: World, router: str) -> None:
+    site = world.site("one")
+    listener = Listener(address="10.9.0.2", port=80, namespace=router, backend="shop.web.80")
+    world.apply(routed(site.server()))
+    command = ["python3", "-m", "http.server", "--bind", "10.9.0.2", "80"]
+    holder = subprocess.Popen(
+        ["ip", "netns", "exec", router, *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        eventually(lambda: "<!DOCTYPE" in name_inside(router))
+        with pytest.raises(AddressUnavailable) as caught:
+            world.apply(ProxyConfig(backends=(web(site.server()),), listeners=(listener,)))
+    finally:
+        holder.kill()
+        holder.wait()
+    assert f"10.9.0.2:80 in {router}" in caught.value.message
+    assert f"process {holder.pid}" in caught.value.message
+
+
+def workers(world: World) -> set[int]:
+    """The current worker, as the kernel sees it: the master's youngest child."""
+    pid = int(world.place.pid_file.read_text())
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {max(map(int, children))}
