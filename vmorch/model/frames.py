@@ -3,7 +3,8 @@
     to the daemon     STDIN bytes, STDIN_END, RESIZE (columns, rows as two u16), SIGNAL name
     to the client     STDOUT bytes, STDERR bytes, EXIT (code as i32), ERROR (problem+json)
 
-EXIT or ERROR is the last frame of a session. All numbers are big-endian.
+EXIT or ERROR is the last frame of a session. Numbers are big-endian, a signal's name is that
+of RFC 4254, without SIG: INT, TERM.
 """
 
 from __future__ import annotations

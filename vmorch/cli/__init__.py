@@ -1,0 +1,1 @@
+"""The command line: a thin user of `vmorch.client`. Each command is imported when it is called."""

@@ -1,0 +1,189 @@
+"""Waits until an environment is what was asked for, and says why it is not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vmorch.errors import NotFound, TimedOut, VmorchError
+
+if TYPE_CHECKING:
+    from vmorch.cli.progress import Reporter
+    from vmorch.client import Client
+    from vmorch.model.view import EnvironmentView, EventView, InstanceView
+
+_POLL_SECONDS = 0.4
+# A guest that the reconciler starts again passes through "failed" for a moment.
+_FAILED_LOOKS = 3
+_TOLD_EVENTS = {"action-failed", "instance-died", "cloud-init-failed", "unknown-guest"}
+_TAIL_LINES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """`timeout_seconds` None: what a boot takes at this acceleration, with room to spare."""
+
+    timeout_seconds: float | None = None
+    poll_seconds: float = _POLL_SECONDS
+
+
+class NotReady(VmorchError):
+    """An instance has failed for good."""
+
+    def __init__(self, instances: list[InstanceView]) -> None:
+        first = instances[0]
+        super().__init__(
+            f"{first.instance} failed: {first.reason}",
+            hint=f"See 'vmorch logs --source console {first.instance}' and 'vmorch events'.",
+        )
+        self.instances = instances
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What one wait has seen so far."""
+
+    client: Client
+    environment: str
+    report: Reporter
+    since: float
+    after: int = 0
+    failed_looks: dict[str, int] = field(default_factory=dict)
+
+    def look(self) -> list[InstanceView]:
+        rows = self.client.instances(self.environment)
+        for event in self._new_events():
+            if event.kind in _TOLD_EVENTS:
+                self.report.event(event)
+        self.report.instances(rows)
+        return rows
+
+    def _new_events(self) -> list[EventView]:
+        since = self.since if not self.after else None
+        events = list(
+            self.client.events(after=self.after, environment=self.environment, since=since)
+        )
+        if events:
+            self.after = events[-1].id
+        return events
+
+    def failed(self, rows: list[InstanceView]) -> list[InstanceView]:
+        """Instances that have been failed for several looks on end."""
+        looks = self.failed_looks
+        self.failed_looks = {
+            row.instance: looks.get(row.instance, 0) + 1 for row in rows if row.state == "failed"
+        }
+        return [r for r in rows if self.failed_looks.get(r.instance, 0) >= _FAILED_LOOKS]
+
+
+def wait_ready(
+    client: Client,
+    environment: EnvironmentView,
+    report: Reporter,
+    *,
+    services: frozenset[str] = frozenset(),
+    limits: Limits,
+) -> list[InstanceView]:
+    """Wait until each service (of `services`, or all) has as many ready instances of its newest
+    revision as it should, and no others.
+
+    Raises:
+        NotReady: an instance failed for good. TimedOut: it took too long.
+        NotFound: somebody removed the environment meanwhile.
+    """
+    wanted = {
+        name: view
+        for name, view in environment.services.items()
+        if not services or name in services
+    }
+
+    def settled(rows: list[InstanceView]) -> bool:
+        return all(
+            [r.revision for r in rows if r.service == name and r.ready]
+            == [view.revision] * view.replicas
+            and sum(r.service == name for r in rows) == view.replicas
+            for name, view in wanted.items()
+        )
+
+    count = sum(view.replicas for view in wanted.values())
+    timeout = limits.timeout_seconds or _ready_timeout(client, count)
+    watch = _Watch(client, environment.name, report, since=time.time())
+    return _until(watch, settled, timeout, limits.poll_seconds, "was not ready")
+
+
+def wait_gone(
+    client: Client, environment: str, report: Reporter, *, limits: Limits
+) -> None:
+    """Wait until nothing of the environment is left. Raises TimedOut."""
+    timeout = limits.timeout_seconds or _ready_timeout(client, 1)
+    watch = _Watch(client, environment, report, since=time.time())
+
+    def settled(_: list[InstanceView]) -> bool:
+        client.environment(environment)  # NotFound when it is gone
+        return False
+
+    try:
+        _until(watch, settled, timeout, limits.poll_seconds, "was not gone", failing=False)
+    except NotFound:
+        report.instances([])
+
+
+def _until(
+    watch: _Watch,
+    settled: Callable[[list[InstanceView]], bool],
+    timeout: float,
+    poll_seconds: float,
+    what: str,
+    *,
+    failing: bool = True,
+) -> list[InstanceView]:
+    deadline = time.monotonic() + timeout
+    while True:
+        rows = watch.look()
+        if settled(rows):
+            return rows
+        if failing and (failed := watch.failed(rows)):
+            raise NotReady(failed)
+        if time.monotonic() >= deadline:
+            raise _timed_out(watch.environment, rows, timeout, what)
+        time.sleep(poll_seconds)
+
+
+def _timed_out(
+    environment: str, rows: list[InstanceView], timeout: float, what: str
+) -> TimedOut:
+    waiting = [row for row in rows if not row.ready]
+    state = "; ".join(f"{r.instance} is {r.state} ({r.reason})" for r in waiting[:3])
+    return TimedOut(
+        f"'{environment}' {what} within {timeout:.0f} s{': ' + state if state else ''}.",
+        hint="It goes on in the background: see 'vmorch ps' and 'vmorch events', "
+        "or allow more with --timeout SECONDS.",
+    )
+
+
+def _ready_timeout(client: Client, count: int) -> float:
+    """A boot and its first health checks under KVM, for each of a few that boot at once."""
+    return (45.0 + 15.0 * count) * client.acceleration().time_scale
+
+
+def explain(client: Client, environment: str, instances: list[InstanceView]) -> list[str]:
+    """What a person wants to read of instances that did not become ready: the last lines of
+    their consoles and services, and cloud-init's verdict where it gave one."""
+    lines = []
+    for instance in instances[:3]:
+        for source in ("service", "console"):
+            tail = list(
+                client.logs(environment, [instance.instance], source=source, tail=_TAIL_LINES)
+            )
+            if tail:
+                lines.append(f"--- the last lines of {instance.instance}'s {source}:")
+                lines += [f"  | {line.line}" for line in tail]
+    lines += [
+        f"--- {event.instance}: {event.message}"
+        for event in client.events(environment=environment)
+        if event.kind == "cloud-init-failed"
+        and event.instance in {instance.instance for instance in instances}
+    ][-3:]
+    return lines
