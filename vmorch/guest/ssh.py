@@ -27,7 +27,7 @@ class Terminal:
 
     columns: int
     rows: int
-    kind: str = "xterm-256color"
+    kind: str
 
 
 def connect(
