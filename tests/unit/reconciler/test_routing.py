@@ -1,0 +1,155 @@
+"""What proxy and DNS are told, from records alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from vmorch.model.instance import EnvironmentNetwork, Goal, Instance, State
+from vmorch.model.names import Installation
+from vmorch.model.spec import (
+    EnvironmentSpec,
+    HealthCheck,
+    HealthKind,
+    PublishedPort,
+    Route,
+    ServiceSpec,
+)
+from vmorch.proxy.protocol import Mode
+from vmorch.reconciler.routing import Routed, names, proxy_config
+from vmorch.store.protocol import EnvironmentRecord
+
+HERE = Installation("ab" * 16)
+NETWORK = EnvironmentNetwork(
+    environment="shop",
+    index=3,
+    inner="10.0.0.0/24",
+    outer="10.1.3.0/24",
+    link="10.1.254.6/31",
+    internal=False,
+)
+
+
+def instance(ordinal: int, state: State, **changes: Any) -> Instance:
+    values = {
+        "environment": "shop",
+        "service": "web",
+        "ordinal": ordinal,
+        "revision": 1,
+        "uuid": "",
+        "mac": "",
+        "inner_address": f"10.0.0.{63 + ordinal}",
+        "outer_address": f"10.1.3.{63 + ordinal}",
+        "goal": Goal.RUN,
+        "state": state,
+        "reason": "",
+        "created_at": 0.0,
+        "ready_at": 1.0,
+    }
+    return Instance(**{**values, **changes})
+
+
+def routed(spec: ServiceSpec, *instances: Instance, removing: bool = False) -> Routed:
+    record = EnvironmentRecord(
+        name="shop",
+        spec=EnvironmentSpec(name="shop", services={spec.name: spec}),
+        version=1,
+        network=NETWORK,
+        current={spec.name: 1},
+        created_at=0.0,
+        removing=removing,
+    )
+    return Routed(
+        record=record,
+        instances=instances,
+        service_addresses={spec.name: "10.0.0.2"},
+        ports={spec.name: spec.all_ports},
+    )
+
+
+WEB = ServiceSpec(name="web", image="sha256:1", expose=(80,))
+
+
+@pytest.mark.parametrize(
+    ("state", "ready_at", "listed"),
+    [
+        (State.READY, 1.0, [("web-1", True)]),
+        (State.RUNNING, 1.0, [("web-1", False)]),
+        (State.DRAINING, 1.0, [("web-1", False)]),
+        (State.STOPPING, 1.0, [("web-1", False)]),
+        (State.RUNNING, None, []),
+        (State.PENDING, 1.0, []),
+        (State.FAILED, 1.0, []),
+    ],
+)
+def test_only_the_ready_get_new_connections(
+    state: State, ready_at: float | None, listed: list[tuple[str, bool]]
+) -> None:
+    config = proxy_config(HERE, [routed(WEB, instance(1, state, ready_at=ready_at))])
+    (backend,) = config.backends
+    assert [(server.name, server.admitted) for server in backend.servers] == listed
+
+
+def test_a_service_listens_on_its_address_inside_the_environment() -> None:
+    config = proxy_config(HERE, [routed(WEB)])
+    (listener,) = config.listeners
+    assert (listener.address, listener.port, listener.namespace) == ("10.0.0.2", 80, "ababab-r3")
+    assert listener.backend == config.backends[0].name
+
+
+def test_a_published_port_leads_to_its_target() -> None:
+    spec = replace(WEB, expose=(), ports=(PublishedPort(target=80, published=8081),))
+    config = proxy_config(HERE, [routed(spec)])
+    outer = [entry for entry in config.listeners if entry.namespace is None]
+    assert [(e.address, e.port, e.backend) for e in outer] == [
+        ("127.0.0.1", 8081, "shop.web.80.tcp")
+    ]
+
+
+def test_a_route_has_an_http_backend_of_its_own() -> None:
+    spec = replace(WEB, routes=(Route(host="a.localhost"), Route(host="b.localhost", port=81)))
+    config = proxy_config(HERE, [routed(spec)])
+    assert {(r.host, r.backend) for r in config.routes} == {
+        ("a.localhost", "shop.web.80.http"),
+        ("b.localhost", "shop.web.81.http"),
+    }
+    modes = {backend.name: backend.mode for backend in config.backends}
+    assert modes["shop.web.80.http"] is Mode.HTTP
+    assert modes["shop.web.80.tcp"] is Mode.TCP
+
+
+@pytest.mark.parametrize(
+    ("check", "path"),
+    [
+        (HealthCheck(kind=HealthKind.HTTP, argument=("/ok",)), "/ok"),
+        (HealthCheck(kind=HealthKind.HTTP), "/"),
+        (HealthCheck(kind=HealthKind.TCP), None),
+    ],
+)
+def test_the_proxy_repeats_a_check_of_the_port(check: HealthCheck, path: str | None) -> None:
+    config = proxy_config(HERE, [routed(replace(WEB, healthcheck=check))])
+    found = config.backends[0].check
+    assert found is not None
+    assert found.path == path
+
+
+@pytest.mark.parametrize("kind", [HealthKind.UNIT, HealthKind.CMD, HealthKind.NONE])
+def test_the_proxy_has_no_check_where_the_guest_is_asked(kind: HealthKind) -> None:
+    config = proxy_config(HERE, [routed(replace(WEB, healthcheck=HealthCheck(kind=kind)))])
+    assert config.backends[0].check is None
+
+
+def test_an_environment_under_removal_is_let_go_with_its_last_instance() -> None:
+    draining = instance(1, State.DRAINING)
+    assert proxy_config(HERE, [routed(WEB, draining, removing=True)]).backends
+    assert not proxy_config(HERE, [routed(WEB, removing=True)]).backends
+
+
+def test_names_lead_to_the_service_and_to_each_instance() -> None:
+    assert names(routed(WEB, instance(1, State.READY), instance(2, State.PENDING))) == {
+        "web": ("10.0.0.2",),
+        "web-1": ("10.0.0.64",),
+        "web-2": ("10.0.0.65",),
+    }
