@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -45,7 +46,7 @@ def test_all_254_networks_are_disjoint() -> None:
         ranges += [IPv4Network(network.outer), IPv4Network(network.link)]
     assert used == set(range(254))
     ordered = sorted(ranges)
-    assert not any(a.overlaps(b) for a, b in zip(ordered, ordered[1:], strict=False))
+    assert not any(a.overlaps(b) for a, b in pairwise(ordered))
     with pytest.raises(Refused, match="No network is free"):
         allocate(used=used)
 
