@@ -11,9 +11,7 @@ import click
 class ExampleCommand(click.Command):
     """A command with `examples`: pairs of what to type and what it does."""
 
-    def __init__(
-        self, *args: Any, examples: Sequence[tuple[str, str]] = (), **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, examples: Sequence[tuple[str, str]] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._examples = examples
 

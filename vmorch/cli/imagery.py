@@ -30,16 +30,15 @@ def with_images(
     done: dict[Any, str] = {}
     services = {}
     for name, service in spec.services.items():
-        key = repr(service.build) if service.build else service.image
+        key = (repr(service.build), service.image)
         if key not in done:
-            done[key] = _image(client, spec.name, service, directory, report, no_cache=no_cache)
+            done[key] = _image(client, service, directory, report, no_cache=no_cache)
         services[name] = replace(service, image=done[key], build=None)
     return replace(spec, services=services)
 
 
 def _image(
     client: Client,
-    environment: str,
     service: ServiceSpec,
     directory: Path,
     report: Reporter,
@@ -47,16 +46,14 @@ def _image(
     no_cache: bool,
 ) -> str:
     if service.build is None:
-        return client.ensure_image(
-            service.image, lambda line: report.build(service.name, line)
-        )
+        return client.ensure_image(service.image, lambda line: report.build(service.name, line))
     return build(
         client,
         service.build,
         directory,
         report,
         target=service.name,
-        tag=service.image or f"{environment}-{service.name}",
+        tag=service.image,
         no_cache=no_cache,
     )
 
@@ -80,13 +77,14 @@ def build(
     """
     context_dir = (directory / spec.context).resolve()
     dockerfile = context_dir / spec.dockerfile
-    text = _dockerfile_text(dockerfile)
-    context = read_context(context_dir, dockerfile=dockerfile)
+    inline = spec.dockerfile_inline
+    text = _dockerfile_text(dockerfile) if inline is None else inline
+    context = read_context(context_dir, dockerfile=dockerfile if inline is None else None)
     _send(client, context)
     request = {
         "name": tag,
         "dockerfile": text,
-        "dockerfile_name": _shown(dockerfile),
+        "dockerfile_name": _shown(dockerfile) if inline is None else "dockerfile_inline",
         "context": [asdict(entry) for entry in context.entries],
         "args": spec.args,
         "target": spec.target,

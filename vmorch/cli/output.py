@@ -39,7 +39,8 @@ def print_json_line(value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    fields = getattr(value, "__dataclass_fields__", None)
+    return str(value) if fields is None else {name: getattr(value, name) for name in fields}
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -85,7 +86,17 @@ def age(time: float | None, now: float) -> str:
     return "-" if time is None else duration(now - time)
 
 
-INSTANCE_HEADER = tuple("INSTANCE STATE ADDRESS REVISION CPUS MEMORY START UP REASON".split())
+INSTANCE_HEADER = (
+    "INSTANCE",
+    "STATE",
+    "ADDRESS",
+    "REVISION",
+    "CPUS",
+    "MEMORY",
+    "START",
+    "UP",
+    "REASON",
+)
 
 
 def instance_row(view: InstanceView, now: float) -> list[str]:

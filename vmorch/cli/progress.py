@@ -1,4 +1,4 @@
-"""Shows builds and boots while they happen, on standard error: plain lines, or live on a terminal."""
+"""Shows builds and boots on standard error: plain lines, or live on a terminal."""
 
 from __future__ import annotations
 

@@ -113,9 +113,7 @@ def wait_ready(
     return _until(watch, settled, timeout, limits.poll_seconds, "was not ready")
 
 
-def wait_gone(
-    client: Client, environment: str, report: Reporter, *, limits: Limits
-) -> None:
+def wait_gone(client: Client, environment: str, report: Reporter, *, limits: Limits) -> None:
     """Wait until nothing of the environment is left. Raises TimedOut."""
     timeout = limits.timeout_seconds or _ready_timeout(client, 1)
     watch = _Watch(client, environment, report, since=time.time())
@@ -151,9 +149,7 @@ def _until(
         time.sleep(poll_seconds)
 
 
-def _timed_out(
-    environment: str, rows: list[InstanceView], timeout: float, what: str
-) -> TimedOut:
+def _timed_out(environment: str, rows: list[InstanceView], timeout: float, what: str) -> TimedOut:
     waiting = [row for row in rows if not row.ready]
     state = "; ".join(f"{r.instance} is {r.state} ({r.reason})" for r in waiting[:3])
     return TimedOut(

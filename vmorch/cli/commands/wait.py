@@ -24,9 +24,7 @@ from vmorch.errors import NotFound
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait.")
 @project_options()
 @click.pass_obj
-def command(
-    session: Session, services: tuple[str, ...], gone: bool, timeout: float | None
-) -> None:
+def command(session: Session, services: tuple[str, ...], gone: bool, timeout: float | None) -> None:
     """Wait until an environment (or some of its services) is ready, or gone."""
     from vmorch.cli.progress import reporter
     from vmorch.cli.waiting import Limits, wait_gone, wait_ready

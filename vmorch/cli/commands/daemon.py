@@ -1,0 +1,184 @@
+"""vmorch daemon."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vmorch.cli.common import Session, output_option
+from vmorch.cli.output import print_json, say
+from vmorch.errors import DaemonUnreachable, TimedOut, VmorchError
+
+if TYPE_CHECKING:
+    from vmorch.config import Settings
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 60.0
+_TAIL_BYTES = 4096
+_TAIL_LINES = 15
+
+
+@click.group("daemon")
+def command() -> None:
+    """Run, start and stop the daemon. Guests and the proxy outlive it."""
+
+
+@command.command("run")
+@click.pass_obj
+def run(session: Session) -> None:
+    """Run the daemon in the foreground, as a service manager wants it."""
+    settings = _settings(session)
+    import_module("vmorch.daemon").run(settings)
+
+
+@command.command("start")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_START_SECONDS,
+    show_default=True,
+    help="Seconds until it must answer.",
+)
+@click.pass_obj
+def start(session: Session, timeout: float) -> None:
+    """Start the daemon in the background and wait until it answers.
+
+    It writes to daemon.log in the state directory. Running already: fine.
+    """
+    settings = _settings(session)
+    session.socket_option = settings.socket
+    if pid := _answering(session):
+        say(f"The daemon runs already (process {pid}).")
+        return
+    log = settings.state_dir / "daemon.log"
+    process = _spawned(settings, log)
+    deadline = time.monotonic() + timeout
+    while (pid := _answering(session)) is None:
+        if process.poll() is not None:
+            _show_tail(log)
+            raise VmorchError(
+                f"The daemon ended at once, with exit code {process.returncode}.",
+                hint=f"The end of {log} is above; 'vmorch doctor' checks the host.",
+            )
+        if time.monotonic() >= deadline:
+            _show_tail(log)
+            raise TimedOut(
+                f"The daemon (process {process.pid}) does not answer after {timeout:.0f} s.",
+                hint=f"It goes on starting; see {log}.",
+            )
+        time.sleep(0.05)
+    say(f"The daemon runs (process {pid}, log {log}).")
+
+
+@command.command("stop")
+@click.pass_obj
+def stop(session: Session) -> None:
+    """Stop the daemon and wait until it is gone. Guests go on running."""
+    client = session.client
+    pid = client.version().pid
+    client.stop_daemon()
+    deadline = time.monotonic() + _STOP_SECONDS
+    while _answering(session) is not None or _alive(pid):
+        if time.monotonic() >= deadline:
+            raise TimedOut(
+                f"The daemon (process {pid}) has not ended after {_STOP_SECONDS:.0f} s.",
+                hint="Its log says what it waits for.",
+            )
+        time.sleep(0.05)
+    say("The daemon has stopped.")
+
+
+@command.command("status")
+@output_option
+@click.pass_obj
+def status(session: Session, output: str) -> int:
+    """Say whether the daemon runs; exit code 5 when it does not."""
+    try:
+        version = session.client.version()
+    except DaemonUnreachable as error:
+        if output == "json":
+            print_json({"running": False, "socket": session.socket, "reason": error.message})
+        else:
+            say(error.message)
+            say(error.hint)
+        return error.exit_code
+    if output == "json":
+        print_json(
+            {
+                "running": True,
+                "socket": session.socket,
+                "pid": version.pid,
+                "version": version.version,
+                "installation": version.installation,
+            }
+        )
+    else:
+        print(f"running, process {version.pid}, version {version.version}, {session.socket}")
+    return 0
+
+
+def _settings(session: Session) -> Settings:
+    from dataclasses import replace
+
+    from vmorch.config import load_settings
+
+    settings = load_settings()
+    if session.socket_option is not None:
+        settings = replace(settings, socket=session.socket_option.absolute())
+    return settings
+
+
+def _answering(session: Session) -> int | None:
+    """The process id of the daemon that answers."""
+    try:
+        return session.client.version().pid
+    except DaemonUnreachable as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise
+        return None
+
+
+def _spawned(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
+    """The daemon in a session of its own, so that no terminal takes it along."""
+    arguments = [sys.executable, "-m", "vmorch.cli.main", "--socket", str(settings.socket)]
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [*arguments, "daemon", "run"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise VmorchError(
+            f"The daemon cannot be started: {error.filename}: {error.strerror}.",
+            hint="It needs root, or a 'state_dir' of your own in the settings.",
+        ) from error
+
+
+def _show_tail(log: Path) -> None:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        for line in file.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]:
+            say(f"  | {line}")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    # A zombie that nobody has reaped has ended all the same.
+    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()

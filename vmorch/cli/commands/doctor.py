@@ -1,0 +1,54 @@
+"""vmorch doctor."""
+
+from __future__ import annotations
+
+import click
+
+from vmorch.cli.common import Session, output_option
+from vmorch.cli.examples import ExampleCommand
+from vmorch.cli.output import clean, print_json
+from vmorch.errors import DaemonUnreachable
+from vmorch.model.view import Check
+
+
+@click.command("doctor", cls=ExampleCommand, examples=[("vmorch doctor -o json", "for programs")])
+@output_option
+@click.pass_obj
+def command(session: Session, output: str) -> int:
+    """Check what this host needs; with a running daemon, what that finds too.
+
+    The exit code is 1 when something must be put right. Changes nothing.
+    """
+    checks = findings(session)
+    if output == "json":
+        print_json(checks)
+    else:
+        for check in checks:
+            print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<20}  {clean(check.message)}")
+            if check.hint:
+                print(f"{'':<28}{clean(check.hint)}")
+    return 0 if all(check.ok for check in checks) else 1
+
+
+def findings(session: Session) -> list[Check]:
+    """The host's, then the daemon's; the daemon knows better where both looked."""
+    from vmorch.cli.hostchecks import host_checks
+    from vmorch.config import load_settings
+
+    daemon, of_daemon = _daemon(session)
+    known = {check.name for check in of_daemon}
+    of_host = host_checks(load_settings(), daemon_runs=daemon.message.startswith("runs"))
+    return [*(check for check in of_host if check.name not in known), daemon, *of_daemon]
+
+
+def _daemon(session: Session) -> tuple[Check, list[Check]]:
+    client = session.client
+    try:
+        version = client.version()
+        checks = client.doctor()
+    except DaemonUnreachable as error:
+        # Not having started it yet is no fault of the host; not being let in is.
+        denied = isinstance(error.__cause__, PermissionError)
+        check = Check(name="daemon", ok=not denied, message=error.message, hint=error.hint)
+        return check, []
+    return Check(name="daemon", ok=True, message=f"runs, version {version.version}"), checks
