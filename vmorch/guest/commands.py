@@ -67,15 +67,13 @@ _SIGNAL_SCRIPT = """
 signal=$2
 for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     for own in /run/vmorch/exec/"$1".*; do
-        if [ -e "$own/started" ]; then
-            pid=${own##*.}
-            [ "$signal" = KILL ] || kill -s "$signal" -- "-$pid" 2>/dev/null && exit
-            kill -s "$signal" $(cat "/proc/$pid/task/$pid/children")
-            exit
-        fi
+        [ -e "$own/started" ] || continue
+        pid=${own##*.}
+        if [ "$signal" != KILL ]; then kill -s "$signal" -- "-$pid" && exit; fi
+        kill -s "$signal" $(cat "/proc/$pid/task/$pid/children") && exit
     done
     sleep 0.1
-done
+done 2>/dev/null
 exit 1
 """
 
