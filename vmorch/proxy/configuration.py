@@ -58,7 +58,11 @@ def namespaces_in(text: str) -> dict[str, int]:
 
 def server_words(server: Server, check: Check | None) -> str:
     """What follows a server's name, in the file and in `add server` alike."""
-    words = f"{_endpoint(server.address, server.port)} id {server.id} weight {server.weight}"
+    # Idle connections hinder `del server`; by default the last one stays for 15 s.
+    words = (
+        f"{_endpoint(server.address, server.port)} id {server.id} weight {server.weight}"
+        " pool-purge-delay 1s"
+    )
     return f"{words} {_check_words(check)}" if check else words
 
 

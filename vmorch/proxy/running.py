@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vmorch.errors import ProxyError
@@ -78,28 +78,30 @@ def read_worker(text: str) -> RunningWorker:
 
 
 def read_servers(text: str) -> dict[str, dict[str, RunningServer]]:
-    """The answer to `show servers state`, wherever it begins in `text`."""
+    """The answer to `show servers state`, wherever it begins in `text`. Read in each cycle,
+    a line per server: the columns are looked up once."""
     found: dict[str, dict[str, RunningServer]] = {}
-    columns: list[str] = []
-    for line in text.splitlines():
-        if line.startswith("# be_id "):
-            columns = line[2:].split(" ")
-        elif columns and line:
-            row = dict(zip(columns, line.split(" "), strict=False))
-            found.setdefault(row["be_name"], {})[row["srv_name"]] = _server(row)
+    _, _, table = text.partition("\n# be_id ")
+    header, _, rows = table.partition("\n")
+    at = {name: number for number, name in enumerate(header.split(" "), start=1)}
+    for line in rows.splitlines():
+        if line:
+            row = line.split(" ")
+            servers = found.setdefault(row[at["be_name"]], {})
+            servers[row[at["srv_name"]]] = _server(row, at)
     return found
 
 
-def _server(row: Mapping[str, str]) -> RunningServer:
-    admin = int(row["srv_admin_state"])
+def _server(row: Sequence[str], at: Mapping[str, int]) -> RunningServer:
+    admin = int(row[at["srv_admin_state"]])
     return RunningServer(
-        id=int(row["srv_id"]),
-        address=row["srv_addr"],
-        port=int(row["srv_port"]),
-        weight=int(row["srv_uweight"]),
+        id=int(row[at["srv_id"]]),
+        address=row[at["srv_addr"]],
+        port=int(row[at["srv_port"]]),
+        weight=int(row[at["srv_uweight"]]),
         maintenance=bool(admin & _FORCED_MAINTENANCE),
         drained=bool(admin & _FORCED_DRAIN),
-        checked=bool(int(row["srv_check_state"]) & _CHECK_ENABLED),
+        checked=bool(int(row[at["srv_check_state"]]) & _CHECK_ENABLED),
     )
 
 

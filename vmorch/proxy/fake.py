@@ -1,0 +1,116 @@
+"""`Proxy` in memory, for the simulation and for tests of whoever uses a proxy.
+
+It refuses what HAProxy's adapter refuses, keeps what was applied, and lets a test be the rest of
+the world: open sessions, take servers down as a failed check would, take ports, kill it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from vmorch.effects import Faults, NoFaults
+from vmorch.errors import ProxyError
+from vmorch.proxy.protocol import (
+    AddressUnavailable,
+    Backend,
+    Endpoint,
+    ProxyConfig,
+    Server,
+    ServerStatus,
+)
+from vmorch.proxy.sections import validate
+
+
+class FakeProxy:
+    """`config` is what runs (None: nothing does), `applied` counts the calls that changed it.
+
+    Fault points: `proxy.apply` before anything happens, `proxy.applied` after all of it.
+    """
+
+    def __init__(self, faults: Faults | None = None) -> None:
+        self.config: ProxyConfig | None = None
+        self.applied = 0
+        self.down: set[tuple[str, str]] = set()
+        self.taken: set[Endpoint] = set()
+        self.refusal: ProxyError | None = None
+        self._sessions: Counter[tuple[str, str]] = Counter()
+        self._faults = faults or NoFaults()
+
+    async def apply(self, config: ProxyConfig) -> None:
+        await self._faults.at("proxy.apply")
+        validate(config)
+        if self.refusal:
+            raise self.refusal
+        self._check_ports(config)
+        if config != self.config:
+            self.config = config
+            self.applied += 1
+        await self._faults.at("proxy.applied")
+
+    def _check_ports(self, config: ProxyConfig) -> None:
+        wanted = (
+            Endpoint(address=item.address, port=item.port, namespace=item.namespace)
+            for item in config.listeners
+        )
+        if blocked := tuple(endpoint for endpoint in wanted if endpoint in self.taken):
+            raise AddressUnavailable(
+                f"The proxy cannot listen on {', '.join(map(str, blocked))}: it is taken.",
+                hint="Choose another port or address.",
+                endpoints=blocked,
+            )
+
+    async def status(self) -> Mapping[tuple[str, str], ServerStatus]:
+        if self.config is None:
+            return {}
+        return {
+            (backend.name, server.name): ServerStatus(
+                sessions=self._sessions[backend.name, server.name],
+                up=(backend.name, server.name) not in self.down,
+            )
+            for backend in self.config.backends
+            for server in backend.servers
+        }
+
+    async def running(self) -> bool:
+        return self.config is not None
+
+    async def stop(self) -> None:
+        self.kill()
+
+    # What a test does to it
+
+    def kill(self) -> None:
+        """As by SIGKILL: every session is cut, nothing runs."""
+        self.config = None
+        self._sessions.clear()
+
+    def connect(self, backend: str) -> tuple[str, str] | None:
+        """Open a session through `backend`; the key of the server that got it, the one with
+        the fewest sessions, or None where the client gets 503 (or a closed connection)."""
+        able = [(backend, s.name) for s in self._servers(backend) if self._able(backend, s)]
+        if not able:
+            return None
+        chosen = min(able, key=lambda key: self._sessions[key])
+        self._sessions[chosen] += 1
+        return chosen
+
+    def disconnect(self, session: tuple[str, str]) -> None:
+        self._sessions[session] -= 1
+
+    def routed(self, host: str, path: str = "/") -> str | None:
+        """The backend that a request is led to; None is 404. The longest path prefix wins."""
+        name = host.partition(":")[0].rstrip(".").lower()
+        fitting = [
+            route
+            for route in (self.config.routes if self.config else ())
+            if route.host.lower() == name and f"{path}/".startswith(route.path.rstrip("/") + "/")
+        ]
+        return max(fitting, key=lambda route: len(route.path)).backend if fitting else None
+
+    def _servers(self, name: str) -> tuple[Server, ...]:
+        backends: tuple[Backend, ...] = self.config.backends if self.config else ()
+        return next((backend.servers for backend in backends if backend.name == name), ())
+
+    def _able(self, backend: str, server: Server) -> bool:
+        return server.admitted and (backend, server.name) not in self.down
