@@ -98,7 +98,7 @@ async def add_applets(root: Path) -> None:
     """A symbolic link for each of busybox's commands that the root lacks."""
     applets = await run([root / _HELPERS / "busybox", "--list"], say=lambda line: None)
     programs = inside(root, "bin")
-    _link(programs / "busybox", "/usr/lib/vmorch/busybox")
+    _link(programs / "busybox", "../lib/vmorch/busybox")
     for applet in applets:
         if not (programs / applet).exists() and not (root / "usr/sbin" / applet).exists():
             _link(programs / applet, "busybox")
