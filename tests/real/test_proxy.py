@@ -259,6 +259,20 @@ def test_server_changes_under_load_need_no_reload_and_fail_nothing(world: World)
     eventually(lambda: set(asyncio.run(world.proxy.status())) == {("shop.web.80", sites[0].name)})
 
 
+def test_a_server_moves_to_another_port_and_address_at_run_time(world: World) -> None:
+    one, two = world.site("one"), world.site("two")
+    world.apply(routed(one.server()))
+    worker = workers(world)
+    moved = replace(one.server(), port=two.port)
+    world.apply(routed(moved))
+    assert world.get()[1].split()[0] == "two"
+    world.apply(routed(replace(one.server(), address="127.0.0.2")))
+    assert world.get()[0] == 503
+    world.apply(routed(replace(moved, weight=7)))
+    assert world.get()[1].split()[0] == "two"
+    assert workers(world) == worker
+
+
 def test_reloads_under_load_fail_nothing(world: World) -> None:
     one, two = world.site(), world.site()
     config = routed(one.server(), two.server())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from vmorch.proxy.configuration import server_words
+from vmorch.proxy.configuration import added_server
 from vmorch.proxy.protocol import Server
 from vmorch.proxy.running import RunningServer
 from vmorch.proxy.sections import Section
@@ -52,7 +52,7 @@ def _section_changes(section: Section, running: Mapping[str, RunningServer]) -> 
 
 def _additions(section: Section, server: Server) -> Iterator[Command]:
     target = f"{section.name}/{server.name}"
-    words = server_words(server, section.check)
+    words = added_server(server, section.check)
     yield Command(text=f"add server {target} {words}", expected="New server registered")
     if section.check:
         yield Command(text=f"enable health {target}")

@@ -56,21 +56,25 @@ def namespaces_in(text: str) -> dict[str, int]:
     return {name: int(inode) for name, inode in _NAMESPACE_LINE.findall(text)}
 
 
-def server_words(server: Server, check: Check | None) -> str:
-    """What follows a server's name, in the file and in `add server` alike."""
+def added_server(server: Server, check: Check | None) -> str:
+    """What follows a server's name in `add server`, which knows no defaults."""
+    return f"{_server_words(server, check)} {_server_defaults(check)}"
+
+
+def _server_words(server: Server, check: Check | None) -> str:
+    words = f"{_endpoint(server.address, server.port)} id {server.id} weight {server.weight}"
+    return f"{words} check" if check else words
+
+
+def _server_defaults(check: Check | None) -> str:
     # Idle connections hinder `del server`; by default the last one stays for 15 s.
-    words = (
-        f"{_endpoint(server.address, server.port)} id {server.id} weight {server.weight}"
-        " pool-purge-delay 1s"
-    )
-    return f"{words} {_check_words(check)}" if check else words
-
-
-def _check_words(check: Check) -> str:
+    words = "pool-purge-delay 1s"
+    if check is None:
+        return words
     # rise 1: a check may only take away what the daemon has already found ready, so one good
     # answer is enough to give it back.
     interval = max(1, round(check.interval_seconds * 1000))
-    return f"check port {check.port} inter {interval}ms fall {max(1, check.retries)} rise 1"
+    return f"{words} port {check.port} inter {interval}ms fall {max(1, check.retries)} rise 1"
 
 
 def _document(
@@ -205,6 +209,8 @@ def _backend(section: Section) -> list[str]:
         "    balance leastconn",
         *(_http_lines(section) if section.mode is Mode.HTTP else ["    timeout server 24h"]),
         *(_check_lines(section.check) if section.check else ()),
+        # In the structure, so that a changed check is seen also where no server is.
+        f"    default-server {_server_defaults(section.check)}",
         *(_server_line(server, section.check) for server in section.servers),
     ]
 
@@ -237,7 +243,7 @@ def _check_lines(check: Check) -> list[str]:
 def _server_line(server: Server, check: Check | None) -> str:
     # `disabled` is the only way to begin without traffic; once the worker runs it is drained
     # instead, so that its checks go on.
-    words = f"    server {server.name} {server_words(server, check)}"
+    words = f"    server {server.name} {_server_words(server, check)}"
     return words if server.admitted else f"{words} disabled"
 
 

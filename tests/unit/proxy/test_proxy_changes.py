@@ -48,7 +48,7 @@ def test_nothing_to_change() -> None:
 def test_an_addition_enables_its_check_and_leaves_maintenance_last() -> None:
     add, *rest = texts(changes((section(server(1), check=CHECK),), {}))
     assert add.startswith("add server b/s-1 10.0.0.1:80 id 1 weight 100 ")
-    assert " check port 80 inter 1000ms fall 3 rise 1" in add
+    assert " check pool-purge-delay 1s port 80 inter 1000ms fall 3 rise 1" in add
     assert rest == ["enable health b/s-1", "set server b/s-1 state ready"]
 
 

@@ -1,0 +1,152 @@
+"""haproxy.cfg against golden files, and against HAProxy's own parser.
+
+`VMORCH_GOLDEN=write pytest …` writes the golden files anew; read the difference before a commit.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vmorch.proxy.configuration import namespaces_in, render
+from vmorch.proxy.place import Place
+from vmorch.proxy.protocol import (
+    Backend,
+    Check,
+    HttpRoute,
+    Listener,
+    Mode,
+    ProxyConfig,
+    Server,
+)
+from vmorch.proxy.sections import namespaces
+
+GOLDEN = Path(__file__).parent / "golden" / "proxy"
+PLACE = Place(config_dir=Path("/var/lib/vmorch/proxy"), run_dir=Path("/run/vmorch/proxy"))
+
+
+def server(name: str, number: int, port: int, *, admitted: bool = True) -> Server:
+    return Server(
+        name=f"{name}-{number}",
+        id=number,
+        address=f"10.213.0.{63 + number}",
+        port=port,
+        admitted=admitted,
+    )
+
+
+HTTP_CHECK = Check(path="/healthz?full=1", port=8080, interval_seconds=2.5, retries=3)
+TCP_CHECK = Check(path=None, port=5432, interval_seconds=0.5, retries=0)
+ORDERS = Backend(
+    name="shop.orders.8080",
+    mode=Mode.HTTP,
+    servers=(
+        server("orders", 3, 8080),
+        server("orders", 1, 8080),
+        server("orders", 2, 8080, admitted=False),
+    ),
+    check=HTTP_CHECK,
+)
+DATABASE = Backend(
+    name="shop.data_base.5432",
+    mode=Mode.TCP,
+    servers=(replace(server("data_base", 1, 5432), weight=50),),
+    check=TCP_CHECK,
+)
+IDLE = Backend(name="shop.idle.80", mode=Mode.HTTP, servers=(), check=None)
+
+CONFIGS = {
+    "empty": ProxyConfig(),
+    "broad": ProxyConfig(
+        backends=(ORDERS, IDLE, DATABASE),
+        listeners=(
+            Listener(address="10.212.0.3", port=5432, namespace="f00ba4-r0", backend=DATABASE.name),
+            Listener(address="10.212.0.2", port=8080, namespace="f00ba4-r0", backend=ORDERS.name),
+            Listener(address="10.212.0.2", port=8080, namespace="f00ba4-r255", backend=ORDERS.name),
+            Listener(address="127.0.0.1", port=5432, namespace=None, backend=DATABASE.name),
+            Listener(address="0.0.0.0", port=9000, namespace=None, backend=IDLE.name),
+            Listener(address="::1", port=5432, namespace=None, backend=DATABASE.name),
+        ),
+        routes=(
+            HttpRoute(host="Orders.localhost", path="/", backend=ORDERS.name),
+            HttpRoute(host="orders.localhost", path="/idle/", backend=IDLE.name),
+            HttpRoute(host="orders.localhost", path="/idle/not", backend=ORDERS.name),
+            HttpRoute(host="a-b.shop.localhost", path='/~x;#"$a{}%20', backend=ORDERS.name),
+        ),
+    ),
+}
+
+
+def text_of(name: str) -> str:
+    config = CONFIGS[name]
+    inodes = {item: 4026532000 + at for at, item in enumerate(namespaces(config))}
+    return render(config, PLACE, namespaces=inodes).text
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_text_is_the_golden_one(name: str) -> None:
+    file = GOLDEN / f"{name}.cfg"
+    if os.environ.get("VMORCH_GOLDEN") == "write":
+        file.write_text(text_of(name))
+    assert text_of(name) == file.read_text()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_haproxy_accepts_it_without_a_warning(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(text_of(name))
+    # HAProxy opens namespaces already when it only checks, so they are made, in private.
+    make = [f"ip netns add {item}" for item in namespaces(CONFIGS[name])]
+    script = "; ".join(["set -e", "mount -t tmpfs tmpfs /run", *make, f"haproxy -c -f {file}"])
+    user = [] if os.geteuid() == 0 else ["-r"]
+    done = subprocess.run(
+        ["unshare", *user, "-n", "-m", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+
+
+def test_order_of_what_is_equal_does_not_matter() -> None:
+    broad = CONFIGS["broad"]
+    turned = ProxyConfig(
+        backends=tuple(
+            replace(backend, servers=backend.servers[::-1]) for backend in broad.backends[::-1]
+        ),
+        listeners=broad.listeners[::-1],
+        routes=broad.routes[::-1],
+    )
+    assert render(turned, PLACE) == render(broad, PLACE)
+
+
+def test_the_marker_is_of_the_structure_and_not_of_the_servers() -> None:
+    broad = CONFIGS["broad"]
+    marker = render(broad, PLACE).marker
+    fewer = replace(broad, backends=(replace(ORDERS, servers=()), IDLE, DATABASE))
+    other_check = replace(ORDERS, check=replace(HTTP_CHECK, interval_seconds=3))
+    assert render(fewer, PLACE).marker == marker
+    for changed in (
+        replace(broad, backends=(other_check, IDLE, DATABASE)),
+        replace(broad, listeners=broad.listeners[1:]),
+        replace(broad, routes=broad.routes[1:]),
+    ):
+        assert render(changed, PLACE).marker != marker
+    assert render(broad, replace(PLACE, http_port=8081)).marker != marker
+    assert render(broad, PLACE, namespaces={"f00ba4-r0": 1}).marker != marker
+
+
+def test_the_check_of_a_backend_without_servers_counts_too() -> None:
+    """A server added later is checked as the backend was first written to be."""
+    idle = ProxyConfig(backends=(replace(IDLE, check=TCP_CHECK),))
+    slower = ProxyConfig(backends=(replace(IDLE, check=replace(TCP_CHECK, interval_seconds=9)),))
+    assert render(idle, PLACE).marker != render(slower, PLACE).marker
+
+
+def test_the_file_remembers_which_namespaces_it_was_for() -> None:
+    found = {"f00ba4-r0": 4026532101, "f00ba4-r7": 4026532102}
+    assert namespaces_in(render(ProxyConfig(), PLACE, namespaces=found).text) == found
