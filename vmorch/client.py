@@ -18,21 +18,15 @@ from urllib.parse import quote, urlencode
 
 from vmorch.errors import DaemonUnreachable, TimedOut, VmorchError
 from vmorch.model.problem import from_problem
-from vmorch.model.view import (
-    AccelerationView,
-    BuildLine,
-    Check,
-    EnvironmentView,
-    EventView,
-    ImageView,
-    InstanceView,
-    LogLine,
-    VersionView,
-    view_of,
-)
+from vmorch.model.view import Check, view_of
 
 if TYPE_CHECKING:
     from vmorch.model.spec import EnvironmentSpec
+    from vmorch.model.view.daemon import AccelerationView, VersionView
+    from vmorch.model.view.environment import EnvironmentView
+    from vmorch.model.view.image import BuildLine, ImageView
+    from vmorch.model.view.instance import InstanceView
+    from vmorch.model.view.stream import EventView, LogLine
 
 # The daemon may boot a kernel before it answers what acceleration there is.
 CALL_TIMEOUT_SECONDS = 120.0
@@ -49,9 +43,13 @@ class Client:
     # The daemon
 
     def version(self) -> VersionView:
+        from vmorch.model.view.daemon import VersionView
+
         return view_of(VersionView, self._call("GET", "/v1/version"))
 
     def acceleration(self) -> AccelerationView:
+        from vmorch.model.view.daemon import AccelerationView
+
         return view_of(AccelerationView, self._call("GET", "/v1/acceleration"))
 
     def doctor(self) -> list[Check]:
@@ -81,9 +79,13 @@ class Client:
         return self._image("/v1/images/ensure", {"reference": reference}, progress)
 
     def images(self) -> list[ImageView]:
+        from vmorch.model.view.image import ImageView
+
         return [view_of(ImageView, row) for row in self._call("GET", "/v1/images")]
 
     def _image(self, path: str, body: Any, progress: Callable[[BuildLine], None]) -> str:
+        from vmorch.model.view.image import BuildLine
+
         with contextlib.closing(self._stream("POST", path, body)) as rows:
             for row in rows:
                 if "image" in row:
@@ -125,6 +127,8 @@ class Client:
     def instances(
         self, environment: str | None = None, service: str | None = None
     ) -> list[InstanceView]:
+        from vmorch.model.view.instance import InstanceView
+
         path = "/v1/instances" + _query(environment=environment, service=service)
         return [view_of(InstanceView, row) for row in self._call("GET", path)]
 
@@ -137,6 +141,8 @@ class Client:
         since: float | None = None,
         follow: bool = False,
     ) -> Iterator[EventView]:
+        from vmorch.model.view.stream import EventView
+
         path = "/v1/events" + _query(
             after=after, environment=environment, service=service, since=since, follow=follow
         )
@@ -153,6 +159,8 @@ class Client:
         since: float | None = None,
     ) -> Iterator[LogLine]:
         """Lines of the services and instances in `names`, or of all."""
+        from vmorch.model.view.stream import LogLine
+
         path = f"{_environment_path(environment)}/logs" + _query(
             instance=names, source=source, follow=follow, tail=tail, since=since
         )
@@ -274,7 +282,7 @@ def _gone_away() -> DaemonUnreachable:
 
 
 def _environment(row: dict[str, Any]) -> EnvironmentView:
-    from vmorch.model.view import ServiceView
+    from vmorch.model.view.environment import EnvironmentView, ServiceView
 
     services = {name: view_of(ServiceView, s) for name, s in row["services"].items()}
     return view_of(EnvironmentView, {**row, "services": services})

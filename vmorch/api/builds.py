@@ -21,7 +21,7 @@ from vmorch.errors import UsageError
 from vmorch.images.protocol import BuildProgress, BuildRequest, Progress, StepState
 from vmorch.model.codec import manifest_to_json
 from vmorch.model.image import ImageManifest
-from vmorch.model.view import ImageView
+from vmorch.model.view.image import ImageView
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 # A client that reads slower than a build writes loses output lines, never a step's state.

@@ -14,7 +14,7 @@ from vmorch.errors import NotFound, UsageError
 from vmorch.model import codec
 from vmorch.model.event import EventKind
 from vmorch.model.spec import EnvironmentSpec
-from vmorch.model.view import EnvironmentView
+from vmorch.model.view.environment import EnvironmentView
 from vmorch.store.protocol import EnvironmentRecord
 
 
@@ -76,7 +76,7 @@ async def _applied(
     record = await services.store.apply(spec, now=now, expected_version=expected_version)
     await services.store.add_event(
         EventKind.ENVIRONMENT_APPLIED,
-        f"Version {record.version} was applied, with {len(spec.services)} services.",
+        f"Version {record.version} was applied, with {', '.join(spec.services) or 'no services'}.",
         now=now,
         environment=spec.name,
     )

@@ -8,7 +8,7 @@ from vmorch.api.services import ApiServices
 from vmorch.api.views import instance_view
 from vmorch.errors import NotFound
 from vmorch.model.instance import Instance, Revision
-from vmorch.model.view import InstanceView
+from vmorch.model.view.instance import InstanceView
 from vmorch.store.protocol import Store
 
 

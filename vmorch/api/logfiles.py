@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
-from vmorch.model.view import LogLine
+from vmorch.model.view.stream import LogLine
 
 LINE_LIMIT = 64 * 1024
 # journalctl's short-unix form: SECONDS.MICROS host identifier[pid]: text

@@ -20,7 +20,7 @@ from vmorch.api.services import ApiServices
 from vmorch.api.streams import ndjson
 from vmorch.errors import NotFound, UsageError
 from vmorch.model.names import is_name, split_instance_name
-from vmorch.model.view import LogLine
+from vmorch.model.view.stream import LogLine
 
 TAIL_LIMIT = 10_000
 _POLL_SECONDS = 0.3

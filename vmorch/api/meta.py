@@ -8,7 +8,8 @@ from fastapi import APIRouter
 
 from vmorch import __version__
 from vmorch.api.services import ApiServices
-from vmorch.model.view import AccelerationView, Check, VersionView
+from vmorch.model.view import Check
+from vmorch.model.view.daemon import AccelerationView, VersionView
 
 
 def router(services: ApiServices) -> APIRouter:

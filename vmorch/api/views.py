@@ -6,7 +6,8 @@ from vmorch.config import Settings
 from vmorch.model.instance import Instance, Revision, State
 from vmorch.model.names import Installation
 from vmorch.model.spec import ServiceSpec
-from vmorch.model.view import EnvironmentView, InstanceView, ServiceView
+from vmorch.model.view.environment import EnvironmentView, ServiceView
+from vmorch.model.view.instance import InstanceView
 from vmorch.store.protocol import EnvironmentRecord
 
 

@@ -17,7 +17,9 @@ from rich.text import Text
 from vmorch.cli.output import clean, duration
 
 if TYPE_CHECKING:
-    from vmorch.model.view import BuildLine, EventView, InstanceView
+    from vmorch.model.view.image import BuildLine
+    from vmorch.model.view.instance import InstanceView
+    from vmorch.model.view.stream import EventView
 
 _OUTPUT_LINES = 6
 _SETTLED = {"ready": "green", "failed": "red", "stopped": "dim"}

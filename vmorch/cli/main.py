@@ -80,8 +80,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _misused(error)
     except BrokenPipeError:
         _drop_output()
         return 141  # as if SIGPIPE had ended it: the reader has seen enough
@@ -89,6 +88,13 @@ def main(args: Sequence[str] | None = None) -> int:
         if session.debug:
             raise
         return _told(error)
+
+
+def _misused(error: click.ClickException) -> int:
+    context = getattr(error, "ctx", None)
+    print(f"error: {error.format_message()}", file=sys.stderr)
+    print(f"See '{context.command_path if context else 'vmorch'} --help'.", file=sys.stderr)
+    return error.exit_code
 
 
 def _told(error: Exception) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vmorch.model.view import InstanceView
+    from vmorch.model.view.instance import InstanceView
 
 # CSI; OSC, DCS, SOS, PM and APC strings up to BEL or ST; any other escape; control characters
 # (C0 without tab, DEL, C1). A guest's text could otherwise retitle, retype or recolour.

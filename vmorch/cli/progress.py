@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 from vmorch.cli.output import duration, say
 
 if TYPE_CHECKING:
-    from vmorch.model.view import BuildLine, EventView, InstanceView
+    from vmorch.model.view.image import BuildLine
+    from vmorch.model.view.instance import InstanceView
+    from vmorch.model.view.stream import EventView
 
 
 class Reporter(Protocol):

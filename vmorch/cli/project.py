@@ -37,7 +37,7 @@ class Project:
 def find_project(session: Session) -> Project | None:
     """The project that -f, VMORCH_FILE, or the working directory and those above it lead to.
     None when no file is named and none is there."""
-    name = session.project or os.environ.get("VMORCH_PROJECT") or None
+    name = _given_name(session)
     named = session.files or tuple(
         part for part in os.environ.get("VMORCH_FILE", "").split(os.pathsep) if part
     )
@@ -63,11 +63,15 @@ def require_project(session: Session) -> Project:
 
 def find_environment(session: Session) -> str | None:
     """The environment's name, without reading YAML where a glance at the file is enough."""
-    given = session.project or os.environ.get("VMORCH_PROJECT")
-    if given:
+    if given := _given_name(session):
         return given
     project = find_project(session)
     return _name_of(project) if project else None
+
+
+def is_named(session: Session) -> bool:
+    """Whether the user named the environment, not just a file."""
+    return _given_name(session) is not None
 
 
 def require_environment(session: Session) -> str:
@@ -94,6 +98,10 @@ def default_name(directory: Path) -> str:
             hint="Add 'name:' to the file or use -p NAME.",
         )
     return name
+
+
+def _given_name(session: Session) -> str | None:
+    return session.project or os.environ.get("VMORCH_PROJECT") or None
 
 
 def _found_upwards(start: Path) -> tuple[Path, ...]:

@@ -12,7 +12,9 @@ from vmorch.errors import NotFound, TimedOut, VmorchError
 if TYPE_CHECKING:
     from vmorch.cli.progress import Reporter
     from vmorch.client import Client
-    from vmorch.model.view import EnvironmentView, EventView, InstanceView
+    from vmorch.model.view.environment import EnvironmentView
+    from vmorch.model.view.instance import InstanceView
+    from vmorch.model.view.stream import EventView
 
 _POLL_SECONDS = 0.4
 # A guest that the reconciler starts again passes through "failed" for a moment.

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from vmorch.cli.common import Session, output_option, project_options
 from vmorch.cli.examples import ExampleCommand
-from vmorch.cli.output import INSTANCE_HEADER, instance_row, print_json, print_table
-from vmorch.cli.project import find_environment
+from vmorch.cli.output import INSTANCE_HEADER, instance_row, print_json, print_table, say
+from vmorch.cli.project import find_environment, is_named
+from vmorch.errors import NotFound
+
+if TYPE_CHECKING:
+    from vmorch.model.view.instance import InstanceView
 
 
 @click.command(
@@ -29,12 +34,7 @@ from vmorch.cli.project import find_environment
 def command(session: Session, services: tuple[str, ...], everything: bool, output: str) -> None:
     """List instances. Changes nothing."""
     environment = None if everything else find_environment(session)
-    client = session.client
-    if services and environment:
-        rows = [row for name in services for row in client.instances(environment, name)]
-    else:
-        rows = client.instances(environment)
-        rows = [row for row in rows if not services or row.service in services]
+    rows = _rows(session, environment, services)
     if output == "json":
         print_json(rows)
         return
@@ -44,3 +44,21 @@ def command(session: Session, services: tuple[str, ...], everything: bool, outpu
     else:
         header = ("ENVIRONMENT", *INSTANCE_HEADER)
         print_table(header, [[row.environment, *instance_row(row, now)] for row in rows])
+
+
+def _rows(
+    session: Session, environment: str | None, services: tuple[str, ...]
+) -> list[InstanceView]:
+    client = session.client
+    try:
+        if services and environment:
+            return [row for name in services for row in client.instances(environment, name)]
+        return [
+            row for row in client.instances(environment) if not services or row.service in services
+        ]
+    except NotFound:
+        # A file that is not up has no instances; a name that somebody typed must exist.
+        if services or is_named(session):
+            raise
+        say(f"'{environment}' is not up.")
+        return []

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from vmorch.cli.progress import Reporter
     from vmorch.client import Client
     from vmorch.model.spec import EnvironmentSpec
-    from vmorch.model.view import EnvironmentView, InstanceView
+    from vmorch.model.view.environment import EnvironmentView
+    from vmorch.model.view.instance import InstanceView
 
 
 @click.command(

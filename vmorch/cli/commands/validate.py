@@ -30,4 +30,5 @@ def command(session: Session, profiles: tuple[str, ...], quiet: bool) -> None:
     spec = load(project, profiles=profiles)
     if not quiet:
         files = ", ".join(map(str, project.files))
-        say(f"{files}: '{spec.name}' is valid, {len(spec.services)} services.")
+        names = ", ".join(spec.services)
+        say(f"{files}: '{spec.name}' is valid, with {names or 'no services'}.")

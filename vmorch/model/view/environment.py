@@ -1,0 +1,28 @@
+"""Environments as the API shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceView:
+    """`routes` are URLs as the host reaches them, `published` is ADDRESS:PORT->TARGET/PROTOCOL."""
+
+    replicas: int
+    revision: int
+    image: str
+    routes: list[str] = field(default_factory=list)
+    published: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentView:
+    name: str
+    version: int
+    services: dict[str, ServiceView]
+    subnet: str
+    created_at: float
+    removing: bool
+    expires_at: float | None
+    holder: str | None

@@ -1,0 +1,28 @@
+"""Images, and the story of a build, as the API shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageView:
+    digest: str
+    names: list[str]
+    base: str
+    size_bytes: int
+    own_bytes: int
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildLine:
+    """One line of a build's story: step `number` of `total`. `state` is started, output, cached,
+    done or failed; `text` is output or an error; `seconds` counts at the step's end."""
+
+    step: str
+    number: int
+    total: int
+    state: str
+    text: str = ""
+    seconds: float = 0.0
