@@ -1,0 +1,148 @@
+"""What is done to libvirt's domains, blocking. Runs in the threads of a connection."""
+
+from __future__ import annotations
+
+import contextlib
+
+import libvirt
+
+from vmorch.errors import HypervisorError
+from vmorch.hypervisor.failures import is_absent
+from vmorch.hypervisor.metadata import NAMESPACE, parse_identity
+from vmorch.hypervisor.platform import (
+    QUOTA_PERIOD_MICROSECONDS,
+    cpu_quota_microseconds,
+    memory_limit_bytes,
+)
+from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity, GuestState, ObservedGuest
+from vmorch.model.guest import Acceleration
+from vmorch.model.names import Installation
+
+_STATES = {
+    libvirt.VIR_DOMAIN_RUNNING: GuestState.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: GuestState.RUNNING,
+    libvirt.VIR_DOMAIN_PAUSED: GuestState.PAUSED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: GuestState.PAUSED,
+    libvirt.VIR_DOMAIN_SHUTDOWN: GuestState.SHUTTING_DOWN,
+    libvirt.VIR_DOMAIN_CRASHED: GuestState.CRASHED,
+}
+_LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
+
+
+def guest_state(state: int, reason: int) -> GuestState:
+    if (state, reason) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_CRASHED):
+        return GuestState.CRASHED
+    return _STATES.get(state, GuestState.OFF)
+
+
+def observe(connection: libvirt.virConnect, installation: Installation) -> list[ObservedGuest]:
+    """Our guests, by one bulk call and one look at the metadata of each that bears our prefix."""
+    found = []
+    for domain, stats in connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0):
+        name = domain.name()
+        if not name.startswith(f"{installation.short}-"):
+            continue
+        try:
+            identity = identity_of(domain)
+        except libvirt.libvirtError as error:
+            if is_absent(error):
+                continue
+            raise
+        if identity is None or identity.owner == installation.id:
+            state = guest_state(stats["state.state"], stats["state.reason"])
+            found.append(
+                ObservedGuest(name=name, uuid=domain.UUIDString(), identity=identity, state=state)
+            )
+    return found
+
+
+def identity_of(domain: libvirt.virDomain) -> GuestIdentity | None:
+    try:
+        text = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE, 0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
+            return None
+        raise
+    return parse_identity(text)
+
+
+def ours(
+    connection: libvirt.virConnect, name: str, installation: Installation
+) -> libvirt.virDomain:
+    """The domain of that name, which must bear our owner: nothing else is ever touched."""
+    domain = connection.lookupByName(name)
+    identity = identity_of(domain)
+    if identity is None or identity.owner != installation.id:
+        raise HypervisorError(
+            f"The domain {name} does not belong to this installation, so it is left alone.",
+            hint=f"See 'virsh dumpxml {name}'; remove it with virsh if it is a left-over.",
+        )
+    return domain
+
+
+def existing(connection: libvirt.virConnect, config: GuestConfig) -> libvirt.virDomain | None:
+    """The domain that `config` describes, if it is there and alive.
+
+    Raises:
+        HypervisorError: another one has its name, or it has ended and is kept.
+    """
+    try:
+        domain = connection.lookupByName(config.name)
+        state = guest_state(*domain.state())
+    except libvirt.libvirtError as error:
+        if is_absent(error):
+            return None
+        raise
+    if domain.UUIDString() != config.uuid:
+        raise HypervisorError(
+            f"There is another domain with the name {config.name}.",
+            hint=f"See 'virsh dumpxml {config.name}'.",
+        )
+    if state in (GuestState.CRASHED, GuestState.OFF):
+        raise HypervisorError(
+            f"The guest {config.name} has ended ({state}) and must be removed first.",
+            hint="The next cycle does so.",
+            retryable=True,
+        )
+    return domain
+
+
+def create(connection: libvirt.virConnect, document: str) -> libvirt.virDomain:
+    flags = libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_VALIDATE
+    return connection.createXML(document, flags)
+
+
+def is_paused(domain: libvirt.virDomain) -> bool:
+    return guest_state(*domain.state()) is GuestState.PAUSED
+
+
+def release(domain: libvirt.virDomain, config: GuestConfig, acceleration: Acceleration) -> None:
+    """Set a paused guest's limits, then let it run. If that fails there is no guest."""
+    limit = memory_limit_bytes(
+        memory_bytes=config.memory_bytes, vcpus=config.vcpus, acceleration=acceleration
+    )
+    try:
+        limit_cpus(domain, config.boot_cpus)
+        domain.setMemoryParameters({"hard_limit": -(-limit // 1024)}, _LIVE)
+        domain.resume()
+    except libvirt.libvirtError:
+        with contextlib.suppress(libvirt.libvirtError):
+            domain.destroy()
+        raise
+
+
+def limit_cpus(domain: libvirt.virDomain, cpus: float) -> None:
+    """Cap vCPUs, emulator and I/O threads together: the quota per vCPU would let QEMU's own
+    threads use any number of cores beside it."""
+    quota = cpu_quota_microseconds(cpus)
+    domain.setSchedulerParametersFlags(
+        {"global_period": QUOTA_PERIOD_MICROSECONDS, "global_quota": quota}, _LIVE
+    )
+
+
+def ask_agent_to_power_off(domain: libvirt.virDomain) -> None:
+    domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
+
+
+def press_power_button(domain: libvirt.virDomain) -> None:
+    domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)

@@ -1,0 +1,176 @@
+"""The hypervisor by libvirt."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import math
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import libvirt_qemu  # type: ignore[import-untyped]
+
+from vmorch.errors import GuestError, HypervisorError
+from vmorch.hypervisor import domains
+from vmorch.hypervisor.acceleration import AccelerationProbe
+from vmorch.hypervisor.connection import Connection
+from vmorch.hypervisor.events import Hints
+from vmorch.hypervisor.failures import guest_error, is_absent
+from vmorch.hypervisor.files import ensure_spare_disk, hand_over
+from vmorch.hypervisor.platform import Platform, parse_platform
+from vmorch.hypervisor.protocol import GuestConfig, GuestHint, ObservedGuest
+from vmorch.hypervisor.xml import domain_xml
+from vmorch.model.guest import Acceleration
+from vmorch.model.names import Installation
+
+AGENT_CONNECTIONS = 4
+# How long a hung agent may hold up the power button.
+_AGENT_SHUTDOWN_SECONDS = 2.0
+# libvirt keeps the time itself; beyond this its own call is stuck.
+_AGENT_GRACE_SECONDS = 5.0
+
+
+class LibvirtHypervisor:
+    """Guests of one installation on one libvirtd.
+
+    `accel` is auto, kvm or tcg; `directory` is one of its own, for the blank spare disk.
+    Calls of agents have connections of their own: one that hangs holds up no other call.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        installation: Installation,
+        accel: str,
+        probe: AccelerationProbe,
+        *,
+        directory: Path,
+    ) -> None:
+        self._installation = installation
+        self._accel = accel
+        self._probe = probe
+        self._directory = directory
+        self._hints = Hints(f"{installation.short}-")
+        self._control = Connection(uri, self._hints.register)
+        self._agents = [Connection(uri) for _ in range(AGENT_CONNECTIONS)]
+        self._next_agent = itertools.cycle(self._agents)
+        self._known_platform: Platform | None = None
+        self._shutdowns: set[asyncio.Task[None]] = set()
+
+    async def acceleration(self) -> Acceleration:
+        return await self._probe.acceleration(self._accel)
+
+    async def guests(self) -> Sequence[ObservedGuest]:
+        return await self._control.call(
+            "list its guests", lambda c: domains.observe(c, self._installation)
+        )
+
+    async def start(self, config: GuestConfig) -> None:
+        platform = await self._platform()
+        spare_disk = await asyncio.to_thread(ensure_spare_disk, self._directory)
+        document = domain_xml(config, platform, spare_disk)
+
+        def work(connection: libvirt.virConnect) -> None:
+            domain = domains.existing(connection, config)
+            if domain is None:
+                hand_over(config.system_disk, platform.owner)
+                domain = domains.create(connection, document)
+            elif not domains.is_paused(domain):
+                return
+            domains.release(domain, config, platform.acceleration)
+
+        await self._control.call(f"start {config.name}", work)
+
+    async def set_cpus(self, name: str, cpus: float) -> None:
+        await self._control.call(
+            f"set the CPU cap of {name}",
+            lambda c: domains.limit_cpus(domains.ours(c, name, self._installation), cpus),
+        )
+
+    async def shutdown(self, name: str) -> None:
+        """The agent first; when it says no, or nothing for a moment, the power button too."""
+        asked = asyncio.create_task(self._shutdown_by_agent(name))
+        self._shutdowns.add(asked)
+        asked.add_done_callback(self._shutdowns.discard)
+        done, _ = await asyncio.wait({asked}, timeout=_AGENT_SHUTDOWN_SECONDS)
+        if done and asked.exception() is None:
+            return
+        await self._control.call(
+            f"shut {name} down",
+            lambda c: domains.press_power_button(domains.ours(c, name, self._installation)),
+        )
+
+    async def destroy(self, name: str) -> None:
+        def work(connection: libvirt.virConnect) -> None:
+            try:
+                domains.ours(connection, name, self._installation).destroy()
+            except libvirt.libvirtError as error:
+                if not is_absent(error):
+                    raise
+
+        await self._control.call(f"end {name}", work)
+
+    async def agent(
+        self, name: str, command: str, arguments: dict[str, Any], timeout_seconds: float
+    ) -> Any:
+        request: dict[str, Any] = {"execute": command}
+        if arguments:
+            request["arguments"] = arguments
+        text, seconds = json.dumps(request), max(1, math.ceil(timeout_seconds))
+
+        def work(connection: libvirt.virConnect) -> str:
+            try:
+                domain = connection.lookupByName(name)
+                return str(libvirt_qemu.qemuAgentCommand(domain, text, seconds, 0))
+            except libvirt.libvirtError as error:
+                if error.get_error_domain() == libvirt.VIR_FROM_RPC:
+                    raise
+                raise guest_error(error, name, command) from error
+
+        answer = await self._bounded_agent_call(name, command, seconds, work)
+        return json.loads(answer).get("return")
+
+    def hints(self) -> AsyncIterator[GuestHint]:
+        return self._listen(self._hints.listen())
+
+    async def close(self) -> None:
+        for task in self._shutdowns:
+            task.cancel()
+        for connection in (self._control, *self._agents):
+            await connection.close()
+
+    async def _platform(self) -> Platform:
+        if self._known_platform is None:
+            acceleration = await self.acceleration()
+            capabilities = await self._control.call(
+                "tell its capabilities", lambda c: str(c.getCapabilities())
+            )
+            self._known_platform = parse_platform(capabilities, acceleration)
+        return self._known_platform
+
+    async def _shutdown_by_agent(self, name: str) -> None:
+        await next(self._next_agent).call(
+            f"ask the agent of {name} to power off",
+            lambda c: domains.ask_agent_to_power_off(domains.ours(c, name, self._installation)),
+        )
+
+    async def _bounded_agent_call(self, name: str, command: str, seconds: int, work: Any) -> str:
+        try:
+            async with asyncio.timeout(seconds + _AGENT_GRACE_SECONDS):
+                return str(await next(self._next_agent).call(f"reach the agent of {name}", work))
+        except TimeoutError as error:
+            raise GuestError(
+                f"The guest agent of {name} did not answer {command} within {seconds} s.",
+                hint="See its console log.",
+                retryable=True,
+            ) from error
+
+    async def _listen(self, source: AsyncIterator[GuestHint]) -> AsyncIterator[GuestHint]:
+        with contextlib.suppress(HypervisorError):  # events come once there is a connection
+            await self._control.call("tell of events", lambda _: None)
+        async for hint in source:
+            yield hint

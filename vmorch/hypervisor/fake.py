@@ -1,0 +1,223 @@
+"""A hypervisor in memory, for the simulation and for tests of what stands on the protocol.
+
+Guests "boot": their agent answers `boot_seconds` after the start, by the given clock. Faults
+are injected by the tests: `fail`, `hang`, `kill`, `panic`, `vanish`, `agent_silent`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vmorch.effects import Clock
+from vmorch.errors import GuestError, HypervisorError
+from vmorch.hypervisor.protocol import GuestConfig, GuestHint, GuestState, ObservedGuest
+from vmorch.model.guest import Acceleration
+from vmorch.model.names import Installation
+
+# (guest, command, arguments) -> what the agent returns; may raise GuestError.
+AgentAnswer = Callable[["FakeGuest", str, dict[str, Any]], Any]
+
+
+@dataclass(slots=True)
+class FakeGuest:
+    """A guest as a test sees it. `cpus` is the cap now; `boots_at` when its agent answers."""
+
+    config: GuestConfig
+    cpus: float
+    boots_at: float
+    state: GuestState = GuestState.RUNNING
+    agent_silent: bool = False
+    hung: bool = False
+    shutdown_asked: bool = False
+
+
+@dataclass(slots=True)
+class _Faults:
+    failing: Counter[str] = field(default_factory=Counter)
+    hanging: Counter[str] = field(default_factory=Counter)
+
+
+def _no_answer(_guest: FakeGuest, command: str, _arguments: dict[str, Any]) -> Any:
+    if command == "guest-ping":
+        return {}
+    raise GuestError(f"The fake guest knows no {command}.")
+
+
+class FakeHypervisor:
+    """`shutdown_seconds` is how long a guest takes to power off when asked; a hung one never
+    does. `call_seconds` is what every call takes."""
+
+    def __init__(
+        self,
+        installation: Installation,
+        clock: Clock,
+        *,
+        acceleration: Acceleration = Acceleration.TCG,
+        boot_seconds: float = 4.0,
+        shutdown_seconds: float = 1.0,
+        call_seconds: float = 0.0,
+        answer: AgentAnswer = _no_answer,
+    ) -> None:
+        self.domains: dict[str, FakeGuest] = {}
+        self.foreign: list[ObservedGuest] = []
+        self.boot_seconds = boot_seconds
+        self.shutdown_seconds = shutdown_seconds
+        self.call_seconds = call_seconds
+        self.answer = answer
+        self._installation = installation
+        self._clock = clock
+        self._acceleration = acceleration
+        self._faults = _Faults()
+        self._queues: list[asyncio.Queue[GuestHint]] = []
+        self._poweroffs: set[asyncio.Task[None]] = set()
+
+    # --- what tests do to it
+
+    def fail(self, call: str, times: int = 1) -> None:
+        """The next `times` calls of that name raise HypervisorError and do nothing."""
+        self._faults.failing[call] += times
+
+    def hang(self, call: str, times: int = 1) -> None:
+        """The next `times` calls of that name never return."""
+        self._faults.hanging[call] += times
+
+    def kill(self, name: str) -> None:
+        """QEMU dies."""
+        self._end(name, "stopped: qemu died")
+
+    def power_off(self, name: str) -> None:
+        """The guest powers itself off."""
+        self._end(name, "shutdown: guest")
+
+    def panic(self, name: str) -> None:
+        """The guest's kernel panics; the domain stays, crashed."""
+        self.domains[name].state = GuestState.CRASHED
+        self._publish(name, "crashed: panicked")
+
+    def vanish(self, name: str) -> None:
+        """The guest is gone without an event, as when the daemon was not listening."""
+        self.domains.pop(name, None)
+
+    # --- the protocol
+
+    async def acceleration(self) -> Acceleration:
+        await self._called("acceleration")
+        return self._acceleration
+
+    async def guests(self) -> Sequence[ObservedGuest]:
+        await self._called("guests")
+        return [_observed(guest) for guest in self.domains.values()] + self.foreign
+
+    async def start(self, config: GuestConfig) -> None:
+        await self._called("start")
+        present = self.domains.get(config.name)
+        if present is not None:
+            _check_same(present, config)
+            return
+        boots_at = self._clock.now() + self.boot_seconds
+        self.domains[config.name] = FakeGuest(
+            config=config, cpus=config.boot_cpus, boots_at=boots_at
+        )
+        self._publish(config.name, "started")
+
+    async def set_cpus(self, name: str, cpus: float) -> None:
+        await self._called("set_cpus")
+        self._present(name).cpus = cpus
+
+    async def shutdown(self, name: str) -> None:
+        await self._called("shutdown")
+        guest = self._present(name)
+        if not guest.shutdown_asked and guest.state is GuestState.RUNNING:
+            guest.shutdown_asked = True
+            self._spawn(self._power_off_later(name, guest))
+
+    async def destroy(self, name: str) -> None:
+        await self._called("destroy")
+        if name in self.domains:
+            self._end(name, "destroyed")
+
+    async def agent(
+        self, name: str, command: str, arguments: dict[str, Any], timeout_seconds: float
+    ) -> Any:
+        await self._called("agent")
+        guest = self.domains.get(name)
+        if guest is None or guest.state is not GuestState.RUNNING:
+            raise GuestError(f"There is no running guest {name}.")
+        if self._clock.now() < guest.boots_at:
+            raise GuestError(f"The guest agent of {name} is not connected.", retryable=True)
+        if guest.agent_silent or guest.hung:
+            await self._clock.sleep(timeout_seconds)
+            raise GuestError(f"The guest agent of {name} did not answer.", retryable=True)
+        return self.answer(guest, command, arguments)
+
+    def hints(self) -> AsyncIterator[GuestHint]:
+        queue: asyncio.Queue[GuestHint] = asyncio.Queue()
+        self._queues.append(queue)
+        return self._drain(queue)
+
+    async def close(self) -> None:
+        for task in self._poweroffs:
+            task.cancel()
+
+    # --- inside
+
+    async def _called(self, call: str) -> None:
+        if self.call_seconds:
+            await self._clock.sleep(self.call_seconds)
+        if self._faults.hanging[call] > 0:
+            self._faults.hanging[call] -= 1
+            await asyncio.Event().wait()
+        if self._faults.failing[call] > 0:
+            self._faults.failing[call] -= 1
+            raise HypervisorError(f"Injected: {call} fails.", retryable=True)
+
+    def _present(self, name: str) -> FakeGuest:
+        if name not in self.domains:
+            raise HypervisorError(f"There is no guest {name}.", retryable=True)
+        return self.domains[name]
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._poweroffs.add(task)
+        task.add_done_callback(self._poweroffs.discard)
+
+    async def _power_off_later(self, name: str, guest: FakeGuest) -> None:
+        await self._clock.sleep(self.shutdown_seconds)
+        # A guest of the same name may have been started since; that one was not asked.
+        if self.domains.get(name) is guest and not guest.hung:
+            self._end(name, "shutdown: guest")
+
+    def _end(self, name: str, detail: str) -> None:
+        if self.domains.pop(name, None) is not None:
+            self._publish(name, detail)
+
+    def _publish(self, name: str, detail: str) -> None:
+        for queue in self._queues:
+            queue.put_nowait(GuestHint(name=name, detail=detail))
+
+    async def _drain(self, queue: asyncio.Queue[GuestHint]) -> AsyncIterator[GuestHint]:
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._queues.remove(queue)
+
+
+def _observed(guest: FakeGuest) -> ObservedGuest:
+    config = guest.config
+    return ObservedGuest(
+        name=config.name, uuid=config.uuid, identity=config.identity, state=guest.state
+    )
+
+
+def _check_same(present: FakeGuest, config: GuestConfig) -> None:
+    if present.config.uuid != config.uuid:
+        raise HypervisorError(f"There is another domain with the name {config.name}.")
+    if present.state is GuestState.CRASHED:
+        raise HypervisorError(
+            f"The guest {config.name} has ended and must be removed first.", retryable=True
+        )

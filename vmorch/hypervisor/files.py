@@ -1,0 +1,51 @@
+"""Files that QEMU, an unprivileged user, has to open."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from vmorch.errors import HypervisorError
+from vmorch.hypervisor.platform import Owner
+
+SPARE_DISK_BYTES = 1024 * 1024
+
+
+def ensure_spare_disk(directory: Path) -> Path:
+    """The blank disk in the place of both spare ones of every guest; nobody can write it."""
+    path = directory / "blank.raw"
+    if path.exists() and path.stat().st_size == SPARE_DISK_BYTES:
+        return path
+    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    draft = directory / "blank.raw.new"
+    with draft.open("wb") as file:
+        file.truncate(SPARE_DISK_BYTES)
+    draft.chmod(0o444)
+    draft.replace(path)
+    return path
+
+
+def hand_over(overlay: Path, owner: Owner | None) -> None:
+    """Give an instance's own overlay to QEMU's user, and it alone.
+
+    libvirt must not do it: it would take the layers below along (see xml.py).
+
+    Raises:
+        HypervisorError: the overlay is missing or is not the instance's own file.
+    """
+    try:
+        found = overlay.stat(follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            raise HypervisorError(
+                f"{overlay} is no file of its own, so it is not handed to QEMU.",
+                hint="Remove it; the instance's disk is made anew.",
+            )
+        overlay.chmod(0o600)
+        if owner is not None:
+            os.chown(overlay, owner.uid, owner.gid, follow_symlinks=False)
+    except OSError as error:
+        raise HypervisorError(
+            f"The disk {overlay} cannot be handed to QEMU: {error.strerror}.",
+            hint="Does the file exist, and does this process run as root?",
+        ) from error
