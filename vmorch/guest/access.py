@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vmorch.effects import Clock
+from vmorch.guest import commands
 from vmorch.guest.agent import Agent
 from vmorch.guest.protocol import AgentCall, IdentityBundle
 from vmorch.guest.seed import write_seed
@@ -29,3 +30,10 @@ class GuestAccess:
         self, domain: str, argv: Sequence[str], timeout_seconds: float
     ) -> tuple[int, bytes]:
         return await self._agent.run(domain, argv, timeout_seconds)
+
+    async def run_as_service(
+        self, domain: str, argv: Sequence[str], timeout_seconds: float
+    ) -> tuple[int, bytes]:
+        """Like `run`, with the service's user, directory and environment: for its checks."""
+        command = commands.as_service("check", argv)
+        return await self._agent.run(domain, command, timeout_seconds)
