@@ -40,10 +40,27 @@ def from_json(data: Any, *, trusted: bool = False) -> EnvironmentSpec:
     """
     spec = _read(EnvironmentSpec, data)
     if not trusted:
-        from vmorch.model.compose.checks import check
-
-        _refuse([_problem(path, message) for path, message in check(spec)])
+        _check(spec)
     return spec
+
+
+def _check(spec: EnvironmentSpec) -> None:
+    """Refuse what no vmorch file could lead to: the spec, written as a file, must be a right one.
+
+    So the forms of values are declared once, for users and for the API.
+    """
+    from vmorch.model.compose import SourceFile, load, render
+
+    misnamed = [key for key, service in spec.services.items() if key != service.name]
+    if misnamed:
+        message = f"This service calls itself '{spec.services[misnamed[0]].name}'."
+        raise InvalidSpec([_problem(f"services.{misnamed[0]}.name", message)])
+    file = SourceFile("request", render(spec))
+    try:
+        load([file], variables={}, read=lambda path: None, default_name=spec.name)
+    except InvalidSpec as error:
+        # Places in a file that nobody wrote help nobody.
+        raise InvalidSpec([_problem(p.path, p.message) for p in error.problems]) from error
 
 
 def service_to_json(spec: ServiceSpec) -> dict[str, Any]:
@@ -122,8 +139,3 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 def _problem(path: str, message: str) -> SpecProblem:
     return SpecProblem(file="request", line=0, column=0, path=path, message=message)
-
-
-def _refuse(problems: list[SpecProblem]) -> None:
-    if problems:
-        raise InvalidSpec(problems)

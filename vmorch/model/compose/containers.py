@@ -1,13 +1,12 @@
-"""Forms that hold other forms: lists, maps with free keys, objects with declared keys."""
+"""Forms that hold others of one kind: lists, and mappings with keys of the user's choice."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from vmorch.model.compose.availability import NOT_YET, not_available
 from vmorch.model.compose.forms import Form, Schema
 from vmorch.model.compose.nodes import (
     Field,
@@ -23,9 +22,10 @@ from vmorch.model.compose.nodes import (
     quoted,
     text_scalar,
 )
-from vmorch.model.compose.reading import Reading, Wrong, did_you_mean, join
+from vmorch.model.compose.reading import Reading, Wrong, join
 
-_NULL: Schema = {"type": "null"}
+MOST_ITEMS = 1000
+NULL: Schema = {"type": "null"}
 
 
 def read_part(form: Form, node: Node, mark: Mark, path: str, reading: Reading) -> tuple[Any, ...]:
@@ -38,17 +38,12 @@ def read_part(form: Form, node: Node, mark: Mark, path: str, reading: Reading) -
         return ()
 
 
-def _mark_of(node: Node) -> Mark:
-    return node.mark
-
-
 @dataclass(frozen=True)
 class ListOf(Form):
     """A list. Files' lists are appended; of items with the same `key` the later one stays."""
 
     item: Form
     key: Callable[[Node], object] | None = None
-    least: int = 0
 
     @property
     def expects(self) -> str:  # type: ignore[override]
@@ -57,10 +52,10 @@ class ListOf(Form):
     def read(self, node: Node, path: str, reading: Reading) -> list[Any]:
         if not isinstance(node, Items):
             raise Wrong(f"Expected a list, found {describe(node)}.")
-        if len(node.items) < self.least:
-            raise Wrong("The list must not be empty.")
+        if len(node.items) > MOST_ITEMS:
+            raise Wrong(f"The list has more than {MOST_ITEMS} items.")
         parts = [
-            read_part(self.item, item, _mark_of(item), f"{path}[{i}]", reading)
+            read_part(self.item, item, item.mark, f"{path}[{i}]", reading)
             for i, item in enumerate(node.items)
         ]
         return [part[0] for part in parts if part]
@@ -71,8 +66,7 @@ class ListOf(Form):
         return Items(new.mark, tuple(appended((*old.items, *new.items), self.key)))
 
     def schema(self) -> Schema:
-        schema: Schema = {"type": "array", "items": self.item.schema()}
-        return schema | ({"minItems": self.least} if self.least else {})
+        return {"type": "array", "items": self.item.schema(), "maxItems": MOST_ITEMS}
 
 
 def appended(items: tuple[Node, ...], key: Callable[[Node], object] | None) -> Iterator[Node]:
@@ -137,7 +131,7 @@ class MapOf(Form):
             for i, item in enumerate(node.items):
                 if not self._is_entry(item):
                     message = f"Expected {self._entry()}, found {describe(item)}."
-                    reading.add(_mark_of(item), f"{path}[{i}]", message)
+                    reading.add(item.mark, f"{path}[{i}]", message)
         found = self._as_fields(node)
         if not isinstance(found, Fields):
             raise Wrong(f"Expected {self.expects}, found {describe(node)}.")
@@ -193,7 +187,7 @@ class MapOf(Form):
         mapping = {
             "type": "object",
             "propertyNames": {"pattern": f"^(?:{self.key_pattern})$"},
-            "additionalProperties": {"anyOf": [_NULL, value]} if self.nullable else value,
+            "additionalProperties": {"anyOf": [NULL, value]} if self.nullable else value,
         }
         if self.separators is None:
             return mapping
@@ -223,176 +217,3 @@ def merge_fields(old: Node, new: Node, form_of: Callable[[str], Form | None]) ->
         elif not is_null(later.node):
             merged[key] = Field(later.key_mark, form.merge(earlier.node, later.node))
     return Fields(new.mark, merged)
-
-
-@dataclass(frozen=True)
-class Key:
-    """A declared key of an object. `about` is for the editor that shows the schema."""
-
-    form: Form
-    about: str
-    required: bool = False
-
-
-class Values:
-    """What an object's keys say, by name; absent where not given, null or wrong."""
-
-    def __init__(self, found: dict[str, Any], path: str, node: Fields) -> None:
-        self._found = found
-        self.path = path
-        self.node = node
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._found
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return self._found.get(name, default)
-
-    def names(self) -> frozenset[str]:
-        return frozenset(self._found)
-
-
-@dataclass(frozen=True)
-class Object(Form):
-    """A mapping with declared keys, and `x-` keys, which are the user's own.
-
-    `name` begins this object's keys in the table of what is not available yet. `refused` gives
-    the reason for each key that Compose has and vmorch does not. `short` is the scalar (or list)
-    form, and what it stands for. `build` makes a value of the `Values`, and may raise Wrong.
-    """
-
-    name: str
-    keys: Mapping[str, Key]
-    refused: Mapping[str, str] = field(default_factory=dict)
-    short: tuple[Form, Callable[[Node], Fields]] | None = None
-    build: Callable[[Values], Any] = lambda values: values
-    empty: bool = False
-
-    @property
-    def expects(self) -> str:  # type: ignore[override]
-        return f"{self.short[0].expects}, or a mapping" if self.short else "a mapping"
-
-    def read(self, node: Node, path: str, reading: Reading) -> Any:
-        if self.short and not isinstance(node, Fields):
-            self.short[0].read(node, path, reading)
-        found = self._as_fields(node)
-        if not isinstance(found, Fields):
-            raise Wrong(f"Expected {self.expects}, found {describe(node)}.")
-        values = Values(dict(self._pairs(found, path, reading)), path, found)
-        missing = [k for k, key in self.keys.items() if key.required and k not in found.fields]
-        if missing:
-            raise Wrong(f"The key '{missing[0]}' is missing here.")
-        return self.build(values)
-
-    def _pairs(self, node: Fields, path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
-        for name, item in node.fields.items():
-            where = join(path, name)
-            key = self.keys.get(name)
-            if key is None:
-                self._strange(name, item, where, reading)
-                continue
-            reading.note(where, item.mark)
-            if is_null(item.node) and not key.required:
-                continue
-            for value in read_part(key.form, item.node, item.mark, where, reading):
-                yield name, value
-            if f"{self.name}.{name}" in NOT_YET:
-                reading.add(item.key_mark, where, not_available(name))
-
-    def _strange(self, name: str, item: Field, where: str, reading: Reading) -> None:
-        if name.startswith("x-"):
-            return
-        if name in self.refused:
-            message = f"'{name}' is refused: {self.refused[name]}"
-        else:
-            known = [key for key in self.keys if f"{self.name}.{key}" not in NOT_YET]
-            message = f"There is no key {quoted(name)} here.{did_you_mean(name, known)}"
-        reading.add(item.key_mark, where, message)
-
-    def _as_fields(self, node: Node) -> Node:
-        if isinstance(node, Fields) or self.short is None:
-            if self.empty and is_null(node):
-                return Fields(node.mark, {}, node.tag)
-            return node
-        return self.short[1](node)
-
-    def merge(self, old: Node, new: Node) -> Node:
-        return merge_fields(self._as_fields(old), self._as_fields(new), self._form_of)
-
-    def _form_of(self, name: str) -> Form | None:
-        key = self.keys.get(name)
-        return key.form if key else None
-
-    def schema(self) -> Schema:
-        properties = {
-            name: {"description": key.about} | _optional(key)
-            for name, key in self.keys.items()
-            if f"{self.name}.{name}" not in NOT_YET
-        }
-        schema: Schema = {
-            "type": "object",
-            "properties": properties,
-            "patternProperties": {"^x-": {}},
-            "additionalProperties": False,
-        }
-        required = [name for name, key in self.keys.items() if key.required]
-        if required:
-            schema["required"] = required
-        others = [self.short[0].schema()] if self.short else []
-        others += [_NULL] if self.empty else []
-        return {"anyOf": [schema, *others]} if others else schema
-
-
-def _optional(key: Key) -> Schema:
-    schema = key.form.schema()
-    return schema if key.required else {"anyOf": [_NULL, schema]}
-
-
-@dataclass(frozen=True)
-class Either(Form):
-    """A different form for each of scalar, list and mapping; absent ones are wrong."""
-
-    scalar: Form | None = None
-    items: Form | None = None
-    fields: Form | None = None
-
-    @property
-    def expects(self) -> str:  # type: ignore[override]
-        return " or ".join(form.expects for form in self._forms())
-
-    def _forms(self) -> list[Form]:
-        return [form for form in (self.scalar, self.items, self.fields) if form]
-
-    def _form_of(self, node: Node) -> Form | None:
-        match node:
-            case Scalar():
-                return self.scalar
-            case Items():
-                return self.items
-        return self.fields
-
-    def read(self, node: Node, path: str, reading: Reading) -> Any:
-        form = self._form_of(node)
-        if form is None:
-            raise Wrong(f"Expected {self.expects}, found {describe(node)}.")
-        return form.read(node, path, reading)
-
-    def schema(self) -> Schema:
-        return {"anyOf": [form.schema() for form in self._forms()]}
-
-
-@dataclass(frozen=True)
-class Replaced(Form):
-    """`form`, but a later file's value stands instead of an earlier one's."""
-
-    form: Form
-
-    @property
-    def expects(self) -> str:  # type: ignore[override]
-        return self.form.expects
-
-    def read(self, node: Node, path: str, reading: Reading) -> Any:
-        return self.form.read(node, path, reading)
-
-    def schema(self) -> Schema:
-        return self.form.schema()

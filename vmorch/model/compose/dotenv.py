@@ -19,6 +19,7 @@ _NAME = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_.][A-Za-z0-9_.-]*)[ \t]*")
 _SINGLE = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
 _DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _REST = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")
+_COMMENT = re.compile(r"(?:^|[ \t])#")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
 
 
@@ -84,7 +85,7 @@ class _Reader:
         if name is None:
             raise self._bad(start)
         self._at = name.end()
-        if self._text[self._at : self._at + 1] in ("=", ":"):
+        if self._text.startswith(("=", ":"), self._at):
             self._at += 1
             return name[1], self._value(start)
         end = _REST.match(self._text, self._at)
@@ -94,16 +95,15 @@ class _Reader:
         return name[1], self._variables.get(name[1])
 
     def _value(self, start: int) -> str:
-        while self._text[self._at : self._at + 1] in (" ", "\t") and self._text[self._at :]:
+        while self._text.startswith((" ", "\t"), self._at):
             self._at += 1
-        first = self._text[self._at : self._at + 1]
-        if first in ("'", '"') and first:
-            return self._quoted(first, start)
+        if self._text.startswith(("'", '"'), self._at):
+            return self._quoted(self._text[self._at], start)
         end = self._text.find("\n", self._at)
         end = len(self._text) if end < 0 else end
         line = self._text[self._at : end]
         self._at = end + 1
-        return self._expanded(re.sub(r"(?:^|[ \t]+)#.*", "", line).strip(), start)
+        return self._expanded(_COMMENT.split(line, maxsplit=1)[0].strip(), start)
 
     def _quoted(self, quote: str, start: int) -> str:
         found = (_SINGLE if quote == "'" else _DOUBLE).match(self._text, self._at)

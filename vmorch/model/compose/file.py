@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from vmorch.model.compose.containers import Key, MapOf, Object, Values
+from vmorch.model.compose.containers import MapOf
 from vmorch.model.compose.forms import Word
-from vmorch.model.compose.nodes import Fields
+from vmorch.model.compose.objects import Key, Object, Values
 from vmorch.model.compose.parts import refused
 from vmorch.model.compose.parts.networks import NETWORKS
 from vmorch.model.compose.parts.storage import TOP_CONFIGS, TOP_SECRETS, TOP_VOLUMES
@@ -25,9 +25,7 @@ FILE = Object(
     keys={
         "name": Key(Word(_NAME_EXPECTS, _NAME_PATTERN), "The name of the environment."),
         "version": Key(Word("a version", numbers=True), "Has no effect, as in Compose."),
-        "services": Key(
-            MapOf(SERVICE, _NAME_PATTERN, _NAME_EXPECTS), "The services.", required=False
-        ),
+        "services": Key(MapOf(SERVICE, _NAME_PATTERN, _NAME_EXPECTS), "The services."),
         "networks": Key(NETWORKS, "The environment's network, 'default'."),
         "volumes": Key(TOP_VOLUMES, "Disks that outlive instances."),
         "secrets": Key(TOP_SECRETS, "Secrets that services may be given."),
@@ -72,15 +70,12 @@ def _check_any(
     hidden: dict[str, list[str]],
     inputs: Inputs,
 ) -> None:
-    field = values.node.fields.get("services")
-    has_some = field is not None and isinstance(field.node, Fields) and field.node.fields
     if services or inputs.reading.touches("services"):
         return
+    field = values.node.fields.get("services")
     mark = field.key_mark if field else values.node.mark
-    if has_some and hidden:
-        message = (
-            f"All services need a profile: {', '.join(sorted(set(sum(hidden.values(), []))))}."
-        )
-        inputs.reading.add(mark, "services", message)
-    else:
-        inputs.reading.add(mark, "services", "There are no services.")
+    profiles = sorted({profile for wanted in hidden.values() for profile in wanted})
+    message = "There are no services."
+    if profiles:
+        message = f"All services need a profile: {', '.join(profiles)}."
+    inputs.reading.add(mark, "services", message)

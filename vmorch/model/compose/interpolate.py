@@ -18,8 +18,9 @@ from vmorch.model.compose.nodes import Field, Fields, Items, Node, Scalar, quote
 from vmorch.model.compose.reading import Reading, join
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_BRACE = re.compile(r"[{}]")
 _OPERATOR = re.compile(r":?[-?+]")
-_DEPTH_LIMIT = 16
+_DEPTH_LIMIT = 8
 _LENGTH_LIMIT = 1024 * 1024  # characters that one file may grow to
 
 
@@ -113,11 +114,11 @@ class _Expansion:
 
 def _closing(text: str, brace: int) -> int:
     depth = 0
-    for found in re.finditer(r"[{}]", text[brace:]):
+    for found in _BRACE.finditer(text, brace):
         depth += 1 if found[0] == "{" else -1
         if depth == 0:
-            return brace + found.start()
-    raise BadTemplate(f"{quoted(text[brace - 1 :])} has no closing brace.")
+            return found.start()
+    raise BadTemplate(f"{quoted(text[brace - 1 : brace + 99])} has no closing brace.")
 
 
 class Interpolator:

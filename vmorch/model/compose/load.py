@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from vmorch.errors import InvalidSpec, SpecProblem
 from vmorch.model.compose.checks import check
-from vmorch.model.compose.containers import Values, read_part
+from vmorch.model.compose.containers import read_part
 from vmorch.model.compose.file import FILE, environment_spec
 from vmorch.model.compose.interpolate import BadTemplate, Interpolator, expand
-from vmorch.model.compose.nodes import Field, Fields, Items, Node, Scalar, Tag
+from vmorch.model.compose.nodes import Field, Fields, Items, Mark, Node, Scalar, Tag
+from vmorch.model.compose.objects import Values
 from vmorch.model.compose.parse import SourceFile, parse
-from vmorch.model.compose.reading import Reading
+from vmorch.model.compose.reading import MOST_PROBLEMS, Reading, TooMany
 from vmorch.model.compose.service import Inputs
 from vmorch.model.spec import EnvironmentSpec
 
@@ -40,15 +42,21 @@ def load(
         InvalidSpec: every problem of all files, in the order of files and lines.
     """
     reading = Reading()
-    documents = [document for file in files for document in parse(file, reading)]
-    project = project_name or _file_name(documents, variables) or default_name
-    variables = {**variables, "COMPOSE_PROJECT_NAME": project}
-    documents = _interpolated(documents, variables, reading, warn)
-    if documents:
-        spec = _environment(documents, Inputs(project, variables, read, reading), profiles)
-        if not reading.problems:
-            return spec
-    raise InvalidSpec(_in_order(reading, files))
+    spec = None
+    with contextlib.suppress(TooMany):
+        documents = [document for file in files for document in parse(file, reading)]
+        project = project_name or _file_name(documents, variables) or default_name
+        variables = {**variables, "COMPOSE_PROJECT_NAME": project}
+        documents = _interpolated(documents, variables, reading, warn)
+        if documents:
+            spec = _environment(documents, Inputs(project, variables, read, reading), profiles)
+        elif not files:
+            reading.add(Mark("vmorch.yaml"), "", "No file was given.")
+    if spec is None or reading.problems:
+        full = len(reading.problems) >= MOST_PROBLEMS
+        hint = f"Only the first {MOST_PROBLEMS} problems are shown." if full else ""
+        raise InvalidSpec(_in_order(reading, files), hint=hint)
+    return spec
 
 
 def _environment(

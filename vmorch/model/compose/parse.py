@@ -1,37 +1,21 @@
-"""YAML text to nodes with places, bounded against hostile input.
-
-Built from the parser's events and not with PyYAML's composer, which recurses as deep as the
-document does and lets duplicate keys and any tag pass.
-"""
+"""YAML text to nodes with places, bounded against hostile input."""
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import yaml
 
-from vmorch.model.compose.nodes import Field, Fields, Items, Mark, Node, Plain, Scalar, Tag, quoted
+from vmorch.model.compose.builder import Builder, Stop
+from vmorch.model.compose.nodes import Fields, Mark, Node, is_null
 from vmorch.model.compose.reading import Reading
-from vmorch.model.compose.scalars import resolve
 
 SIZE_LIMIT = 1024 * 1024  # characters of one file
-DEPTH_LIMIT = 64
-NODE_LIMIT = 50_000  # with every alias counted as often as it is used
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may be built without libyaml
-_YAML_TAG = "tag:yaml.org,2002:"
-_COLLECTION_TAGS = {None, "!", _YAML_TAG + "map", _YAML_TAG + "seq"}
-_SCALAR_TAGS: dict[str, type] = {
-    _YAML_TAG + "int": int,
-    _YAML_TAG + "float": float,
-    _YAML_TAG + "bool": bool,
-    _YAML_TAG + "null": type(None),
-}
-_OWN_TAGS = {"!reset": Tag.RESET, "!override": Tag.OVERRIDE}
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_EMPTY = "The file is empty: it needs at least 'services:'."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,253 +31,68 @@ class SourceFile:
         return cls(name, data.decode("utf-8", errors="surrogateescape"))
 
 
-class _Stop(Exception):
-    """The document cannot be read any further."""
-
-    def __init__(self, mark: Mark, message: str) -> None:
-        super().__init__(message)
-        self.mark = mark
-        self.message = message
-
-
-@dataclass(frozen=True, slots=True)
-class _Sized:
-    """A finished node with the size and depth it has when all its aliases are written out."""
-
-    node: Node
-    size: int = 1
-    depth: int = 1
-
-
-@dataclass(slots=True)
-class _Frame:
-    """A collection that is still open. `key` is a mapping's key that waits for its value."""
-
-    mark: Mark
-    is_mapping: bool
-    anchor: str | None
-    tag: Tag
-    items: list[Node] = field(default_factory=list)
-    fields: dict[str, Field] = field(default_factory=dict)
-    merged: list[Fields] = field(default_factory=list)
-    key: Scalar | None = None
-    size: int = 1
-    depth: int = 1
-
-
 def parse(source: SourceFile, reading: Reading) -> list[Fields]:
     """The documents of a file; what is wrong goes to `reading`.
 
     As in Compose, a further document of the same file overrides the ones before it.
     """
     start = Mark(source.name, 1, 1)
-    text = source.text.removeprefix("\ufeff")
     try:
-        _check_text(source.name, text)
-        documents = _Builder(source.name, reading).build(text)
-    except _Stop as stop:
+        documents = _documents(source.name, source.text.removeprefix("\ufeff"), reading)
+    except Stop as stop:
         reading.add(stop.mark, "", stop.message)
         return []
-    found = []
     for node in documents:
-        if isinstance(node, Fields):
-            found.append(node)
-        elif isinstance(node, Scalar) and node.value is None:
-            reading.add(start, "", "The file is empty: it needs at least 'services:'.")
-        else:
+        if is_null(node):
+            reading.add(start, "", _EMPTY)
+        elif not isinstance(node, Fields):
             reading.add(node.mark, "", "The file must be a mapping that begins with 'services:'.")
     if not documents:
-        reading.add(start, "", "The file is empty: it needs at least 'services:'.")
-    return found
+        reading.add(start, "", _EMPTY)
+    return [node for node in documents if isinstance(node, Fields)]
+
+
+def _documents(name: str, text: str, reading: Reading) -> list[Node]:
+    """Raises Stop."""
+    _check_text(name, text)
+    builder = Builder(name, reading)
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        raise _syntax_error(name, error, text) from error
+    except yaml.YAMLError as error:
+        raise Stop(Mark(name, 1, 1), f"This is not YAML: {error}.") from error
+    return builder.documents
 
 
 def _check_text(name: str, text: str) -> None:
     if len(text) > SIZE_LIMIT:
-        raise _Stop(Mark(name, 1, 1), f"The file has more than {SIZE_LIMIT} characters.")
+        raise Stop(Mark(name, 1, 1), f"The file has more than {SIZE_LIMIT} characters.")
     bad = _FORBIDDEN.search(text)
     if bad is None:
         return
     line = text.count("\n", 0, bad.start()) + 1
-    column = bad.start() - (text.rfind("\n", 0, bad.start()) + 1) + 1
-    if _SURROGATE.match(bad[0]):
+    column = bad.start() - text.rfind("\n", 0, bad.start())
+    if "\ud800" <= bad[0] <= "\udfff":
         what = f"The byte 0x{ord(bad[0]) & 0xFF:02x} here is not UTF-8; save the file as UTF-8."
     else:
         what = f"The control character U+{ord(bad[0]):04X} is not allowed in YAML."
-    raise _Stop(Mark(name, line, column), what)
+    raise Stop(Mark(name, line, column), what)
 
 
-class _Builder:
-    def __init__(self, name: str, reading: Reading) -> None:
-        self._name = name
-        self._reading = reading
-        self._frames: list[_Frame] = []
-        self._anchors: dict[str, _Sized | None] = {}
-        self._documents: list[Node] = []
-        self._size = 0
-
-    def build(self, text: str) -> list[Node]:
-        try:
-            for event in yaml.parse(text, Loader=_Loader):
-                self._take(event)
-        except yaml.MarkedYAMLError as error:
-            raise self._syntax_error(error, text) from error
-        except (yaml.YAMLError, UnicodeError) as error:
-            raise _Stop(Mark(self._name, 1, 1), f"This is not YAML: {error}.") from error
-        return self._documents
-
-    def _take(self, event: yaml.Event) -> None:
-        mark = Mark(self._name, event.start_mark.line + 1, event.start_mark.column + 1)
-        match event:
-            case yaml.DocumentStartEvent():
-                self._anchors = {}
-            case yaml.AliasEvent():
-                self._add(self._alias(event.anchor, mark), mark)
-            case yaml.ScalarEvent():
-                sized = _Sized(self._scalar(event, mark))
-                if event.anchor:
-                    self._anchors[event.anchor] = sized
-                self._add(sized, mark)
-            case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
-                self._open(event, mark)
-            case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
-                self._close()
-
-    def _open(self, event: yaml.CollectionStartEvent, mark: Mark) -> None:
-        if len(self._frames) >= DEPTH_LIMIT:
-            raise _Stop(mark, f"The file is nested more than {DEPTH_LIMIT} levels deep.")
-        tag = _OWN_TAGS.get(event.tag or "", Tag.NONE)
-        if tag is Tag.NONE and event.tag not in _COLLECTION_TAGS:
-            self._refuse_tag(event.tag, mark)
-        if event.anchor:
-            self._anchors[event.anchor] = None
-        is_mapping = isinstance(event, yaml.MappingStartEvent)
-        self._frames.append(_Frame(mark, is_mapping, event.anchor, tag))
-
-    def _close(self) -> None:
-        frame = self._frames.pop()
-        node: Node
-        if frame.is_mapping:
-            fields = {**_inherited(frame.merged), **frame.fields} if frame.merged else frame.fields
-            node = Fields(frame.mark, fields, frame.tag)
-        else:
-            node = Items(frame.mark, tuple(frame.items), frame.tag)
-        sized = _Sized(node, frame.size, frame.depth)
-        if frame.anchor:
-            self._anchors[frame.anchor] = sized
-        self._add(sized, frame.mark)
-
-    def _alias(self, anchor: str, mark: Mark) -> _Sized:
-        if anchor not in self._anchors:
-            raise _Stop(mark, f"There is no anchor '&{anchor}' before this alias.")
-        sized = self._anchors[anchor]
-        if sized is None:
-            raise _Stop(mark, f"The alias '*{anchor}' contains itself.")
-        return sized
-
-    def _add(self, sized: _Sized, mark: Mark) -> None:
-        if not self._frames:
-            self._documents.append(sized.node)
-            return
-        frame = self._frames[-1]
-        frame.size += sized.size
-        frame.depth = max(frame.depth, sized.depth + 1)
-        if frame.size > NODE_LIMIT:
-            raise _Stop(
-                mark, f"With its aliases written out, the file has more than {NODE_LIMIT} values."
-            )
-        if frame.depth + len(self._frames) > 2 * DEPTH_LIMIT:
-            raise _Stop(mark, "With its aliases written out, the file is nested too deep.")
-        if not frame.is_mapping:
-            frame.items.append(sized.node)
-        elif frame.key is None:
-            frame.key = self._key(sized.node, mark)
-        else:
-            self._set(frame, frame.key, sized.node)
-            frame.key = None
-
-    def _key(self, node: Node, mark: Mark) -> Scalar:
-        if not isinstance(node, Scalar):
-            raise _Stop(mark, "A key must be text, not a list or a mapping.")
-        if node.value is None:
-            self._reading.add(mark, "", "A key is empty.")
-        return Scalar(mark, node.value, node.text)
-
-    def _set(self, frame: _Frame, key: Scalar, node: Node) -> None:
-        if key.text == "<<":
-            self._merge(frame, node)
-        elif key.text in frame.fields:
-            first = frame.fields[key.text].key_mark.line
-            message = f"The key {quoted(key.text)} stands here twice; the first is in line {first}."
-            self._reading.add(key.mark, "", message)
-        else:
-            frame.fields[key.text] = Field(key.mark, node)
-
-    def _merge(self, frame: _Frame, node: Node) -> None:
-        sources = node.items if isinstance(node, Items) else (node,)
-        for source in sources:
-            if isinstance(source, Fields):
-                frame.merged.append(source)
-            else:
-                message = "The merge key '<<' needs a mapping, or a list of mappings."
-                self._reading.add(node.mark, "", message)
-
-    def _scalar(self, event: yaml.ScalarEvent, mark: Mark) -> Scalar:
-        text: str = event.value
-        if _SURROGATE.search(text):
-            raise _Stop(mark, "A surrogate such as \\ud800 is no character.")
-        own = _OWN_TAGS.get(event.tag or "")
-        if own is not None:
-            return Scalar(mark, resolve(text) if event.style is None else text, text, own)
-        if event.tag is None and event.implicit[0]:
-            return Scalar(mark, self._finite(resolve(text), mark), text)
-        if event.tag in (None, "!", _YAML_TAG + "str"):
-            return Scalar(mark, text, text)
-        return Scalar(mark, self._tagged(event.tag, text, mark), text)
-
-    def _tagged(self, tag: str, text: str, mark: Mark) -> Plain:
-        kind = _SCALAR_TAGS.get(tag)
-        if kind is None:
-            self._refuse_tag(tag, mark)
-        value = resolve(text)
-        if kind is float and type(value) is int:
-            value = float(value)
-        if kind is not None and type(value) is not kind:
-            self._reading.add(mark, "", f"{quoted(text)} is not what its tag '{_short(tag)}' says.")
-        return self._finite(value, mark)
-
-    def _finite(self, value: Plain, mark: Mark) -> Plain:
-        if isinstance(value, float) and not math.isfinite(value):
-            self._reading.add(mark, "", "Infinity and NaN (not a number) have no meaning here.")
-            return 0.0
-        return value
-
-    def _refuse_tag(self, tag: str, mark: Mark) -> None:
-        message = f"The tag {quoted(_short(tag))} is not allowed; only !reset and !override are."
-        self._reading.add(mark, "", message)
-
-    def _syntax_error(self, error: yaml.MarkedYAMLError, text: str) -> _Stop:
-        where = error.problem_mark or error.context_mark
-        if where is None:
-            return _Stop(Mark(self._name, 1, 1), f"This is not YAML: {error.problem}.")
-        lines = text.splitlines()
-        line = lines[where.line] if where.line < len(lines) else ""
-        if "\t" in line[: len(line) - len(line.lstrip())] or line[where.column :][:1] == "\t":
-            what = "A tab stands here; YAML allows only spaces for indentation."
-        else:
-            what = (
-                "This is not YAML: " + " ".join(filter(None, (error.context, error.problem))) + "."
-            )
-        return _Stop(Mark(self._name, where.line + 1, where.column + 1), what)
-
-
-def _inherited(sources: list[Fields]) -> dict[str, Field]:
-    """What merge keys bring: of two sources that have the same key, the first wins."""
-    fields: dict[str, Field] = {}
-    for source in sources:
-        for key, value in source.fields.items():
-            fields.setdefault(key, value)
-    return fields
-
-
-def _short(tag: str) -> str:
-    return tag.replace(_YAML_TAG, "!!", 1)
+def _syntax_error(name: str, error: yaml.MarkedYAMLError, text: str) -> Stop:
+    where = error.problem_mark or error.context_mark
+    if where is None:
+        return Stop(Mark(name, 1, 1), f"This is not YAML: {error.problem}.")
+    lines = text.split("\n")
+    number = min(where.line, len(lines) - 1)  # libyaml counts a line behind the last one
+    line = lines[number]
+    column = where.column if number == where.line else len(line)
+    indentation = line[: len(line) - len(line.lstrip())]
+    if "\t" in indentation or line.startswith("\t", column):
+        what = "A tab stands here; YAML allows only spaces for indentation."
+    else:
+        said = " ".join(filter(None, (error.context, error.problem)))
+        what = f"This is not YAML: {said}."
+    return Stop(Mark(name, number + 1, column + 1), what)

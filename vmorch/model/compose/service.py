@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vmorch.model.compose.containers import Either, Key, ListOf, Object, Values
+from vmorch.model.compose.containers import ListOf
 from vmorch.model.compose.dotenv import BadLine, parse_env, parse_raw
 from vmorch.model.compose.forms import BYTES, COUNT, CPUS, DURATION, PATH, TEXT, Choice, Word
 from vmorch.model.compose.nodes import Mark, quoted
+from vmorch.model.compose.objects import Either, Key, Object, Values
 from vmorch.model.compose.parts import refused
 from vmorch.model.compose.parts.build import BUILD, IMAGE
 from vmorch.model.compose.parts.cloud_init import CLOUD_INIT, UserData, check_header
-from vmorch.model.compose.parts.deploy import DEPLOY, RESTART, agreed
+from vmorch.model.compose.parts.deploy import DEPLOY, RESTART
 from vmorch.model.compose.parts.environment import (
     DEPENDS_ON,
     ENV_FILE,
@@ -127,8 +128,6 @@ def _image(values: Values, inputs: Inputs) -> dict[str, Any]:
 
 
 def _with_arguments(build: BuildSpec, inputs: Inputs) -> BuildSpec:
-    from dataclasses import replace
-
     return replace(build, args=_resolved(build.args, inputs.variables))
 
 
@@ -201,26 +200,44 @@ def _user_data(values: Values, inputs: Inputs) -> str:
 
 
 def _limits(values: Values, inputs: Inputs) -> dict[str, Any]:
-    limits = _inside(_inside(values.get("deploy"), "resources"), "limits")
-    in_deploy: Callable[[str], Any] = limits.get if limits else lambda name: None
     found = {
-        "cpus": agreed(values, "cpus", in_deploy("cpus"), "resources.limits.cpus"),
-        "memory_bytes": agreed(values, "mem_limit", in_deploy("memory"), "resources.limits.memory"),
+        "cpus": _agreed(values, "cpus", "resources.limits.cpus", inputs),
+        "memory_bytes": _agreed(values, "mem_limit", "resources.limits.memory", inputs),
     }
     return {name: value for name, value in found.items() if value is not None}
 
 
 def _restart(values: Values, inputs: Inputs) -> dict[str, Any]:
-    policy = _inside(values.get("deploy"), "restart_policy") or values.get("restart")
+    policy = _inside(values, "deploy.restart_policy") or values.get("restart")
     return {"restart": policy} if policy else {}
 
 
 def _replicas(values: Values, inputs: Inputs) -> dict[str, Any]:
-    deploy = values.get("deploy")
-    in_deploy = deploy.get("replicas") if deploy else None
-    replicas = agreed(values, "scale", in_deploy, "replicas")
+    replicas = _agreed(values, "scale", "replicas", inputs)
     return {} if replicas is None else {"replicas": replicas}
 
 
-def _inside(values: Values | None, name: str) -> Any:
-    return values.get(name) if values is not None else None
+def _agreed(values: Values, old: str, place: str, inputs: Inputs) -> Any:
+    """The value that an older key of the service and one in `deploy` give; both may stand there
+    if they say the same.
+
+    Raises:
+        Wrong: they differ.
+    """
+    value, in_deploy = values.get(old), _inside(values, f"deploy.{place}")
+    if value is None:
+        return in_deploy
+    if in_deploy is not None and value != in_deploy:
+        mark = values.node.fields[old].mark
+        raise Wrong(f"'{old}' and 'deploy.{place}' say different things; keep one.", mark)
+    as_path = join(values.path, old)
+    inputs.reading.note_written(f"{values.path}.deploy.{place}", as_path=as_path)
+    return value
+
+
+def _inside(values: Values, place: str) -> Any:
+    """The value at a path of nested objects, None where one of them is absent."""
+    found: Any = values
+    for name in place.split("."):
+        found = found.get(name) if isinstance(found, Values) else None
+    return found

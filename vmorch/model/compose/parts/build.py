@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from vmorch.model.compose.containers import Key, MapOf, Object, Values
+from vmorch.model.compose.containers import MapOf
 from vmorch.model.compose.forms import TEXT, VALUE, Word
 from vmorch.model.compose.nodes import Field, Fields, Node, Scalar
+from vmorch.model.compose.objects import Key, Object, Values
 from vmorch.model.compose.reading import Wrong
 from vmorch.model.spec import BuildSpec
 
@@ -33,7 +34,7 @@ _REFUSED = {
 }
 
 
-def _short(node: Node) -> Fields | Node:
+def _short(node: Node) -> Node:
     if not isinstance(node, Scalar):
         return node
     return Fields(node.mark, {"context": Field(node.mark, node)}, node.tag)

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import yaml
 
-from vmorch.model.compose.containers import Either
 from vmorch.model.compose.forms import Form, Schema, Word
 from vmorch.model.compose.nodes import Fields, Node, Scalar, describe, to_plain
+from vmorch.model.compose.objects import Either
 from vmorch.model.compose.reading import Reading, Wrong
 
 # What cloud-init knows user data by; anything else it ignores without a word.

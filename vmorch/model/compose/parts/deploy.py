@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vmorch.model.compose.containers import Key, Object, Values
 from vmorch.model.compose.forms import BYTES, COUNT, CPUS, DURATION, Choice, Word
-from vmorch.model.compose.reading import Wrong
+from vmorch.model.compose.objects import Key, Object, Values
 from vmorch.model.spec import RestartCondition, RestartPolicy
 
 _ONE_KIND = "only 'replicated' services exist; vmorch runs on one host."
@@ -30,20 +29,6 @@ def _restart(text: str) -> RestartPolicy:
             most = int(attempts) if attempts else None
             return RestartPolicy(condition=RestartCondition.ON_FAILURE, max_attempts=most)
     return RestartPolicy(condition=RestartCondition.ANY)
-
-
-def agreed(values: Values, old: str, in_deploy: Any, place: str) -> Any:
-    """The value that an older key of the service and one in `deploy` give; both may stand there
-    if they say the same.
-
-    Raises:
-        Wrong: they differ.
-    """
-    value = values.get(old)
-    if value is not None and in_deploy is not None and value != in_deploy:
-        mark = values.node.fields[old].mark
-        raise Wrong(f"'{old}' and 'deploy.{place}' say different things; keep one.", mark)
-    return in_deploy if value is None else value
 
 
 RESTART = Word(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vmorch.model.compose.containers import Key, ListOf, MapOf, Object, OneOrMany, Values
+from vmorch.model.compose.containers import ListOf, MapOf, OneOrMany
 from vmorch.model.compose.forms import BOOLEAN, VALUE, Choice, Word
 from vmorch.model.compose.nodes import Field, Fields, Node, Scalar
+from vmorch.model.compose.objects import Key, Object, Values
 from vmorch.model.spec import DependencyCondition
 
 
@@ -18,7 +19,7 @@ class EnvFile(NamedTuple):
     raw: bool = False
 
 
-def _short(node: Node) -> Fields | Node:
+def _short(node: Node) -> Node:
     if not isinstance(node, Scalar):
         return node
     return Fields(node.mark, {"path": Field(node.mark, node)}, node.tag)
@@ -52,7 +53,7 @@ ENV_FILE = OneOrMany(
     )
 )
 EXTRA_HOSTS = MapOf(
-    Word("an IP address", r"[0-9.]+|\[?[0-9a-fA-F:.]*:[0-9a-fA-F:.]*\]?|host-gateway", _address),
+    Word("an IP address", r"[0-9a-fA-F:.]{3,45}|\[[0-9a-fA-F:.]{3,45}\]|host-gateway", _address),
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?",
     "a host name",
     "=:",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vmorch.model.compose.containers import Key, Object, Values
 from vmorch.model.compose.forms import BOOLEAN, COUNT, DURATION, PATH, PORT, TEXT, Form, Schema
 from vmorch.model.compose.nodes import Items, Node, Scalar, describe, quoted
+from vmorch.model.compose.objects import Key, Object, Values
 from vmorch.model.compose.reading import Reading, Wrong, did_you_mean
 from vmorch.model.spec import HealthCheck, HealthKind
 

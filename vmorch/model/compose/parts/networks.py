@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from vmorch.model.compose.containers import Key, ListOf, MapOf, Object, Values
+from vmorch.model.compose.containers import ListOf, MapOf
 from vmorch.model.compose.forms import BOOLEAN, Word
+from vmorch.model.compose.objects import Key, Object, Values
 from vmorch.model.compose.parts import refused
 from vmorch.model.compose.quantities import SUBNET_24
 from vmorch.model.spec import NetworkSpec

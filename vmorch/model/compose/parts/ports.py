@@ -6,15 +6,18 @@ import re
 from typing import Any
 
 from vmorch.model.compose.availability import not_available
-from vmorch.model.compose.containers import Either, Key, ListOf, Object, Values
+from vmorch.model.compose.containers import ListOf
 from vmorch.model.compose.forms import ADDRESS, PORT, Choice, Word
 from vmorch.model.compose.nodes import Fields, Node, Scalar, to_plain
+from vmorch.model.compose.objects import Either, Key, Object, Values
 from vmorch.model.compose.quantities import IPV4, port_range
 from vmorch.model.compose.quantities import PORT as PORT_PATTERN
 from vmorch.model.compose.reading import Wrong
 from vmorch.model.spec import PublishedPort
 
 _LONGEST_RANGE = 256
+# Compose publishes on all addresses; a lab's services are for its own host unless the user says so.
+_LOOPBACK = "127.0.0.1"
 _RANGE = rf"{PORT_PATTERN}(?:-{PORT_PATTERN})?"
 _PROTOCOL = r"(?:/(?:tcp|udp))?"
 _SHORT = rf"(?:(?:{IPV4}:)?(?:{_RANGE})?:)?{_RANGE}{_PROTOCOL}"
@@ -47,9 +50,9 @@ def _published(text: str) -> tuple[PublishedPort, ...]:
     sources = _range(parts["published"], "tcp") if parts["published"] else [None] * len(targets)
     if len(sources) != len(targets):
         raise ValueError(f"The two ranges of '{text}' have different lengths.")
-    where = {"host_ip": parts["ip"]} if parts["ip"] else {}
+    address = parts["ip"] or _LOOPBACK
     return tuple(
-        PublishedPort(target=target, published=source, **where)
+        PublishedPort(target=target, published=source, host_ip=address)
         for source, target in zip(sources, targets, strict=True)
     )
 
@@ -59,8 +62,12 @@ def _long(values: Values) -> tuple[PublishedPort, ...]:
         raise Wrong(not_available("udp"), values.node.fields["protocol"].mark)
     if "target" not in values:
         return ()
-    where = {"host_ip": values.get("host_ip")} if "host_ip" in values else {}
-    return (PublishedPort(target=values.get("target"), published=values.get("published"), **where),)
+    port = PublishedPort(
+        target=values.get("target"),
+        published=values.get("published"),
+        host_ip=values.get("host_ip", _LOOPBACK),
+    )
+    return (port,)
 
 
 def port_key(node: Node) -> object:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from vmorch.model.compose.containers import Key, ListOf, Object, OneOrMany, Values
+from vmorch.model.compose.containers import ListOf, OneOrMany
 from vmorch.model.compose.forms import COUNT, PORT, Word
 from vmorch.model.compose.nodes import Fields, Node, to_plain
+from vmorch.model.compose.objects import Key, Object, Values
 from vmorch.model.spec import Route
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from vmorch.model.compose.containers import Either, Key, ListOf, MapOf, Object
+from vmorch.model.compose.containers import ListOf, MapOf
 from vmorch.model.compose.forms import BOOLEAN, BYTES, COUNT, PATH, TEXT, Choice, Form, Word
 from vmorch.model.compose.nodes import Fields, Node, Scalar
+from vmorch.model.compose.objects import Either, Key, Object
 
 _HOST_PATH = "guests do not share directories with the host; use a named volume."
 _NAMED = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
