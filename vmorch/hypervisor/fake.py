@@ -16,7 +16,6 @@ from vmorch.effects import Clock
 from vmorch.errors import GuestError, HypervisorError
 from vmorch.hypervisor.protocol import GuestConfig, GuestHint, GuestState, ObservedGuest
 from vmorch.model.guest import Acceleration
-from vmorch.model.names import Installation
 
 # (guest, command, arguments) -> what the agent returns; may raise GuestError.
 AgentAnswer = Callable[["FakeGuest", str, dict[str, Any]], Any]
@@ -53,7 +52,6 @@ class FakeHypervisor:
 
     def __init__(
         self,
-        installation: Installation,
         clock: Clock,
         *,
         acceleration: Acceleration = Acceleration.TCG,
@@ -68,7 +66,6 @@ class FakeHypervisor:
         self.shutdown_seconds = shutdown_seconds
         self.call_seconds = call_seconds
         self.answer = answer
-        self._installation = installation
         self._clock = clock
         self._acceleration = acceleration
         self._faults = _Faults()
