@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from vmorch.model.context import ContextEntry as ContextEntry
 from vmorch.model.image import ImageManifest
 from vmorch.model.stepnet import OpenStepNetwork, StepNetwork
 
@@ -46,20 +47,6 @@ class BuildProgress:
 
 
 Progress = Callable[[BuildProgress], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextEntry:
-    """A file of a build context. `kind` is "file", "directory" or "symlink"; `digest`
-    ("sha256:…") and `size` for files, `target` for symlinks; `mode` are permission bits.
-    `path` is relative, with `/`, without `.` or `..`."""
-
-    path: str
-    kind: str
-    mode: int
-    digest: str = ""
-    size: int = 0
-    target: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,356 @@
+"""Builds images: stages of a Dockerfile -> layers in the store -> what the manifest says.
+
+Stages that do not need each other are built side by side; a stage that the target does not need
+is not built. Each step is found by its key or written (`writer.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from vmorch.effects import Clock
+from vmorch.errors import InvalidSpec, NotFound, SpecProblem, VmorchError
+from vmorch.images import actions, keys
+from vmorch.images.blobs import BlobStore
+from vmorch.images.dockerfile.instructions import (
+    Arg,
+    Copy,
+    Dockerfile,
+    Instruction,
+    Run,
+    Stage,
+    Workdir,
+)
+from vmorch.images.dockerfile.parse import did_you_mean, parse
+from vmorch.images.dockerfile.stage import (
+    PROXY_ARGS,
+    CopyStep,
+    DirectoryStep,
+    RunStep,
+    StageState,
+    global_variables,
+)
+from vmorch.images.dockerfile.words import BadWord, Substitution
+from vmorch.images.layers import LayerRecord, LayerStore
+from vmorch.images.protocol import BuildRequest, Progress
+from vmorch.images.selection import Context, check_entries
+from vmorch.images.stepnet import LazyNetwork
+from vmorch.images.story import Story
+from vmorch.images.writer import Action, Assignment, LayerWriter
+from vmorch.model.image import BootConfig, ImageManifest, RunConfig
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """What a stage came to; `base` is the name of the base at its bottom."""
+
+    top: LayerRecord
+    run: RunConfig
+    boot: BootConfig
+    base: str
+
+
+# A reference that is no stage (and whether to renew it) -> the image.
+EnsureImage = Callable[[str, bool], Awaitable[ImageManifest]]
+
+
+def host_platform() -> dict[str, str]:
+    """The ARGs that every Dockerfile has without declaring them globally (Docker's reference)."""
+    machine = platform.machine()
+    architecture = _ARCHITECTURES.get(machine, machine)
+    values = {}
+    for side in ("BUILD", "TARGET"):
+        values[f"{side}PLATFORM"] = f"linux/{architecture}"
+        values[f"{side}OS"], values[f"{side}ARCH"] = "linux", architecture
+        values[f"{side}VARIANT"] = ""
+    return values
+
+
+def needed_stages(dockerfile: Dockerfile, target: Stage) -> list[Stage]:
+    """The target and all that it reads from, in the file's order."""
+    needed: set[int] = set()
+    pending = [target]
+    while pending:
+        stage = pending.pop()
+        if stage.index not in needed:
+            needed.add(stage.index)
+            pending += _sources(dockerfile, stage)
+    return [stage for stage in dockerfile.stages if stage.index in needed]
+
+
+def _sources(dockerfile: Dockerfile, stage: Stage) -> list[Stage]:
+    references = [i.source_stage for i in stage.instructions if isinstance(i, Copy)]
+    found = [dockerfile.stage(reference) for reference in references if reference]
+    return [s for s in (*found, _parent_stage(dockerfile, stage)) if s is not None]
+
+
+def _parent_stage(dockerfile: Dockerfile, stage: Stage) -> Stage | None:
+    """FROM an earlier stage, by its name alone: a number there would be an image."""
+    wanted = stage.base.image.lower()
+    earlier = [s for s in dockerfile.stages[: stage.index] if s.base.name == wanted]
+    return earlier[-1] if earlier else None
+
+
+class Build:
+    """One request. `run` may be called once."""
+
+    def __init__(
+        self,
+        request: BuildRequest,
+        progress: Progress,
+        *,
+        store: LayerStore,
+        blobs: BlobStore,
+        writer: LayerWriter,
+        network: LazyNetwork,
+        ensure: EnsureImage,
+        clock: Clock,
+    ) -> None:
+        self._request = request
+        self._store = store
+        self._blobs = blobs
+        self._writer = writer
+        self._network = network
+        self._ensure = ensure
+        self._file = request.dockerfile_name
+        self._dockerfile = parse(request.dockerfile, self._file)
+        self._target = self._find_target()
+        stages = needed_stages(self._dockerfile, self._target)
+        self._story = Story(progress, clock, [line for s in stages for line in _step_lines(s)])
+        if problem := check_entries(request.context):
+            raise InvalidSpec([SpecProblem(self._file, 0, 0, "", f"the context: {problem}")])
+        self._context = Context(request.context)
+        self._tasks: dict[int, asyncio.Task[StageResult]] = {}
+        self._globals: dict[str, str] = {}
+
+    async def run(self) -> StageResult:
+        """Raises InvalidSpec, BuildFailed, NotFound, UsageError, NetworkError."""
+        with self._problems_of(self._dockerfile.stages[0].base):
+            self._globals = global_variables(self._dockerfile, self._request.args, host_platform())
+        try:
+            async with asyncio.TaskGroup() as group:
+                result = await self._stage(self._target, group)
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from errors
+        return result
+
+    def _find_target(self) -> Stage:
+        wanted = self._request.target
+        if wanted is None:
+            return self._dockerfile.stages[-1]
+        stage = self._dockerfile.stage(wanted)
+        if stage is None:
+            names = [s.base.name for s in self._dockerfile.stages if s.base.name]
+            message = f"there is no stage '{wanted}'{did_you_mean(wanted, names)}"
+            raise InvalidSpec([SpecProblem(self._file, 0, 0, "target", message)])
+        return stage
+
+    @contextmanager
+    def _problems_of(self, instruction: Instruction) -> Iterator[None]:
+        try:
+            yield
+        except BadWord as error:
+            raise InvalidSpec([self._problem(instruction, error)]) from error
+
+    def _problem(self, instruction: Instruction, error: Exception) -> SpecProblem:
+        keyword = instruction.text.split(maxsplit=1)[0].upper()
+        return SpecProblem(self._file, instruction.line, 1, keyword, str(error))
+
+    def _stage(self, stage: Stage, group: asyncio.TaskGroup) -> asyncio.Task[StageResult]:
+        """The one task that builds this stage, begun at the first call."""
+        if stage.index not in self._tasks:
+            work = self._build_stage(stage, group)
+            self._tasks[stage.index] = group.create_task(work, name=f"build {stage.title}")
+        return self._tasks[stage.index]
+
+    async def _build_stage(self, stage: Stage, group: asyncio.TaskGroup) -> StageResult:
+        for source in _sources(self._dockerfile, stage):
+            self._stage(source, group)
+        base = await self._base(stage, group)
+        self._check_values(stage, base.run)
+        state = self._state(base.run)
+        top, directories = base.top, list[str]()
+        for instruction in stage.instructions:
+            with self._problems_of(instruction):
+                step = state.apply(instruction)
+                match step:
+                    case DirectoryStep():
+                        directories.append(step.path)
+                    case RunStep() | CopyStep():
+                        made = tuple(directories)
+                        top = await self._layer(step, instruction, top, made, group)
+                        directories.clear()
+        if directories and directories != ["/"]:
+            last = next(i for i in reversed(stage.instructions) if isinstance(i, Workdir))
+            top = await self._directories(last, top, tuple(directories))
+        return StageResult(top, state.run, base.boot, base.base)
+
+    def _state(self, base: RunConfig) -> StageState:
+        return StageState(
+            base,
+            global_args=self._globals,
+            build_args=self._request.args,
+            escape=self._dockerfile.escape,
+        )
+
+    def _check_values(self, stage: Stage, base: RunConfig) -> None:
+        """All mistakes in values, and in names of files, before the first step is begun."""
+        state, problems = self._state(base), []
+        for instruction in stage.instructions:
+            try:
+                step = state.apply(instruction)
+                if isinstance(step, CopyStep) and not step.source_stage:
+                    actions.Copying(step, self._context, self._blobs)
+            except BadWord as error:
+                problems.append(self._problem(instruction, error))
+        if problems:
+            raise InvalidSpec(problems, hint=f"Correct {self._file} and build again.")
+
+    async def _base(self, stage: Stage, group: asyncio.TaskGroup) -> StageResult:
+        with self._story.chapter(stage.base.line, stage.base.text) as chapter:
+            parent = _parent_stage(self._dockerfile, stage)
+            if stage is self._target:
+                for line in self._unused_arguments():
+                    chapter.say(line)
+            if parent is not None:
+                return await self._stage(parent, group)
+            with self._problems_of(stage.base):
+                reference = self._reference(stage)
+            return await self._image(reference, stage.base, pull=self._request.pull)
+
+    def _reference(self, stage: Stage) -> str:
+        substitution = Substitution(self._globals, self._dockerfile.escape)
+        ours = self._globals["TARGETPLATFORM"]
+        wanted = substitution.word(stage.base.platform) or ours
+        if wanted != ours:
+            raise BadWord(f"--platform={wanted}: this host builds and runs {ours}")
+        reference = substitution.word(stage.base.image)
+        if not reference:
+            raise BadWord(f"'{stage.base.image}' is empty: give the ARG before FROM a value")
+        if reference == "scratch":
+            raise BadWord("a virtual machine needs a kernel: FROM debian:12, for instance")
+        return reference
+
+    async def _image(self, reference: str, instruction: Instruction, *, pull: bool) -> StageResult:
+        try:
+            image = await self._ensure(reference, pull)
+        except NotFound as error:
+            names = [s.base.name for s in self._dockerfile.stages if s.base.name]
+            close = did_you_mean(reference, names)
+            missing = BadWord(f"there is no image '{reference}'{close}")
+            raise InvalidSpec([self._problem(instruction, missing)], hint=error.hint) from error
+        top = await asyncio.to_thread(self._store.record, image.layers[-1].digest)
+        if top is None:
+            raise VmorchError(f"The top layer of '{reference}' is missing.", hint="Build it again.")
+        return StageResult(top, image.run, image.boot, image.base)
+
+    def _unused_arguments(self) -> list[str]:
+        declared = {name for arg in self._dockerfile.global_args for name, _ in arg.values}
+        for stage in self._dockerfile.stages:
+            declared |= _declared(stage)
+        known = declared | PROXY_ARGS | host_platform().keys()
+        return [
+            f"the build argument {name} is used by no ARG{did_you_mean(name, declared)}"
+            for name in self._request.args
+            if name not in known
+        ]
+
+    async def _layer(
+        self,
+        step: RunStep | CopyStep,
+        instruction: Instruction,
+        parent: LayerRecord,
+        directories: tuple[str, ...],
+        group: asyncio.TaskGroup,
+    ) -> LayerRecord:
+        with self._story.chapter(instruction.line, instruction.text) as chapter:
+            if isinstance(step, RunStep):
+                key, prepare = self._run(step, parent, directories)
+            elif step.source_stage:
+                source = await self._source(step, instruction, group)
+                key = actions.image_copy_key(step, source.digest, parent.digest, directories)
+                prepare = _ready(actions.image_copy_action(step, self._store.path(source.digest)))
+            else:
+                copying = actions.Copying(step, self._context, self._blobs)
+                key, prepare = copying.key(parent.digest, directories), copying.prepare
+            assignment = self._assignment(instruction, key, parent, directories, prepare)
+            return await self._writer.layer(assignment, chapter)
+
+    def _run(
+        self, step: RunStep, parent: LayerRecord, directories: tuple[str, ...]
+    ) -> tuple[str, Callable[[], Awaitable[Action]]]:
+        async def prepare() -> Action:
+            return actions.run_action(step, await self._network.get())
+
+        return keys.run_key(parent.digest, directories, step), prepare
+
+    async def _source(
+        self, step: CopyStep, instruction: Instruction, group: asyncio.TaskGroup
+    ) -> LayerRecord:
+        stage = self._dockerfile.stage(step.source_stage)
+        if stage is not None:
+            return (await self._stage(stage, group)).top
+        return (await self._image(step.source_stage, instruction, pull=False)).top
+
+    async def _directories(
+        self, instruction: Instruction, parent: LayerRecord, directories: tuple[str, ...]
+    ) -> LayerRecord:
+        with self._story.chapter(instruction.line, instruction.text) as chapter:
+            key = keys.directory_key(parent.digest, directories)
+            prepare = _ready(Action())
+            assignment = self._assignment(instruction, key, parent, directories, prepare)
+            return await self._writer.layer(assignment, chapter)
+
+    def _assignment(
+        self,
+        instruction: Instruction,
+        key: str,
+        parent: LayerRecord,
+        directories: tuple[str, ...],
+        prepare: Callable[[], Awaitable[Action]],
+    ) -> Assignment:
+        return Assignment(
+            key=key,
+            parent=parent,
+            text=instruction.text,
+            file=self._file,
+            line=instruction.line,
+            directories=directories,
+            fresh=self._request.no_cache,
+            prepare=prepare,
+        )
+
+
+def _ready(action: Action) -> Callable[[], Awaitable[Action]]:
+    async def prepare() -> Action:
+        return action
+
+    return prepare
+
+
+def _step_lines(stage: Stage) -> list[int]:
+    """Which instructions count as steps. WORKDIRs are part of the next step, if there is one."""
+    lines = [stage.base.line]
+    changing = [i for i in stage.instructions if isinstance(i, (Run, Copy, Workdir))]
+    lines += [i.line for i in changing if not isinstance(i, Workdir)]
+    if changing and isinstance(changing[-1], Workdir):
+        lines.append(changing[-1].line)
+    return lines
+
+
+def _declared(stage: Stage) -> set[str]:
+    return {name for i in stage.instructions if isinstance(i, Arg) for name, _ in i.values}
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended the group; the others are its consequences or come second."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,88 @@
+"""The keys of layers and images: digests of everything that can change their bytes. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from vmorch.images.dockerfile.stage import CopyStep, RunStep
+from vmorch.images.selection import Selected
+from vmorch.model.codec import run_config_to_json
+from vmorch.model.context import ContextEntry
+from vmorch.model.image import BootConfig, RunConfig
+
+# Raised when the worker comes to write other bytes for the same step.
+BUILDER_VERSION = 1
+
+
+def digest_of(document: Any) -> str:
+    """Of a JSON value, whatever the order of its objects' keys."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def run_key(parent: str, directories: Sequence[str], step: RunStep) -> str:
+    """Proxies are left out: they say how the step reaches the outside, not what it does."""
+    return _key(
+        parent,
+        directories,
+        {
+            "run": step.argv,
+            "script": step.script,
+            "environment": step.environment,
+            "user": step.user,
+            "working_dir": step.working_dir,
+        },
+    )
+
+
+def copy_key(
+    parent: str,
+    directories: Sequence[str],
+    step: CopyStep,
+    *,
+    files: Sequence[Selected],
+    source_layer: str,
+) -> str:
+    """`files` are what the sources named in the context, heredocs among them; `source_layer` is
+    the layer that --from reads. A file that is not copied, and the order of a directory's
+    listing, have no part in it."""
+    return _key(
+        parent,
+        directories,
+        {
+            "copy": [[file.name, [_entry(e) for e in file.entries]] for file in files],
+            "from": [source_layer, step.sources if source_layer else ()],
+            "destination": [step.destination, step.into_directory],
+            "unpack": step.is_add,
+            "owner": step.chown,
+            "mode": step.chmod,
+        },
+    )
+
+
+def directory_key(parent: str, directories: Sequence[str]) -> str:
+    return _key(parent, directories, {})
+
+
+def image_digest(layer: str, run: RunConfig, boot: BootConfig) -> str:
+    return digest_of(
+        {
+            "version": BUILDER_VERSION,
+            "layer": layer,
+            "run": run_config_to_json(run),
+            "boot": [boot.kernel, boot.initrd, boot.command_line, sorted(boot.supports)],
+        }
+    )
+
+
+def _key(parent: str, directories: Sequence[str], step: dict[str, Any]) -> str:
+    document = {"version": BUILDER_VERSION, "parent": parent, "directories": directories}
+    return digest_of({**document, "step": step})
+
+
+def _entry(entry: ContextEntry) -> list[Any]:
+    mode = 0 if entry.kind == "symlink" else entry.mode
+    return [entry.path, entry.kind, mode, entry.digest, entry.target]

@@ -1,0 +1,162 @@
+"""Runs the worker for one layer: its phases, its output within bounds, its end in every case."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import sys
+from asyncio import StreamReader
+from asyncio.subprocess import PIPE, Process
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vmorch.effects import Faults
+from vmorch.images.worker.job import Job
+
+LOG_LINES = 20_000
+LINE_CHARACTERS = 4_000
+_TAIL_LINES = 60
+_CHUNK = 65536
+_ROOT = str(Path(__file__).parents[2])
+_PROGRAM = (
+    f"import sys; sys.path.insert(0, {_ROOT!r}); "
+    f"from vmorch.images.worker.main import main; main({{parent}})"
+)
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """`error` is why the step could not be done (not the command's own failure), `bug` says that
+    it should not have happened; `tail` is the end of the output."""
+
+    exit_code: int = 1
+    error: str = ""
+    bug: bool = False
+    timed_out: bool = False
+    phases: list[str] = field(default_factory=list)
+    tail: str = ""
+
+
+class Output:
+    """Lines of a step, made harmless for a terminal; after too many, one says so."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._partial = ""
+        self._count = 0
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+
+    def feed(self, data: bytes) -> None:
+        *lines, self._partial = (self._partial + data.decode(errors="replace")).split("\n")
+        for line in lines:
+            self._take(line)
+        # A bar that draws itself over and over has no line ends.
+        self._partial = self._partial[-LINE_CHARACTERS:]
+
+    def close(self) -> None:
+        if self._partial:
+            self._take(self._partial)
+            self._partial = ""
+
+    @property
+    def tail(self) -> str:
+        return "\n".join(self._tail)
+
+    def _take(self, line: str) -> None:
+        visible = _ESCAPES.sub("", line.rstrip("\r").rpartition("\r")[2])
+        visible = _CONTROLS.sub("", visible)[:LINE_CHARACTERS]
+        self._tail.append(visible)
+        self._count += 1
+        if self._count <= LOG_LINES:
+            self._say(visible)
+        elif self._count == LOG_LINES + 1:
+            self._say(f"(more than {LOG_LINES} lines; the rest is not shown)")
+
+
+async def write_layer(
+    job: Job, *, say: Callable[[str], None], limit_seconds: float, faults: Faults
+) -> Outcome:
+    """Run one job to its end. Cancelled, it ends the worker and all below it first.
+
+    The event loop must run in a thread that lives on: the worker dies with the thread that
+    started it (PR_SET_PDEATHSIG).
+    """
+    outcome, output = Outcome(), Output(say)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", "-B", "-c", _PROGRAM.format(parent=os.getpid())),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+        env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},
+        cwd="/",
+    )
+    try:
+        async with asyncio.timeout(limit_seconds):
+            await _converse(process, job, outcome, output, faults)
+            outcome.exit_code = await process.wait()
+    except TimeoutError:
+        outcome.timed_out = True
+    finally:
+        await asyncio.shield(_end(process))
+    output.close()
+    outcome.tail = output.tail
+    return outcome
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def _converse(
+    process: Process, job: Job, outcome: Outcome, output: Output, faults: Faults
+) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_feed(process, job))
+            group.create_task(_relay(process.stdout, output))
+            group.create_task(_listen(process.stderr, outcome, faults))
+    except* (BrokenPipeError, ConnectionResetError):
+        outcome.error = outcome.error or "the builder's worker ended unexpectedly"
+
+
+async def _feed(process: Process, job: Job) -> None:
+    assert process.stdin is not None
+    process.stdin.write(job.to_json().encode())
+    await process.stdin.drain()
+    process.stdin.close()
+
+
+async def _relay(stream: StreamReader, output: Output) -> None:
+    while data := await stream.read(_CHUNK):
+        output.feed(data)
+
+
+async def _listen(stream: StreamReader, outcome: Outcome, faults: Faults) -> None:
+    """What the worker itself says: one JSON object a line; anything else is its last words."""
+    while line := await stream.readline():
+        try:
+            said = json.loads(line)
+        except json.JSONDecodeError:
+            outcome.error = line.decode(errors="replace").strip() or outcome.error
+            outcome.bug = True
+            continue
+        if "error" in said:
+            outcome.error = outcome.error or said["error"]
+            outcome.bug = outcome.bug or bool(said.get("bug"))
+        if "phase" in said:
+            outcome.phases.append(said["phase"])
+            await faults.at(f"image.layer.{said['phase']}")
