@@ -4,6 +4,8 @@ import asyncio
 import errno
 from typing import Any
 
+from structlog.testing import capture_logs
+
 from vmorch.model.spec import HealthCheck, HealthKind
 
 
@@ -256,7 +258,7 @@ def test_a_restarted_guest_has_no_history(virtually, target) -> None:
         bench.server.error = errno.ECONNREFUSED
         again = ("shop", "orders-1", 2)
         bench.prober.watch([target(http(), key=again)])
-        await bench.run(1)
+        await asyncio.sleep(1)
         assert list(bench.prober.results()) == [again]
         assert bench.prober.results()[again].healthy is None
 
@@ -277,4 +279,6 @@ def test_a_broken_probe_is_a_failure_and_probing_goes_on(virtually, target, repo
         bench.insides.run_as_service = good
         assert (await bench.run(3)).healthy is True
 
-    virtually(body)
+    with capture_logs() as logs:
+        virtually(body)
+    assert {entry["event"] for entry in logs} == {"probe failed"}
