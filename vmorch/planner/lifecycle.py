@@ -302,7 +302,6 @@ def _died(view: InstanceView, moment: Moment) -> Verdict:
     instance, policy = view.instance, view.spec.restart
     end = view.end or "its guest is gone"
     failures = instance.failures + 1
-    by_itself = "powered itself off" in end
     fresh = replace(
         instance,
         failures=failures,
@@ -312,7 +311,7 @@ def _died(view: InstanceView, moment: Moment) -> Verdict:
         deadline=None,
     )
     over = policy.max_attempts is not None and failures > policy.max_attempts
-    if policy.condition is RestartCondition.ON_FAILURE and by_itself:
+    if policy.condition is RestartCondition.ON_FAILURE and view.ended_by_itself:
         final = replace(fresh, state=State.STOPPED, reason=end)
     elif policy.condition is RestartCondition.NONE or over:
         final = replace(fresh, state=State.FAILED, reason=end)

@@ -18,7 +18,8 @@ class InstanceView:
 
     `guest` None: there is no domain. `healthy` None: no verdict yet. `admitted`: the proxy, as
     last told, gives it new connections; `sessions` are open there now. `busy`: an action on it is
-    under way, so nothing is planned for it. `end` says how the last guest ended, if we heard.
+    under way, so nothing is planned for it. `end` says how the last guest ended, if we heard;
+    `ended_by_itself` that it powered itself off.
     """
 
     instance: Instance
@@ -31,6 +32,7 @@ class InstanceView:
     sessions: int = 0
     busy: bool = False
     end: str = ""
+    ended_by_itself: bool = False
 
     @property
     def wanted(self) -> bool:

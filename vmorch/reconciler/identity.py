@@ -65,6 +65,7 @@ def bundle_for(
         user=spec.user if spec.user is not None else image.user,
         working_dir=spec.working_dir or image.working_dir or "/",
         stop_signal=image.stop_signal,
+        restart=spec.restart.condition,
         extra_hosts=spec.extra_hosts,
         user_data=spec.cloud_init,
     )

@@ -32,6 +32,7 @@ from vmorch.planner.actions import (
 from vmorch.planner.backoff import delay_seconds
 from vmorch.planner.plan import plan
 from vmorch.reconciler import perform
+from vmorch.reconciler.endings import ending
 from vmorch.reconciler.observe import Memory, observe, snapshot_of
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.sync import Sync
@@ -122,8 +123,9 @@ class Reconciler:
     async def _listen(self) -> None:
         """Keep how guests ended, and look again whenever the hypervisor says something."""
         async for hint in self._parts.hypervisor.hints():
-            if hint.detail:
-                self._memory.ends[hint.name] = hint.detail
+            end = ending(self._memory.ends.pop(hint.name, None), hint.detail)
+            if end is not None:
+                self._memory.ends[hint.name] = end
             self.wake()
 
     async def _act(self, action: Action) -> None:

@@ -16,6 +16,7 @@ from vmorch.model.instance import Instance, Revision
 from vmorch.model.names import Installation
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
 from vmorch.proxy.protocol import ProxyConfig, ServerStatus
+from vmorch.reconciler.endings import POWERED_OFF
 from vmorch.reconciler.parts import Parts
 from vmorch.store.protocol import EnvironmentRecord
 
@@ -140,6 +141,7 @@ def _view(
         ),
         busy=instance.key in memory.busy,
         end=memory.ends.get(domain, ""),
+        ended_by_itself=memory.ends.get(domain) == POWERED_OFF,
     )
 
 

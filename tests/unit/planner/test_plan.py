@@ -70,6 +70,7 @@ def view(spec: ServiceSpec | None = None, **changes: Any) -> InstanceView:
             "sessions",
             "busy",
             "end",
+            "ended_by_itself",
             "cloud_init_failed",
         )
         if name in changes
@@ -203,7 +204,12 @@ def test_the_restart_policy_decides_after_a_death(
     policy: RestartPolicy, end: str, state: State
 ) -> None:
     spec = web(restart=policy)
-    (note,) = planned(environment(ready(guest=None, end=end, spec=spec), services={"web": spec}))
+    (note,) = planned(
+        environment(
+            ready(guest=None, end=end, ended_by_itself="itself" in end, spec=spec),
+            services={"web": spec},
+        )
+    )
     assert note.instance.state is state
     assert end in note.instance.reason
 

@@ -1,0 +1,78 @@
+"""How light the command line is: an installed wheel against a bare interpreter.
+
+`cli.help_ratio`: vmorch --help. `cli.ps_ratio`: vmorch ps with 20 instances, the daemon warm.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.figure import Figure, compared
+
+ROUNDS = 15
+INSTANCES = 20
+
+
+def run() -> Iterator[Figure]:
+    with tempfile.TemporaryDirectory() as scratch:
+        installed = install_wheel(Path(scratch))
+        socket = Path(scratch) / "api.sock"
+        environment = {**os.environ, "PYTHONPATH": str(installed), "VMORCH_SOCKET": str(socket)}
+        with serving(socket):
+            for name, words in (("cli.help_ratio", ["--help"]), ("cli.ps_ratio", ["ps"])):
+                yield compared(
+                    name,
+                    lambda words=words: seconds(["-m", "vmorch.cli.main", *words], environment),
+                    lambda: seconds(["-c", "pass"], environment),
+                    rounds=ROUNDS,
+                )
+
+
+def seconds(arguments: list[str], environment: dict[str, str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd="/",
+    )
+    return time.perf_counter() - start
+
+
+def install_wheel(scratch: Path) -> Path:
+    """The wheel, unpacked as pip does, byte-compiled, apart from the checkout."""
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    root = Path(__file__).parent.parent
+    wheels = scratch / "wheels"
+    common = ["--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "wheel", *common, "-w", wheels, root], check=True)
+    target = scratch / "site"
+    (wheel,) = wheels.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", target, wheel], check=True)
+    subprocess.run([sys.executable, "-m", "compileall", "-q", target], check=True)
+    return target
+
+
+@contextmanager
+def serving(socket: Path) -> Iterator[None]:
+    """The real API over the real store with 20 instances written into it; no guest runs."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "bench.api_server", str(socket), str(INSTANCES)]
+    )
+    try:
+        for _ in range(200):
+            if socket.exists():
+                break
+            time.sleep(0.05)
+        yield
+    finally:
+        server.terminate()
+        server.wait()

@@ -1,0 +1,283 @@
+"""The one place where everything is wired together, and the process `vmorchd`.
+
+The daemon may be killed at any moment; guests and proxy go on, and the next start adopts them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import grp
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+
+import structlog
+import uvicorn
+
+from vmorch import __version__, resources
+from vmorch.api.app import create_app
+from vmorch.api.services import ApiServices
+from vmorch.config import Settings, load_settings
+from vmorch.effects import NoFaults, SystemClock, SystemEntropy
+from vmorch.errors import NotFound, Refused, VmorchError
+from vmorch.guest.access import GuestAccess
+from vmorch.guest.keys import InstallationKeys, installation_keys
+from vmorch.guest.sessions import ExecSessionServer
+from vmorch.health.prober import HealthProber
+from vmorch.hypervisor.acceleration import AccelerationProbe
+from vmorch.hypervisor.driver import LibvirtHypervisor
+from vmorch.images.bases import BaseCatalog
+from vmorch.images.service import ImageService
+from vmorch.model.guest import Acceleration
+from vmorch.model.names import Installation
+from vmorch.model.view import Check
+from vmorch.network.build import open_step_network
+from vmorch.network.router import RouterNetwork
+from vmorch.proxy.haproxy import HAProxy
+from vmorch.proxy.place import Place
+from vmorch.reconciler.loop import Reconciler
+from vmorch.reconciler.parts import Parts
+from vmorch.store.installation import installation_of, lock_state_dir
+from vmorch.store.sqlite import SqliteStore
+
+log = structlog.get_logger("vmorch.daemon")
+
+CLOSING_SECONDS = 2
+"""How long open streams may go on once the daemon was asked to end."""
+
+
+def main() -> None:
+    """The console script `vmorchd`; ends with the exit code of the error that ended it."""
+    try:
+        settings = load_settings()
+        _log_plainly(settings)
+        asyncio.run(serve(settings))
+    except VmorchError as error:
+        print(f"error: {error.message}", file=sys.stderr)  # noqa: T201
+        if error.hint:
+            print(f"       {error.hint}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+
+
+async def serve(settings: Settings) -> None:
+    """Run the daemon until it is asked to end.
+
+    Raises:
+        Refused: another daemon has the state directory, or KVM was forced and is unusable.
+        StoreError: the database is damaged or newer than this vmorch.
+    """
+    if os.geteuid() != 0:
+        raise Refused(
+            "The daemon needs root: it makes networks, mounts and guests.",
+            hint="Start it with sudo. Clients need only be in the socket's group.",
+        )
+    _make_directories(settings)
+    with lock_state_dir(settings.state_dir), listening(settings) as listener:
+        await _serve(settings, listener)
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    clock, entropy, faults = SystemClock(), SystemEntropy(), NoFaults()
+    installation = installation_of(settings.state_dir, entropy)
+    keys = installation_keys(settings.keys_dir, entropy)
+    catalog = BaseCatalog(settings.images_dir, resources.data_dir("images"), settings.outside_netns)
+    images = ImageService(
+        settings.images_dir,
+        catalog,
+        functools.partial(
+            open_step_network,
+            mode=settings.build_network,
+            outer_pool=settings.outer_pool,
+            outside_netns=settings.outside_netns,
+        ),
+        faults,
+        clock=clock,
+        entropy=entropy,
+    )
+    await images.sweep()
+    hypervisor = LibvirtHypervisor(
+        settings.libvirt_uri,
+        installation,
+        settings.accel,
+        AccelerationProbe(settings.state_dir / "acceleration.json", catalog.probe_kernel),
+        directory=settings.state_dir / "hypervisor",
+    )
+    network = RouterNetwork(
+        installation,
+        settings.network_run_dir,
+        outer_pool=settings.outer_pool,
+        clock=clock,
+        faults=faults,
+    )
+    store = SqliteStore(
+        settings.database,
+        installation,
+        outer_pool=settings.outer_pool,
+        inner_subnet=settings.inner_subnet,
+        taken_subnets=network.taken_subnets,
+    )
+    guests = GuestAccess(hypervisor.agent, clock)
+    prober = HealthProber(clock, guests)
+    parts = Parts(
+        settings=settings,
+        store=store,
+        hypervisor=hypervisor,
+        network=network,
+        images=images,
+        guests=guests,
+        proxy=HAProxy(Place.of(settings), clock=clock, faults=faults),
+        prober=prober,
+        keys=keys,
+        clock=clock,
+        entropy=entropy,
+        faults=faults,
+    )
+    acceleration = await hypervisor.acceleration()
+    log.info("started", version=__version__, installation=installation.id, accel=acceleration)
+    reconciler = Reconciler(
+        parts,
+        boots_at_once=settings.concurrent_boots or boots_at_once(acceleration),
+        time_scale=acceleration.time_scale,
+    )
+    prober.changed = reconciler.wake
+    server = _api_server(parts, reconciler, network, installation, keys)
+    try:
+        await _run_both(reconciler, server, listener)
+    finally:
+        await prober.close()
+        await hypervisor.close()
+        await store.close()
+
+
+def boots_at_once(acceleration: Acceleration) -> int:
+    """Cold boots under way at once: under TCG each takes a whole core, and more of them than
+    cores starve each other's timers until none comes up."""
+    cores = os.cpu_count() or 1
+    return cores if acceleration is Acceleration.TCG else 4 * cores
+
+
+async def _run_both(
+    reconciler: Reconciler, server: uvicorn.Server, listener: socket.socket
+) -> None:
+    """Until the server was asked to end; a reconciler that ends by itself takes it along."""
+    reconciling = asyncio.create_task(reconciler.run(), name="reconciler")
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="api")
+    await asyncio.wait({reconciling, serving}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    reconciling.cancel()
+    for task in (serving, reconciling):
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _api_server(
+    parts: Parts,
+    reconciler: Reconciler,
+    network: RouterNetwork,
+    installation: Installation,
+    keys: InstallationKeys,
+) -> uvicorn.Server:
+    async def host_key_of(domain: str) -> str:
+        for instance in await parts.store.instances():
+            if installation.domain(*instance.key) == domain:
+                return keys.host_key(instance.uuid).public
+        raise NotFound(f"There is no instance behind the domain {domain}.")
+
+    async def checks() -> list[Check]:
+        found = await network.problems()
+        if not found:
+            return [Check(name="network", ok=True, message="nothing stands in the way")]
+        return [Check(name="network", ok=False, message=p.message, hint=p.hint) for p in found]
+
+    def shutdown() -> None:
+        server.should_exit = True
+
+    services = ApiServices(
+        store=parts.store,
+        images=parts.images,
+        hypervisor=parts.hypervisor,
+        exec_sessions=ExecSessionServer(
+            exec_dir=parts.settings.exec_dir,
+            client_key=keys.client_key,
+            host_key_for=host_key_of,
+            agent=parts.hypervisor.agent,
+            clock=parts.clock,
+            entropy=parts.entropy,
+            group_id=_group_id(parts.settings),
+        ),
+        settings=parts.settings,
+        clock=parts.clock,
+        wake=reconciler.wake,
+        checks=checks,
+        shutdown=shutdown,
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(services),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=CLOSING_SECONDS,
+        )
+    )
+    return server
+
+
+@contextlib.contextmanager
+def listening(settings: Settings) -> Iterator[socket.socket]:
+    """The API's socket, for root and the members of the group; removed at the end."""
+    path = settings.socket
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+        if (group := _group_id(settings)) is not None:
+            shutil.chown(path, group=group)
+        path.chmod(0o660)
+        yield listener
+    finally:
+        listener.close()
+        path.unlink(missing_ok=True)
+
+
+def _group_id(settings: Settings) -> int | None:
+    try:
+        return grp.getgrnam(settings.group).gr_gid
+    except KeyError:
+        return None
+
+
+def _make_directories(settings: Settings) -> None:
+    """0711 where QEMU's user passes through to its disks, 0700 where nobody but us has business."""
+    for path in (settings.state_dir, settings.images_dir, settings.run_dir):
+        path.mkdir(mode=0o711, parents=True, exist_ok=True)
+    for path in (settings.proxy_dir, settings.network_run_dir, settings.exec_dir):
+        path.mkdir(mode=0o711, parents=True, exist_ok=True)
+    (settings.state_dir / "environments").mkdir(mode=0o711, exist_ok=True)
+    settings.socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+
+
+def _log_plainly(settings: Settings) -> None:
+    """One JSON object a line on standard error."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+
+
+if __name__ == "__main__":
+    main()

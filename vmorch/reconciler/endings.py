@@ -1,0 +1,36 @@
+"""How a guest ended, in the words of `ps` and `events`, from what the hypervisor said.
+
+Source of the details: `vmorch.hypervisor.events`.
+"""
+
+from __future__ import annotations
+
+POWERED_OFF = "it powered itself off"
+PANICKED = "its kernel panicked"
+QEMU_DIED = "QEMU died"
+KILLED_OUTSIDE = "it was ended from outside vmorch"
+
+_WORDS = {
+    "shutdown: guest": POWERED_OFF,
+    "shutdown: host": "QEMU was asked to end by a signal",
+    "crashed: panicked": PANICKED,
+    "stopped: crashed": QEMU_DIED,
+    "stopped: qemu died": QEMU_DIED,
+    "destroyed": KILLED_OUTSIDE,
+    "suspended: disk error": "its disk failed (is the host's disk full?)",
+}
+
+# A life ends in several events; the one that names the cause comes first.
+_CONSEQUENCES = frozenset({"stopped: shutdown", "shutdown: finished", "stopped"})
+
+
+def ending(former: str | None, detail: str) -> str | None:
+    """What to remember of a domain's end after one more event; None forgets (it has started)."""
+    if detail in {"started", "resumed"}:
+        return None
+    word = _WORDS.get(detail)
+    if word is not None and former is None:
+        return word
+    if former is None and detail in _CONSEQUENCES:
+        return POWERED_OFF
+    return former
