@@ -1,0 +1,304 @@
+"""A daemon for tests of the API, the client and the command line: the real HTTP application under
+uvicorn on a real unix socket, over the real store in memory and fakes for what has effects."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from vmorch.api.app import create_app
+from vmorch.api.services import ApiServices
+from vmorch.config import Settings
+from vmorch.effects import SystemClock
+from vmorch.errors import BuildFailed, NotFound, UsageError
+from vmorch.images.protocol import (
+    BuildProgress,
+    BuildRequest,
+    ImageSummary,
+    Progress,
+    StepState,
+)
+from vmorch.model.event import EventKind
+from vmorch.model.exec import ExecRequest
+from vmorch.model.frames import Decoder, Frame, FrameType, encode, exit_, resize_of
+from vmorch.model.guest import Acceleration
+from vmorch.model.image import BootConfig, ImageManifest, Layer, RunConfig
+from vmorch.model.instance import State
+from vmorch.model.names import Installation
+from vmorch.model.view import Check
+from vmorch.store.sqlite import SqliteStore
+
+MIB = 1024**2
+
+
+def digest_of(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def manifest_of(name: str) -> ImageManifest:
+    digest = digest_of(name)
+    return ImageManifest(
+        digest=digest,
+        base="debian-12",
+        layers=(Layer(digest=digest, created_by=name, size_bytes=MIB),),
+        boot=BootConfig(
+            kernel="vmlinuz",
+            initrd="initrd",
+            command_line="",
+            supports=frozenset({"agent", "ssh"}),
+            least_memory_bytes=64 * MIB,
+        ),
+        run=RunConfig(user="app", working_dir="/opt", environment={"A": "image", "B": "image"}),
+        virtual_size_bytes=16 * 1024 * MIB,
+        created_at=1.0,
+    )
+
+
+class FakeImages:
+    """Builds succeed at once unless the Dockerfile says FAIL, or WAIT (until it is cancelled)."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.requests: list[BuildRequest] = []
+        self.cancelled = threading.Event()
+        self.started = threading.Event()
+        self.known: dict[str, ImageManifest] = {}
+
+    async def missing_blobs(self, digests: Sequence[str]) -> Sequence[str]:
+        return [digest for digest in digests if digest not in self.blobs]
+
+    async def put_blob(self, digest: str, content: Path) -> None:
+        data = content.read_bytes()
+        if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
+            raise UsageError(f"The content is not {digest}.")
+        self.blobs[digest] = data
+        content.unlink()
+
+    async def build(self, request: BuildRequest, progress: Progress) -> ImageManifest:
+        self.requests.append(request)
+        step = BuildProgress(step="RUN it", number=1, total=1, state=StepState.STARTED)
+        progress(step)
+        progress(replace(step, state=StepState.OUTPUT, text="\x1b[31mhello\x1b[0m"))
+        self.started.set()
+        if "WAIT" in request.dockerfile:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                self.cancelled.set()
+        if "FAIL" in request.dockerfile:
+            raise BuildFailed("RUN it failed.", file="Dockerfile", line=3, output="no such thing")
+        progress(replace(step, state=StepState.DONE, seconds=0.5))
+        return self._add(request.name)
+
+    async def ensure(self, reference: str, progress: Progress) -> ImageManifest:
+        if reference == "nothing":
+            raise NotFound("No image 'nothing'.", hint="Try debian:12.")
+        step = BuildProgress(step=f"base {reference}", number=1, total=1, state=StepState.CACHED)
+        progress(step)
+        return self._add(reference)
+
+    def _add(self, name: str) -> ImageManifest:
+        manifest = manifest_of(name)
+        self.known[manifest.digest] = manifest
+        return manifest
+
+    async def manifest(self, digest: str) -> ImageManifest:
+        if digest not in self.known:
+            raise NotFound(f"No image {digest}.")
+        return self.known[digest]
+
+    async def images(self) -> Sequence[ImageSummary]:
+        return [
+            ImageSummary(
+                digest=digest,
+                names=("hello",),
+                base="debian-12",
+                size_bytes=500 * MIB,
+                own_bytes=MIB,
+                created_at=1.0,
+            )
+            for digest in self.known
+        ]
+
+
+class FakeSessions:
+    """A guest that says what it was asked on standard error, echoes input to standard output, and
+    exits with the code that follows "exit" in argv (0 without one) at the input's end."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.requests: list[ExecRequest] = []
+        self.resizes: list[tuple[int, int]] = []
+        self.signals: list[bytes] = []
+
+    async def open(self, request: ExecRequest) -> Path:
+        self.requests.append(request)
+        path = self._directory / f"s{len(self.requests)}"
+        code = int(request.argv[1]) if request.argv and request.argv[0] == "exit" else 0
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            decoder = Decoder()
+            writer.write(encode(Frame(FrameType.STDERR, b"asked\n")))
+            while data := await reader.read(65536):
+                for frame in decoder.feed(data):
+                    match frame.type:
+                        case FrameType.STDIN:
+                            writer.write(encode(Frame(FrameType.STDOUT, frame.payload)))
+                            await writer.drain()
+                        case FrameType.RESIZE:
+                            self.resizes.append(resize_of(frame))
+                        case FrameType.SIGNAL:
+                            self.signals.append(frame.payload)
+                            writer.write(encode(exit_(130)))
+                        case FrameType.STDIN_END:
+                            writer.write(encode(exit_(code)))
+            writer.close()
+
+        await asyncio.start_unix_server(serve, path)
+        return path
+
+
+class FakeHypervisor:
+    async def acceleration(self) -> Acceleration:
+        return Acceleration.KVM
+
+
+class ServedDaemon:
+    """Fakes to look into, and the loop that serves. `converges` False leaves wishes undone."""
+
+    def __init__(self, directory: Path) -> None:
+        self.settings = Settings(
+            state_dir=directory / "state", run_dir=directory, socket=directory / "api.sock"
+        )
+        (directory / "exec").mkdir()
+        self.images = FakeImages()
+        self.sessions = FakeSessions(self.settings.exec_dir)
+        self.checks = [Check(name="proxy", ok=True, message="runs")]
+        self.converges = True
+        self.final_state = State.READY
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.store = self.do(self._opened())
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(self._services()),
+                uds=str(self.settings.socket),
+                log_config=None,
+                lifespan="off",
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        self._serving = asyncio.run_coroutine_threadsafe(self._server._serve(), self._loop)
+        while not self._server.started:
+            threading.Event().wait(0.01)
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run `work` where the daemon runs."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._serving.result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def write_log(self, environment: str, instance: str, text: str, name: str = "service") -> Path:
+        directory = self.settings.instance_dir(environment, instance)
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / f"{name}.log"
+        with path.open("a") as file:
+            file.write(text)
+        return path
+
+    async def _opened(self) -> SqliteStore:
+        return SqliteStore(
+            ":memory:",
+            Installation("abcdef" + "0" * 26),
+            outer_pool=self.settings.outer_pool,
+            inner_subnet=self.settings.inner_subnet,
+        )
+
+    def _services(self) -> ApiServices:
+        async def checks() -> list[Check]:
+            return self.checks
+
+        return ApiServices(
+            store=self.store,
+            images=self.images,  # type: ignore[arg-type]
+            hypervisor=FakeHypervisor(),  # type: ignore[arg-type]
+            exec_sessions=self.sessions,
+            settings=self.settings,
+            clock=SystemClock(),
+            wake=self._wake,
+            checks=checks,
+            shutdown=lambda: setattr(self._server, "should_exit", True),
+        )
+
+    def _wake(self) -> None:
+        if self.converges:
+            self._task = self._loop.create_task(self._converge())
+
+    async def _converge(self) -> None:
+        """A reconciler of one cycle: instances appear in their final state, or go."""
+        for record in await self.store.environments():
+            rows = await self.store.instances(record.name)
+            for service, spec in record.spec.services.items():
+                mine = [row for row in rows if row.service == service]
+                revision = record.current[service]
+                wanted = 0 if record.removing else spec.replicas
+                for row in mine[wanted:]:
+                    await self.store.delete_instance(record.name, service, row.ordinal, now=2.0)
+                for number in range(len(mine), wanted):
+                    await self._create(record.name, service, revision, number)
+            if record.removing:
+                await self.store.forget(record.name)
+
+    async def _create(self, environment: str, service: str, revision: int, number: int) -> None:
+        instance = await self.store.create_instance(
+            environment, service, revision, uuid=f"{service}-{number}", now=1.0
+        )
+        await self.store.put_instance(
+            replace(instance, state=self.final_state, reason="because", boot=1, started_at=1.0)
+        )
+        await self.store.add_event(
+            EventKind.INSTANCE_READY,
+            "because",
+            now=1.0,
+            environment=environment,
+            service=service,
+            instance=instance.name,
+        )
+
+
+@pytest.fixture
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedDaemon]:
+    served = ServedDaemon(tmp_path_factory.mktemp("d"))
+    yield served
+    served.stop()
+
+
+@pytest.fixture
+def run(
+    daemon: ServedDaemon, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line against the daemon: (exit code, standard output, standard error)."""
+    from vmorch.cli.main import main
+
+    monkeypatch.setenv("VMORCH_SOCKET", str(daemon.settings.socket))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main(arguments)
+        return code, *capfd.readouterr()
+
+    return call
