@@ -137,8 +137,8 @@ def _finished(domain: str, status: dict[str, Any]) -> Finished:
         code = status["exitcode"] if "exitcode" in status else 128 + status["signal"]
         return Finished(
             code=int(code),
-            stdout=base64.b64decode(status.get("out-data", "")),
-            stderr=base64.b64decode(status.get("err-data", "")),
+            stdout=base64.b64decode(status.get("out-data", ""), validate=True),
+            stderr=base64.b64decode(status.get("err-data", ""), validate=True),
         )
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise GuestError(f"{domain}: the guest agent's answer is malformed: {error}.") from error

@@ -1,0 +1,177 @@
+"""The agent's side is played by local processes, so the shell text that is sent really runs."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import subprocess
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmorch.effects import SystemClock
+from vmorch.errors import GuestError
+from vmorch.guest import agent as module
+from vmorch.guest.agent import Agent, parse_report
+from vmorch.model.guest import GuestReport
+from vmorch.simulation.virtual import VirtualClock, run_virtually
+
+
+@dataclass
+class LocalAgent:
+    """Answers as qemu-ga does. `shell` stands in for the guest's /bin/sh."""
+
+    shell: tuple[str, ...] = ("/bin/sh",)
+    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    async def __call__(
+        self, domain: str, command: str, arguments: dict[str, Any], timeout: float
+    ) -> Any:
+        if command == "guest-exec":
+            argv = [arguments["path"], *arguments["arg"]]
+            if argv[0] == "/bin/sh":
+                argv[0:1] = self.shell
+            process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.processes[process.pid] = process
+            return {"pid": process.pid}
+        process = self.processes[arguments["pid"]]
+        try:
+            out, err = await asyncio.to_thread(process.communicate, timeout=0.05)
+        except subprocess.TimeoutExpired:
+            return {"exited": False}
+        code = process.returncode
+        ending = {"exitcode": code} if code >= 0 else {"signal": -code}
+        output = {"out-data": out, "err-data": err}
+        coded = {k: base64.b64encode(v).decode() for k, v in output.items() if v}
+        return {"exited": True, **ending, **coded}
+
+
+@pytest.fixture(params=[("/bin/sh",), ("busybox", "sh")], ids=["sh", "busybox"])
+def run(request: pytest.FixtureRequest) -> Callable[..., tuple[int, bytes]]:
+    def go(*argv: str, timeout: float = 20) -> tuple[int, bytes]:
+        agent = Agent(LocalAgent(request.param), SystemClock())
+        return asyncio.run(agent.run("d", argv, timeout))
+
+    return go
+
+
+def answering(*answers: Any) -> Callable[..., Awaitable[Any]]:
+    waiting = list(answers)
+
+    async def call(domain: str, command: str, arguments: dict[str, Any], timeout: float) -> Any:
+        answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return call
+
+
+def test_code_and_both_streams(run) -> None:
+    assert run("sh", "-c", "echo out; echo err >&2; exit 7") == (7, b"out\nerr\n")
+
+
+def test_arguments_arrive_as_they_are(run) -> None:
+    assert run("printf", "%s|", "a b", "", "$HOME", "it's", "x\ny") == (0, b"a b||$HOME|it's|x\ny|")
+
+
+def test_an_unknown_program(run) -> None:
+    code, output = run("no-such-program")
+    assert code == 127
+    assert b"no-such-program" in output
+
+
+def test_output_is_cut_and_the_command_goes_on(run, monkeypatch) -> None:
+    monkeypatch.setattr(module, "OUTPUT_LIMIT_BYTES", 1000)
+    script = "i=0; while [ $i -lt 30000 ]; do echo 0123456789; i=$((i+1)); done; exit 5"
+    code, output = run("sh", "-c", script)
+    assert code == 5
+    assert output == (b"0123456789\n" * 100)[:1000]
+
+
+def test_a_command_ended_by_a_signal(run) -> None:
+    assert run("sh", "-c", "kill -TERM $$")[0] == 143
+
+
+def test_the_guest_ends_what_the_host_gave_up(tmp_path: Path) -> None:
+    agent = LocalAgent()
+
+    async def body() -> None:
+        with pytest.raises(GuestError, match="did not end within"):
+            await Agent(agent, SystemClock()).run("d", ["sleep", "600"], 0.2)
+        (process,) = agent.processes.values()
+        assert await asyncio.to_thread(process.wait, 20) == 137
+
+    asyncio.run(body())
+
+
+def test_looks_become_rarer_and_end_with_the_time_out() -> None:
+    looks: list[float] = []
+
+    async def call(domain: str, command: str, arguments: dict[str, Any], timeout: float) -> Any:
+        looks.append(asyncio.get_running_loop().time())
+        return {"pid": 1} if command == "guest-exec" else {"exited": False}
+
+    async def body() -> None:
+        with pytest.raises(GuestError) as caught:
+            await Agent(call, VirtualClock()).execute("d", ["/bin/x"], 10)
+        assert caught.value.retryable
+
+    run_virtually(body())
+    assert looks[2] - looks[1] < 0.05
+    assert len(looks) < 40
+    assert looks[-1] < 10.001
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        ["nonsense"],
+        [{}],
+        [{"pid": 1}, None],
+        [{"pid": 1}, {"exited": True}],
+        [{"pid": 1}, {"exited": True, "exitcode": 0, "out-data": "%"}],
+        [{"pid": 1}, GuestError("the agent went away")],
+    ],
+)
+def test_malformed_answers_are_errors_of_ours(answers: list[Any]) -> None:
+    agent = Agent(answering(*answers), SystemClock())
+    with pytest.raises(GuestError):
+        asyncio.run(agent.execute("d", ["/bin/x"], 5))
+
+
+def test_the_report_runs_the_identity_program() -> None:
+    said = b'{"instance_id": "i", "service": "failed", "exit_code": 3, "cloud_init": "off"}'
+    asked: list[Any] = []
+
+    async def call(domain: str, command: str, arguments: dict[str, Any], timeout: float) -> Any:
+        asked.append(arguments)
+        if command == "guest-exec":
+            return {"pid": 5}
+        return {"exited": True, "exitcode": 0, "out-data": base64.b64encode(said).decode()}
+
+    report = asyncio.run(Agent(call, SystemClock()).report("d", 5))
+    assert report == GuestReport(instance_id="i", service="failed", cloud_init="off", exit_code=3)
+    assert asked[0]["path"] == "/usr/lib/vmorch/vmorch-identity"
+    assert asked[0]["arg"] == ["status"]
+    assert asked[1] == {"pid": 5}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"instance_id": "i", "service": "dancing", "cloud_init": "off"}',
+        b'{"instance_id": "i", "service": "none", "cloud_init": "maybe"}',
+        b'{"instance_id": "i", "service": "none", "cloud_init": "off", "exit_code": "x"}',
+        b"\xff",
+    ],
+)
+def test_nonsense_is_no_report(text: bytes) -> None:
+    with pytest.raises(GuestError):
+        parse_report("d", text)
