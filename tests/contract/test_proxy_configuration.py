@@ -23,7 +23,7 @@ from vmorch.proxy.protocol import (
     ProxyConfig,
     Server,
 )
-from vmorch.proxy.sections import namespaces
+from vmorch.proxy.validation import namespaces
 
 GOLDEN = Path(__file__).parent / "golden" / "proxy"
 PLACE = Place(config_dir=Path("/var/lib/vmorch/proxy"), run_dir=Path("/run/vmorch/proxy"))
@@ -57,18 +57,24 @@ DATABASE = Backend(
     servers=(replace(server("data_base", 1, 5432), weight=50),),
     check=TCP_CHECK,
 )
+ECHO = Backend(
+    name="shop.orders.8080.tcp",
+    mode=Mode.TCP,
+    servers=(server("orders", 1, 8080),),
+    check=HTTP_CHECK,
+)
 IDLE = Backend(name="shop.idle.80", mode=Mode.HTTP, servers=(), check=None)
 
 CONFIGS = {
     "empty": ProxyConfig(),
     "broad": ProxyConfig(
-        backends=(ORDERS, IDLE, DATABASE),
+        backends=(ORDERS, IDLE, DATABASE, ECHO),
         listeners=(
             Listener(address="10.212.0.3", port=5432, namespace="f00ba4-r0", backend=DATABASE.name),
-            Listener(address="10.212.0.2", port=8080, namespace="f00ba4-r0", backend=ORDERS.name),
-            Listener(address="10.212.0.2", port=8080, namespace="f00ba4-r255", backend=ORDERS.name),
+            Listener(address="10.212.0.2", port=8080, namespace="f00ba4-r0", backend=ECHO.name),
+            Listener(address="10.212.0.2", port=8080, namespace="f00ba4-r255", backend=ECHO.name),
             Listener(address="127.0.0.1", port=5432, namespace=None, backend=DATABASE.name),
-            Listener(address="0.0.0.0", port=9000, namespace=None, backend=IDLE.name),
+            Listener(address="0.0.0.0", port=9000, namespace=None, backend=ECHO.name),
             Listener(address="::1", port=5432, namespace=None, backend=DATABASE.name),
         ),
         routes=(
@@ -127,11 +133,11 @@ def test_order_of_what_is_equal_does_not_matter() -> None:
 def test_the_marker_is_of_the_structure_and_not_of_the_servers() -> None:
     broad = CONFIGS["broad"]
     marker = render(broad, PLACE).marker
-    fewer = replace(broad, backends=(replace(ORDERS, servers=()), IDLE, DATABASE))
+    fewer = replace(broad, backends=(replace(ORDERS, servers=()), IDLE, DATABASE, ECHO))
     other_check = replace(ORDERS, check=replace(HTTP_CHECK, interval_seconds=3))
     assert render(fewer, PLACE).marker == marker
     for changed in (
-        replace(broad, backends=(other_check, IDLE, DATABASE)),
+        replace(broad, backends=(other_check, IDLE, DATABASE, ECHO)),
         replace(broad, listeners=broad.listeners[1:]),
         replace(broad, routes=broad.routes[1:]),
     ):

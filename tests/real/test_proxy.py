@@ -169,6 +169,10 @@ def web(*servers: Server, check: Check | None = None, name: str = "shop.web.80")
     return Backend(name=name, mode=Mode.HTTP, servers=servers, check=check)
 
 
+def plain(*servers: Server) -> Backend:
+    return Backend(name="shop.web.80.tcp", mode=Mode.TCP, servers=servers, check=None)
+
+
 def routed(*servers: Server, check: Check | None = None) -> ProxyConfig:
     return ProxyConfig(
         backends=(web(*servers, check=check),),
@@ -276,16 +280,15 @@ def test_a_server_moves_to_another_port_and_address_at_run_time(world: World) ->
 def test_reloads_under_load_fail_nothing(world: World) -> None:
     one, two = world.site(), world.site()
     config = routed(one.server(), two.server())
+    config = replace(config, backends=(*config.backends, plain(one.server(), two.server())))
     world.apply(config)
     before = workers(world)
     load = world.load()
     for _ in range(4):
         listener = Listener(
-            address="127.0.0.1", port=free_port(), namespace=None, backend="shop.web.80"
+            address="127.0.0.1", port=free_port(), namespace=None, backend="shop.web.80.tcp"
         )
-        config = ProxyConfig(
-            backends=config.backends, routes=config.routes, listeners=(*config.listeners, listener)
-        )
+        config = replace(config, listeners=(*config.listeners, listener))
         world.apply(config)
         time.sleep(0.1)
     assert_no_failures(load)
@@ -365,6 +368,19 @@ def test_a_restarted_daemon_adopts_it(world: World) -> None:
     asyncio.run(world.another().apply(routed(one.server(), two.server())))
     assert (world.place.pid_file.read_text(), workers(world)) == (pid, worker)
     assert {world.get()[1].split()[0] for _ in range(6)} == {"one", "two"}
+
+
+@pytest.mark.parametrize("lost", ["admin.sock", "master.sock"])
+def test_a_removed_socket_is_made_again(world: World, lost: str) -> None:
+    one, two = world.site("one"), world.site("two")
+    world.apply(routed(one.server()))
+    (world.place.run_dir / lost).unlink()
+    asyncio.run(world.proxy.status())
+    config = routed(two.server(), check=check_of(two))
+    world.apply(config)
+    assert world.get()[1].split()[0] == "two"
+    assert (world.place.run_dir / lost).exists()
+    assert set(asyncio.run(world.another().status())) == {("shop.web.80", "two")}
 
 
 class Killed(Exception):
@@ -458,9 +474,9 @@ def test_a_taken_port_is_named_with_its_holder_and_hinders_nothing_else(world: W
     world.apply(good)
     with closing(socket.create_server(("127.0.0.1", 0))) as holder:
         port = holder.getsockname()[1]
-        taken = Listener(address="127.0.0.1", port=port, namespace=None, backend="shop.web.80")
+        taken = Listener(address="127.0.0.1", port=port, namespace=None, backend="shop.web.80.tcp")
         wanted = ProxyConfig(
-            backends=(web(one.server(admitted=False), two.server()),),
+            backends=(web(one.server(admitted=False), two.server()), plain(two.server())),
             routes=good.routes,
             listeners=(taken,),
         )
@@ -476,14 +492,14 @@ def test_a_taken_port_is_named_with_its_holder_and_hinders_nothing_else(world: W
 
 def test_a_taken_port_at_the_first_start_and_an_address_nobody_has(world: World) -> None:
     good = routed(world.site().server())
-    foreign = Listener(address="192.0.2.1", port=80, namespace=None, backend="shop.web.80")
+    foreign = Listener(address="192.0.2.1", port=80, namespace=None, backend="shop.web.80.tcp")
     with (
         closing(socket.create_server(("127.0.0.1", world.place.http_port))),
         pytest.raises(AddressUnavailable, match=r"cannot listen on 127.0.0.1:\d+, which"),
     ):
         world.apply(good)
     with pytest.raises(AddressUnavailable, match=r"192.0.2.1:80, an address that nobody has"):
-        world.apply(ProxyConfig(backends=good.backends, routes=good.routes, listeners=(foreign,)))
+        world.apply(ProxyConfig(backends=(plain(),), listeners=(foreign,)))
     world.apply(good)
     assert world.get()[0] == 200
 
@@ -587,8 +603,8 @@ def name_through(port: int) -> str:
 
 def test_a_service_address_inside_a_namespace(world: World, router: str) -> None:
     one, two = world.site("one"), world.site("two")
-    listener = Listener(address="10.9.0.2", port=80, namespace=router, backend="shop.web.80")
-    config = ProxyConfig(backends=(web(one.server(), two.server()),), listeners=(listener,))
+    listener = Listener(address="10.9.0.2", port=80, namespace=router, backend="shop.web.80.tcp")
+    config = ProxyConfig(backends=(plain(one.server(), two.server()),), listeners=(listener,))
     world.apply(config)
     assert Counter(name_inside(router) for _ in range(4)) == {"one": 2, "two": 2}
     with pytest.raises(OSError, match=r"refused|unreachable|timed out"):
@@ -597,8 +613,8 @@ def test_a_service_address_inside_a_namespace(world: World, router: str) -> None
 
 def test_a_namespace_made_anew_gets_its_listeners_anew(world: World, router: str) -> None:
     site = world.site("one")
-    listener = Listener(address="10.9.0.2", port=80, namespace=router, backend="shop.web.80")
-    config = ProxyConfig(backends=(web(site.server()),), listeners=(listener,))
+    listener = Listener(address="10.9.0.2", port=80, namespace=router, backend="shop.web.80.tcp")
+    config = ProxyConfig(backends=(plain(site.server()),), listeners=(listener,))
     world.apply(config)
     ip("netns", "del", router)
     with pytest.raises(ProxyError, match=f"namespace {router}"):
@@ -610,7 +626,7 @@ def test_a_namespace_made_anew_gets_its_listeners_anew(world: World, router: str
 
 def test_a_taken_port_inside_a_namespace_is_named(world: World, router: str) -> None:
     site = world.site("one")
-    listener = Listener(address="10.9.0.2", port=80, namespace=router, backend="shop.web.80")
+    listener = Listener(address="10.9.0.2", port=80, namespace=router, backend="shop.web.80.tcp")
     world.apply(routed(site.server()))
     command = ["python3", "-m", "http.server", "--bind", "10.9.0.2", "80"]
     holder = subprocess.Popen(
@@ -621,7 +637,7 @@ def test_a_taken_port_inside_a_namespace_is_named(world: World, router: str) -> 
     try:
         eventually(lambda: "<!DOCTYPE" in name_inside(router))
         with pytest.raises(AddressUnavailable) as caught:
-            world.apply(ProxyConfig(backends=(web(site.server()),), listeners=(listener,)))
+            world.apply(ProxyConfig(backends=(plain(site.server()),), listeners=(listener,)))
     finally:
         holder.kill()
         holder.wait()

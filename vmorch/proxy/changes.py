@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from vmorch.proxy.configuration import added_server
-from vmorch.proxy.protocol import Server
+from vmorch.proxy.protocol import Backend, Server
 from vmorch.proxy.running import RunningServer
-from vmorch.proxy.sections import Section
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,40 +26,40 @@ class Command:
 
 
 def changes(
-    desired: tuple[Section, ...], running: Mapping[str, Mapping[str, RunningServer]]
+    desired: tuple[Backend, ...], running: Mapping[str, Mapping[str, RunningServer]]
 ) -> list[Command]:
-    """What makes `running` like `desired`. Sections that only one of them has are left alone."""
+    """What makes `running` like `desired`. Backends that only one of them has are left alone."""
     found: list[Command] = []
-    for section in desired:
-        found += _section_changes(section, running.get(section.name, {}))
+    for backend in desired:
+        found += _backend_changes(backend, running.get(backend.name, {}))
     return found
 
 
-def _section_changes(section: Section, running: Mapping[str, RunningServer]) -> list[Command]:
-    wanted = {server.name: server for server in section.servers}
+def _backend_changes(backend: Backend, running: Mapping[str, RunningServer]) -> list[Command]:
+    wanted = {server.name: server for server in backend.servers}
     found: list[Command] = []
     for name, server in wanted.items():
         if name in running:
-            found += _updates(section, server, running[name])
+            found += _updates(backend, server, running[name])
         else:
-            found += _additions(section, server)
+            found += _additions(backend, server)
     for name, old in running.items():
         if name not in wanted:
-            found += _removals(f"{section.name}/{name}", old)
+            found += _removals(f"{backend.name}/{name}", old)
     return found
 
 
-def _additions(section: Section, server: Server) -> Iterator[Command]:
-    target = f"{section.name}/{server.name}"
-    words = added_server(server, section.check)
+def _additions(backend: Backend, server: Server) -> Iterator[Command]:
+    target = f"{backend.name}/{server.name}"
+    words = added_server(server, backend.check)
     yield Command(text=f"add server {target} {words}", expected="New server registered")
-    if section.check:
+    if backend.check:
         yield Command(text=f"enable health {target}")
     yield _state(target, server)
 
 
-def _updates(section: Section, server: Server, old: RunningServer) -> Iterator[Command]:
-    target = f"{section.name}/{server.name}"
+def _updates(backend: Backend, server: Server, old: RunningServer) -> Iterator[Command]:
+    target = f"{backend.name}/{server.name}"
     if (old.address, old.port) != (server.address, server.port):
         yield Command(
             text=f"set server {target} addr {server.address} port {server.port}",
@@ -68,7 +67,7 @@ def _updates(section: Section, server: Server, old: RunningServer) -> Iterator[C
         )
     if old.weight != server.weight:
         yield Command(text=f"set weight {target} {server.weight}")
-    if section.check and not old.checked:
+    if backend.check and not old.checked:
         yield Command(text=f"enable health {target}")
     if server.admitted != old.admitted or old.maintenance:
         yield _state(target, server)
@@ -86,13 +85,13 @@ def _state(target: str, server: Server) -> Command:
 
 
 def drains(
-    desired: tuple[Section, ...], running: Mapping[str, Mapping[str, RunningServer]]
+    desired: tuple[Backend, ...], running: Mapping[str, Mapping[str, RunningServer]]
 ) -> list[Command]:
     """What keeps a leaving worker from sending anything to servers that are no longer admitted."""
-    admitted = {(s.name, server.name) for s in desired for server in s.servers if server.admitted}
+    admitted = {(b.name, server.name) for b in desired for server in b.servers if server.admitted}
     return [
-        Command(text=f"set server {section}/{name} state drain")
-        for section, servers in running.items()
+        Command(text=f"set server {backend}/{name} state drain")
+        for backend, servers in running.items()
         for name, server in servers.items()
-        if (section, name) not in admitted and server.admitted
+        if (backend, name) not in admitted and server.admitted
     ]

@@ -1,4 +1,4 @@
-"""`ProxyConfig` -> the text of haproxy.cfg, one small function per section. Pure.
+"""`ProxyConfig` -> the text of haproxy.cfg, one small function per backend. Pure.
 
 Equal values give byte-identical text. The *structure* is all of it but the servers: servers are
 changed at run time, a change of the structure needs a reload. A digest of the structure, the
@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 
 from vmorch.proxy.place import Place
-from vmorch.proxy.protocol import Check, HttpRoute, Listener, Mode, ProxyConfig, Server
-from vmorch.proxy.sections import Section, section_for, sections, validate
+from vmorch.proxy.protocol import Backend, Check, HttpRoute, Listener, Mode, ProxyConfig, Server
+from vmorch.proxy.validation import validate
 
 NO_ROUTE = "vmorch-no-route"
 RETRY_AFTER_SECONDS = 1
@@ -27,7 +27,7 @@ _NAMESPACE_LINE = re.compile(r"^# namespace (\S+) is (\d+)$", re.MULTILINE)
 class Rendered:
     text: str
     marker: str
-    sections: tuple[Section, ...]
+    backends: tuple[Backend, ...]
 
 
 def render(
@@ -42,13 +42,17 @@ def render(
         ProxyError: the configuration makes no sense.
     """
     validate(config)
-    made = sections(config)
+    backends = tuple(sorted(map(_ordered, config.backends), key=lambda item: item.name))
     identities = namespaces or {}
-    bare = tuple(replace(section, servers=()) for section in made)
-    structure = _document(config, place, identities, sections_=bare, marker="")
+    bare = tuple(replace(backend, servers=()) for backend in backends)
+    structure = _document(config, place, identities, backends=bare, marker="")
     marker = hashlib.sha256(structure.encode()).hexdigest()[:16]
-    text = _document(config, place, identities, sections_=made, marker=marker)
-    return Rendered(text=text, marker=marker, sections=made)
+    text = _document(config, place, identities, backends=backends, marker=marker)
+    return Rendered(text=text, marker=marker, backends=backends)
+
+
+def _ordered(backend: Backend) -> Backend:
+    return replace(backend, servers=tuple(sorted(backend.servers, key=lambda item: item.id)))
 
 
 def namespaces_in(text: str) -> dict[str, int]:
@@ -82,7 +86,7 @@ def _document(
     place: Place,
     namespaces: Mapping[str, int],
     *,
-    sections_: tuple[Section, ...],
+    backends: tuple[Backend, ...],
     marker: str,
 ) -> str:
     blocks = [
@@ -90,8 +94,8 @@ def _document(
         _global(place, marker),
         _defaults(),
         *(_http_frontend(config.routes, place) if config.routes else ()),
-        *(_listener(item, config) for item in sorted(config.listeners, key=_listener_order)),
-        *(_backend(section) for section in sections_),
+        *(_listener(item) for item in sorted(config.listeners, key=_listener_order)),
+        *(_backend(backend) for backend in backends),
     ]
     return "\n".join("\n".join(block) + "\n" for block in blocks)
 
@@ -159,9 +163,9 @@ def _http_frontend(routes: Iterable[HttpRoute], place: Place) -> tuple[list[str]
         "    option forwardfor",
         "    http-request set-header X-Forwarded-Proto http",
         "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
-        "    http-request set-var(txn.host) req.hdr(host),regsub(:[0-9]*$,,),lower,rtrim(.)",
         "    http-request set-var(txn.path) path",
-        "    http-request set-var(txn.target) var(txn.host),concat(,txn.path,/)",
+        "    http-request set-var(txn.target)"
+        " req.hdr(host),field(1,:),lower,rtrim(.),concat(,txn.path,/)",
         *(
             f"    use_backend {route.backend} if {{ var(txn.target) -m beg -- '{_target(route)}' }}"
             for route in ordered
@@ -172,7 +176,7 @@ def _http_frontend(routes: Iterable[HttpRoute], place: Place) -> tuple[list[str]
         f"backend {NO_ROUTE}",
         "    mode http",
         "    http-request return status 404 content-type text/plain"
-        ' lf-string "vmorch has no route for %[var(txn.host)]%[var(txn.path)].\\n"',
+        ' lf-string "vmorch has no route for %[req.hdr(host)]%[path].\\n"',
     ]
     return frontend, no_route
 
@@ -185,10 +189,9 @@ def _listener_order(item: Listener) -> tuple[str, str, int]:
     return (item.namespace or "", item.address, item.port)
 
 
-def _listener(item: Listener, config: ProxyConfig) -> list[str]:
+def _listener(item: Listener) -> list[str]:
     # TCP also where HTTP is spoken: what one service says to another, or a published port
     # carries, needs none of HTTP's features, and bytes that pass unread cannot be misread.
-    backend = next(backend for backend in config.backends if backend.name == item.backend)
     where = f" namespace {item.namespace}" if item.namespace else ""
     return [
         f"frontend tcp:{item.namespace or 'host'}:{item.address}:{item.port}",
@@ -196,26 +199,26 @@ def _listener(item: Listener, config: ProxyConfig) -> list[str]:
         # Idle connections of a pool live as long as in a network without a proxy.
         "    timeout client 24h",
         f"    bind {_endpoint(item.address, item.port)}{where}",
-        f"    default_backend {section_for(backend, Mode.TCP)}",
+        f"    default_backend {item.backend}",
     ]
 
 
-def _backend(section: Section) -> list[str]:
+def _backend(backend: Backend) -> list[str]:
     return [
-        f"backend {section.name}",
-        f"    mode {section.mode.value}",
+        f"backend {backend.name}",
+        f"    mode {backend.mode.value}",
         # leastconn may be changed at run time (static-rr and hashes may not), and it sends
         # less to an instance that its cap has made slow.
         "    balance leastconn",
-        *(_http_lines(section) if section.mode is Mode.HTTP else ["    timeout server 24h"]),
-        *(_check_lines(section.check) if section.check else ()),
+        *(_http_lines(backend) if backend.mode is Mode.HTTP else ["    timeout server 24h"]),
+        *(_check_lines(backend.check) if backend.check else ()),
         # In the structure, so that a changed check is seen also where no server is.
-        f"    default-server {_server_defaults(section.check)}",
-        *(_server_line(server, section.check) for server in section.servers),
+        f"    default-server {_server_defaults(backend.check)}",
+        *(_server_line(server, backend.check) for server in backend.servers),
     ]
 
 
-def _http_lines(section: Section) -> list[str]:
+def _http_lines(backend: Backend) -> list[str]:
     return [
         # A request that never left is always repeated; one that a server hung up on, only
         # when repeating it changes nothing.
@@ -225,7 +228,7 @@ def _http_lines(section: Section) -> list[str]:
         # that is leaving counts none at all, and has its last requests still to send on.
         "    http-error status 503 content-type text/plain"
         f" hdr Retry-After {RETRY_AFTER_SECONDS}"
-        f' string "No instance of {section.backend} is ready. Try again.\\n"',
+        f' string "No instance of {backend.name} is ready. Try again.\\n"',
     ]
 
 

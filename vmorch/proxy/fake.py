@@ -19,7 +19,7 @@ from vmorch.proxy.protocol import (
     Server,
     ServerStatus,
 )
-from vmorch.proxy.sections import validate
+from vmorch.proxy.validation import validate
 
 
 class FakeProxy:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from vmorch.effects import Clock, Faults
 from vmorch.errors import ProxyError
@@ -26,13 +27,14 @@ from vmorch.proxy.protocol import Endpoint, ProxyConfig, ServerStatus
 from vmorch.proxy.running import (
     Processes,
     RunningWorker,
-    combined,
     read_processes,
     read_servers,
     read_status,
     read_worker,
 )
-from vmorch.proxy.sections import namespaces
+from vmorch.proxy.validation import namespaces
+
+T = TypeVar("T")
 
 _POLL_SECONDS = 0.02
 _RELOAD_SECONDS = 60.0
@@ -71,16 +73,25 @@ class HAProxy:
 
     async def status(self) -> Mapping[tuple[str, str], ServerStatus]:
         """Sessions of leaving workers count too: a drained server is idle when none has any."""
-        if self._program.master() is None:
-            return {}
-        found = read_status(await self._admin.ask(_ALL_SERVERS))
-        for pid in (await self._processes()).leaving:
-            with contextlib.suppress(ProxyError):
-                old = read_status(await self._master.ask_worker(pid, _ALL_SERVERS))
-                for key in old.keys() & found.keys():
-                    found[key] = replace(
-                        found[key], sessions=combined(found[key], old[key]).sessions
-                    )
+        async with self._lock:
+            if self._program.master() is None:
+                return {}
+            try:
+                found = read_status(await self._admin.ask(_ALL_SERVERS))
+            except Unreachable:  # it has just ended, or the next `apply` starts it anew
+                return {}
+            for other in await self._leaving_statuses():
+                for key in other.keys() & found.keys():
+                    sessions = found[key].sessions + other[key].sessions
+                    found[key] = replace(found[key], sessions=sessions)
+            return found
+
+    async def _leaving_statuses(self) -> list[dict[tuple[str, str], ServerStatus]]:
+        """As far as leaving workers can be asked: they end at any moment."""
+        found = []
+        with contextlib.suppress(ProxyError):
+            for pid in (await self._processes()).leaving:
+                found.append(read_status(await self._master.ask_worker(pid, _ALL_SERVERS)))
         return found
 
     async def stop(self) -> None:
@@ -98,19 +109,32 @@ class HAProxy:
         return rendered
 
     async def _worker(self) -> RunningWorker | None:
-        """What the worker runs; None when its command line is gone although a master lives,
-        and stays so for longer than a reload takes to hand it over."""
-        deadline = self._clock.now() + _ANSWER_SECONDS
-        while True:
-            try:
-                return read_worker(await self._admin.ask("show info;show servers state"))
-            except Unreachable:
-                if self._program.master() is None or self._clock.now() > deadline:
-                    return None
-            await self._clock.sleep(_POLL_SECONDS)
+        """What the worker runs; None when its command line is gone for good."""
+        try:
+            return await self._patiently(self._asked_worker)
+        except Unreachable:
+            return None
+
+    async def _asked_worker(self) -> RunningWorker:
+        return read_worker(await self._admin.ask("show info;show servers state"))
 
     async def _processes(self) -> Processes:
         return read_processes(await self._master.ask("show proc"))
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask again while a master lives, for longer than a reload takes to hand sockets over.
+
+        Raises:
+            Unreachable: a socket is gone, or nothing runs.
+        """
+        deadline = self._clock.now() + _ANSWER_SECONDS
+        while True:
+            try:
+                return await ask()
+            except Unreachable:
+                if self._program.master() is None or self._clock.now() > deadline:
+                    raise
+            await self._clock.sleep(_POLL_SECONDS)
 
     # Three ways to what is wanted
 
@@ -126,13 +150,13 @@ class HAProxy:
         worker = await self._worker()
         if worker is None or worker.marker != wanted.marker:
             raise ProxyError("HAProxy was started but does not answer.", retryable=True)
-        await self._run(changes(wanted.sections, worker.servers))
+        await self._run(changes(wanted.backends, worker.servers))
 
     async def _change_servers(
         self, config: ProxyConfig, wanted: Rendered, worker: RunningWorker
     ) -> None:
         self._write(wanted)
-        commands = changes(wanted.sections, worker.servers)
+        commands = changes(wanted.backends, worker.servers)
         if not commands:
             return
         await self._faults.at("proxy.written")
@@ -150,7 +174,7 @@ class HAProxy:
         # First what needs no reload: a port that cannot be had must not keep a ready instance
         # of another service from its traffic.
         with contextlib.suppress(ProxyError):
-            await self._run(changes(wanted.sections, worker.servers))
+            await self._run(changes(wanted.backends, worker.servers))
         stale = self._stale_namespaces(wanted)
         if stale:
             worker = await self._without(stale, config, worker)
@@ -173,18 +197,22 @@ class HAProxy:
 
     async def _reload(self, config: ProxyConfig, wanted: Rendered, old: RunningWorker) -> None:
         """Replace worker `old`, and see that the new one runs what is wanted."""
+        try:
+            count = (await self._patiently(self._processes)).reloads
+        except Unreachable:  # somebody removed its socket; only a new master makes it again
+            return await self._start(config, wanted)
         before = self._written()
         self._write(wanted)
         await self._faults.at("proxy.written")
         try:
-            count = (await self._processes()).reloads
             await self._master.ask("reload")
             await self._faults.at("proxy.reloading")
             worker = await self._reloaded(count, old, wanted)
         except ProxyError as error:
-            self._replace_file(before)
+            if before:
+                self._replace_file(before)
             raise await self._blocked(config) or error from error
-        await self._run(changes(wanted.sections, worker.servers))
+        return await self._run(changes(wanted.backends, worker.servers))
 
     async def _reloaded(self, count: int, old: RunningWorker, wanted: Rendered) -> RunningWorker:
         """Wait for the new worker. The sockets come and go while the master replaces itself."""
@@ -198,7 +226,7 @@ class HAProxy:
                         hint="The configuration before it still runs.",
                         retryable=True,
                     )
-                worker = read_worker(await self._admin.ask("show info;show servers state"))
+                worker = await self._asked_worker()
                 if worker.pid != old.pid and worker.marker == wanted.marker:
                     return worker
             await self._clock.sleep(_POLL_SECONDS)
@@ -222,7 +250,7 @@ class HAProxy:
         with contextlib.suppress(ProxyError):
             for pid in (await self._processes()).leaving:
                 servers = read_servers(await self._master.ask_worker(pid, "show servers state"))
-                for command in drains(wanted.sections, servers):
+                for command in drains(wanted.backends, servers):
                     await self._master.ask_worker(pid, command.text)
 
     async def _checked(self, wanted: Rendered) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from vmorch.errors import ProxyError
 from vmorch.proxy.protocol import ServerStatus
-from vmorch.proxy.sections import backend_of
 
 _MARKER = re.compile(r"^description: vmorch ([0-9a-f]{16})$", re.MULTILINE)
 _PID = re.compile(r"^Pid: (\d+)$", re.MULTILINE)
@@ -44,7 +43,7 @@ class RunningServer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningWorker:
     """`marker` is the structure it was started with, None when the file was not ours.
-    `servers`: section -> server's name -> server; a section without servers is not in it."""
+    `servers`: backend -> server's name -> server; a backend without servers is not in it."""
 
     pid: int
     marker: str | None
@@ -125,15 +124,10 @@ def read_processes(text: str) -> Processes:
 
 
 def read_status(text: str) -> dict[tuple[str, str], ServerStatus]:
-    """The answer to `show stat -1 4 -1` (all servers); a backend and its twin add up."""
-    found: dict[tuple[str, str], ServerStatus] = {}
-    for row in csv.DictReader(text.lstrip().removeprefix("# ").splitlines()):
-        key = (backend_of(row["pxname"]), row["svname"])
-        up = not row["status"].startswith(("DOWN", "MAINT"))
-        status = ServerStatus(sessions=int(row["scur"]), up=up)
-        found[key] = combined(found[key], status) if key in found else status
-    return found
-
-
-def combined(one: ServerStatus, other: ServerStatus) -> ServerStatus:
-    return ServerStatus(sessions=one.sessions + other.sessions, up=one.up and other.up)
+    """The answer to `show stat -1 4 -1` (all servers)."""
+    return {
+        (row["pxname"], row["svname"]): ServerStatus(
+            sessions=int(row["scur"]), up=not row["status"].startswith(("DOWN", "MAINT"))
+        )
+        for row in csv.DictReader(text.lstrip().removeprefix("# ").splitlines())
+    }

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmorch.proxy.changes import Command, changes, drains
-from vmorch.proxy.protocol import Check, Mode, Server
+from vmorch.proxy.protocol import Backend, Check, Mode, Server
 from vmorch.proxy.running import RunningServer
-from vmorch.proxy.sections import Section
 
 CHECK = Check(path="/", port=80, interval_seconds=1, retries=3)
 
@@ -20,8 +19,8 @@ def server(number: int, *, admitted: bool = True) -> Server:
     return Server(name=f"s-{number}", id=number, address="10.0.0.1", port=80, admitted=admitted)
 
 
-def section(*servers: Server, check: Check | None = None) -> Section:
-    return Section(name="b", backend="b", mode=Mode.HTTP, servers=servers, check=check)
+def backend(*servers: Server, check: Check | None = None) -> Backend:
+    return Backend(name="b", mode=Mode.HTTP, servers=servers, check=check)
 
 
 def running(item: Server, *, checked: bool = False) -> RunningServer:
@@ -42,30 +41,30 @@ def texts(commands: list[Command]) -> list[str]:
 
 def test_nothing_to_change() -> None:
     now = {"b": {"s-1": running(server(1)), "s-2": running(server(2, admitted=False))}}
-    assert changes((section(server(1), server(2, admitted=False)),), now) == []
+    assert changes((backend(server(1), server(2, admitted=False)),), now) == []
 
 
 def test_an_addition_enables_its_check_and_leaves_maintenance_last() -> None:
-    add, *rest = texts(changes((section(server(1), check=CHECK),), {}))
+    add, *rest = texts(changes((backend(server(1), check=CHECK),), {}))
     assert add.startswith("add server b/s-1 10.0.0.1:80 id 1 weight 100 ")
     assert " check pool-purge-delay 1s port 80 inter 1000ms fall 3 rise 1" in add
     assert rest == ["enable health b/s-1", "set server b/s-1 state ready"]
 
 
 def test_an_addition_without_check_enables_none() -> None:
-    commands = texts(changes((section(server(1, admitted=False)),), {}))
+    commands = texts(changes((backend(server(1, admitted=False)),), {}))
     assert commands[1:] == ["set server b/s-1 state drain"]
 
 
 def test_additions_go_before_removals() -> None:
-    commands = texts(changes((section(server(2)),), {"b": {"s-1": running(server(1))}}))
+    commands = texts(changes((backend(server(2)),), {"b": {"s-1": running(server(1))}}))
     assert commands[0].startswith("add server b/s-2 ")
     assert commands[-2:] == ["set server b/s-1 state maint", "del server b/s-1"]
 
 
 def test_a_server_left_by_a_kill_in_the_middle_of_its_addition_is_finished() -> None:
     half = replace(running(server(1)), maintenance=True)
-    assert texts(changes((section(server(1), check=CHECK),), {"b": {"s-1": half}})) == [
+    assert texts(changes((backend(server(1), check=CHECK),), {"b": {"s-1": half}})) == [
         "enable health b/s-1",
         "set server b/s-1 state ready",
     ]
@@ -73,19 +72,19 @@ def test_a_server_left_by_a_kill_in_the_middle_of_its_addition_is_finished() -> 
 
 def test_a_removal_left_by_connections_is_only_tried_again() -> None:
     half = replace(running(server(1)), maintenance=True)
-    (command,) = changes((section(),), {"b": {"s-1": half}})
+    (command,) = changes((backend(),), {"b": {"s-1": half}})
     assert (command.text, command.later) == ("del server b/s-1", True)
 
 
 def test_a_server_disabled_by_the_file_is_drained_instead() -> None:
     disabled = replace(running(server(1)), maintenance=True)
-    commands = changes((section(server(1, admitted=False)),), {"b": {"s-1": disabled}})
+    commands = changes((backend(server(1, admitted=False)),), {"b": {"s-1": disabled}})
     assert texts(commands) == ["set server b/s-1 state drain"]
 
 
 def test_a_moved_or_reweighted_server_is_changed_in_place() -> None:
     moved = replace(server(1), address="10.0.0.2", port=81, weight=50)
-    assert texts(changes((section(moved),), {"b": {"s-1": running(server(1))}})) == [
+    assert texts(changes((backend(moved),), {"b": {"s-1": running(server(1))}})) == [
         "set server b/s-1 addr 10.0.0.2 port 81",
         "set weight b/s-1 50",
     ]
@@ -100,7 +99,7 @@ def test_a_leaving_worker_is_kept_from_servers_no_longer_admitted() -> None:
             "s-4": running(server(4, admitted=False)),
         }
     }
-    assert texts(drains((section(server(1), server(2, admitted=False)),), old)) == [
+    assert texts(drains((backend(server(1), server(2, admitted=False)),), old)) == [
         "set server b/s-2 state drain",
         "set server b/s-3 state drain",
     ]
@@ -169,9 +168,9 @@ def test_whatever_was_interrupted_where_the_last_wish_comes_true(
 ) -> None:
     world = World()
     for wish, kept in steps:
-        for command in changes((section(*wish, check=check),), {"b": world.servers})[:kept]:
+        for command in changes((backend(*wish, check=check),), {"b": world.servers})[:kept]:
             world.run(command.text)
-    wanted = section(*last, check=check)
+    wanted = backend(*last, check=check)
     for command in changes((wanted,), {"b": world.servers}):
         world.run(command.text)
     assert world.servers == {s.name: running(s, checked=check is not None) for s in last}

@@ -26,8 +26,11 @@ def server(number: int, *, admitted: bool = True) -> Server:
 
 def config(*servers: Server) -> ProxyConfig:
     return ProxyConfig(
-        backends=(Backend(name="b", mode=Mode.HTTP, servers=servers, check=None),),
-        listeners=(Listener(address="127.0.0.1", port=80, namespace=None, backend="b"),),
+        backends=(
+            Backend(name="b", mode=Mode.HTTP, servers=servers, check=None),
+            Backend(name="t", mode=Mode.TCP, servers=(), check=None),
+        ),
+        listeners=(Listener(address="127.0.0.1", port=80, namespace=None, backend="t"),),
         routes=(
             HttpRoute(host="a.localhost", path="/", backend="b"),
             HttpRoute(host="a.localhost", path="/api", backend="b"),

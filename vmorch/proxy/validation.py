@@ -1,71 +1,19 @@
-"""Which HAProxy sections a configuration needs, and whether it makes sense. Pure.
-
-A frontend in TCP mode cannot lead to a backend in HTTP mode. So an HTTP backend that a listener
-leads to gets a twin in TCP mode, `NAME:tcp`; the colon is legal for HAProxy and never part of a
-backend's own name.
-"""
+"""Whether a `ProxyConfig` makes sense, before HAProxy is bothered with it. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from vmorch.errors import ProxyError
-from vmorch.proxy.protocol import Backend, Check, Mode, ProxyConfig, Server
-
-TWIN_SUFFIX = ":tcp"
+from vmorch.proxy.protocol import Mode, ProxyConfig
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
-_HOST = re.compile(r"[A-Za-z0-9_.:-]+\Z")
+_HOST = re.compile(r"[A-Za-z0-9_.-]+\Z")
 # What may stand between single quotes in a configuration file: printable, no quote, no space.
 _PATH = re.compile(r"/[!-&(-~]*\Z")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """One `backend` of the file. `backend` is the protocol's name, `name` HAProxy's."""
-
-    name: str
-    backend: str
-    mode: Mode
-    servers: tuple[Server, ...]
-    check: Check | None
-
-
-def section_for(backend: Backend, mode: Mode) -> str:
-    """The name of the section through which `backend` is reached in `mode`."""
-    twin = backend.mode is Mode.HTTP and mode is Mode.TCP
-    return backend.name + TWIN_SUFFIX if twin else backend.name
-
-
-def backend_of(section: str) -> str:
-    return section.removesuffix(TWIN_SUFFIX)
-
-
-def sections(config: ProxyConfig) -> tuple[Section, ...]:
-    """Every backend section, sorted by name."""
-    listened = {listener.backend for listener in config.listeners}
-    made = [
-        Section(
-            name=section_for(backend, mode),
-            backend=backend.name,
-            mode=mode,
-            servers=tuple(sorted(backend.servers, key=lambda server: server.id)),
-            check=backend.check,
-        )
-        for backend in config.backends
-        for mode in _modes(backend, listened)
-    ]
-    return tuple(sorted(made, key=lambda section: section.name))
-
-
-def _modes(backend: Backend, listened: set[str]) -> tuple[Mode, ...]:
-    if backend.mode is Mode.HTTP and backend.name in listened:
-        return (Mode.HTTP, Mode.TCP)
-    return (backend.mode,)
 
 
 def namespaces(config: ProxyConfig) -> tuple[str, ...]:
@@ -103,7 +51,7 @@ def _backend_problems(config: ProxyConfig) -> Iterator[str]:
 
 
 def _listener_problems(config: ProxyConfig) -> Iterator[str]:
-    known = {backend.name for backend in config.backends}
+    modes = {backend.name: backend.mode for backend in config.backends}
     places = (f"{i.address}:{i.port} in {i.namespace or 'the host'}" for i in config.listeners)
     yield from _twice("listener", places)
     for item in config.listeners:
@@ -111,8 +59,8 @@ def _listener_problems(config: ProxyConfig) -> Iterator[str]:
             yield f"{item.address}:{item.port} is no address and port to listen on"
         if item.namespace is not None and not _NAME.match(item.namespace):
             yield f"'{item.namespace}' cannot name a network namespace"
-        if item.backend not in known:
-            yield f"{item.address}:{item.port} leads to the unknown backend '{item.backend}'"
+        if modes.get(item.backend) is not Mode.TCP:
+            yield f"{item.address}:{item.port} leads to '{item.backend}', which is no TCP backend"
 
 
 def _route_problems(config: ProxyConfig) -> Iterator[str]:

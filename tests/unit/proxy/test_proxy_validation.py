@@ -14,24 +14,14 @@ from vmorch.proxy.protocol import (
     ProxyConfig,
     Server,
 )
-from vmorch.proxy.sections import backend_of, sections, validate
+from vmorch.proxy.validation import validate
 
 SERVER = Server(name="web-1", id=1, address="10.0.0.1", port=80, admitted=True)
 WEB = Backend(name="a.web.80", mode=Mode.HTTP, servers=(SERVER,), check=None)
 DB = Backend(name="a.db.5432", mode=Mode.TCP, servers=(), check=None)
-LISTENER = Listener(address="127.0.0.1", port=80, namespace=None, backend="a.web.80")
+LISTENER = Listener(address="127.0.0.1", port=80, namespace=None, backend="a.db.5432")
 ROUTE = HttpRoute(host="web.localhost", path="/", backend="a.web.80")
 GOOD = ProxyConfig(backends=(WEB, DB), listeners=(LISTENER,), routes=(ROUTE,))
-
-
-def test_an_http_backend_with_a_listener_gets_a_twin_in_tcp_mode() -> None:
-    made = {section.name: section.mode for section in sections(GOOD)}
-    assert made == {"a.web.80": Mode.HTTP, "a.web.80:tcp": Mode.TCP, "a.db.5432": Mode.TCP}
-    assert {backend_of(name) for name in made} == {"a.web.80", "a.db.5432"}
-
-
-def test_without_a_listener_there_is_no_twin() -> None:
-    assert [s.name for s in sections(replace(GOOD, listeners=()))] == ["a.db.5432", "a.web.80"]
 
 
 def with_backend(**changes: object) -> ProxyConfig:
@@ -77,7 +67,8 @@ def check(path: str) -> Check:
         (with_listener(address="localhost"), "no address and port to listen on"),
         (with_listener(port=70000), "no address and port to listen on"),
         (with_listener(namespace="a b"), "cannot name a network namespace"),
-        (with_listener(backend="nothing"), "unknown backend 'nothing'"),
+        (with_listener(backend="nothing"), "leads to 'nothing', which is no TCP backend"),
+        (with_listener(backend="a.web.80"), "which is no TCP backend"),
         (
             replace(GOOD, listeners=(LISTENER, LISTENER)),
             "listener 127.0.0.1:80 in the host is there 2 times",
