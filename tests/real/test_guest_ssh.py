@@ -4,6 +4,7 @@ that stands in for a guest. Only its address is the host's: a random port of loo
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
 import shutil
@@ -11,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,13 @@ class Sshd:
     keys: InstallationKeys
     pid: int
 
+    @property
+    def enter(self) -> list[str]:
+        return ["nsenter", "-t", str(self.pid), "-m", "-p"]
+
     def in_guest(self, *argv: str) -> subprocess.CompletedProcess[bytes]:
         """Run something in the namespaces of the stand-in."""
-        enter = ["nsenter", "-t", str(self.pid), "-m", "-p"]
-        return subprocess.run([*enter, *argv], capture_output=True, timeout=30)
+        return subprocess.run([*self.enter, *argv], capture_output=True, timeout=30)
 
 
 def _sshd_program(directory: Path) -> str:
@@ -129,8 +133,34 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> No
     raise AssertionError(log.read_text())
 
 
-async def _no_agent(domain: str, command: str, arguments: dict[str, Any], timeout: float) -> Any:
-    raise GuestError(f"{domain}: no agent here")
+@dataclass
+class Agent:
+    """Answers as qemu-ga does, with processes in the stand-in's namespaces."""
+
+    sshd: Sshd
+    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    async def __call__(
+        self, domain: str, command: str, arguments: dict[str, Any], timeout: float
+    ) -> Any:
+        if command == "guest-ping":
+            return {}
+        if command == "guest-exec":
+            argv = [*self.sshd.enter, arguments["path"], *arguments["arg"]]
+            process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.processes[process.pid] = process
+            return {"pid": process.pid}
+        process = self.processes[arguments["pid"]]
+        try:
+            out, err = await asyncio.to_thread(process.communicate, timeout=0.05)
+        except subprocess.TimeoutExpired:
+            return {"exited": False}
+        coded = {"out-data": out, "err-data": err}
+        return {
+            "exited": True,
+            "exitcode": process.returncode,
+            **{name: base64.b64encode(data).decode() for name, data in coded.items()},
+        }
 
 
 def _server(sshd: Sshd, directory: Path, host_key: str) -> ExecSessionServer:
@@ -141,7 +171,7 @@ def _server(sshd: Sshd, directory: Path, host_key: str) -> ExecSessionServer:
         exec_dir=directory / "x",
         client_key=sshd.keys.client_key,
         host_key_for=host_key_for,
-        agent=_no_agent,
+        agent=Agent(sshd),
         clock=SystemClock(),
         entropy=SystemEntropy(),
         ssh_port=sshd.port,
@@ -197,7 +227,8 @@ async def session(
         address="127.0.0.1",
         argv=None if argv is None else tuple(argv),
         tty=changes.pop("tty", False),
-        has_ssh=True,
+        has_ssh=changes.pop("has_ssh", True),
+        has_agent=True,
         **changes,
     )
     try:
@@ -388,3 +419,25 @@ def test_commands_run_as_the_service(sshd: Sshd) -> None:
     argv = commands.as_service("probe", ["sh", "-c", "id -u; pwd; echo $COLOUR; exit 9"])
     done = sshd.in_guest(*argv)
     assert (done.returncode, done.stdout) == (9, b"64001\n/tmp\nblue\n")
+
+
+def test_without_ssh_the_agent_runs_it_as_the_same_user(sshd: Sshd, tmp_path: Path) -> None:
+    async def body() -> None:
+        argv = ["sh", "-c", "id -u; pwd; echo oops >&2; exit 6"]
+        async with session(
+            sshd, tmp_path, argv, has_ssh=False, user="app", working_dir="/usr"
+        ) as client:
+            assert await client.ended() == 6
+            assert client.output() == b"64001\n/usr\noops\n"
+
+    run(body())
+
+
+@pytest.mark.parametrize(("name", "code"), [("TERM", 143), ("INT", 130), ("KILL", 137)])
+def test_signals_by_the_agent(sshd: Sshd, tmp_path: Path, name: str, code: int) -> None:
+    async def body() -> None:
+        async with session(sshd, tmp_path, ["sleep", "1000"], has_ssh=False) as client:
+            await client.send(Frame(FrameType.SIGNAL, name.encode()))
+            assert await client.ended() == code
+
+    run(body())

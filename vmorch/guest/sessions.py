@@ -78,10 +78,12 @@ class ExecSessionServer:
 
     async def close(self) -> None:
         """End all sessions; their clients see the end of their sockets."""
-        tasks = list(self._sessions.values())
-        for task in tasks:
+        sessions = dict(self._sessions)
+        for task in sessions.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*sessions.values(), return_exceptions=True)
+        for path in sessions:  # of those that were cancelled before their first step
+            path.unlink(missing_ok=True)
 
     async def _way_in(self, request: ExecRequest) -> paramiko.Transport | None:
         """An SSH connection, or None when it will be the agent."""
