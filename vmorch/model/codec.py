@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -50,17 +50,26 @@ def _check(spec: EnvironmentSpec) -> None:
     So the forms of values are declared once, for users and for the API.
     """
     from vmorch.model.compose import SourceFile, load, render
+    from vmorch.model.compose.checks import check
 
     misnamed = [key for key, service in spec.services.items() if key != service.name]
     if misnamed:
         message = f"This service calls itself '{spec.services[misnamed[0]].name}'."
         raise InvalidSpec([_problem(f"services.{misnamed[0]}.name", message)])
-    file = SourceFile("request", render(spec))
+    # User data from a file may be longer than a vmorch file may be; its length is checked apart.
+    services = {
+        name: replace(service, cloud_init=service.cloud_init and service.cloud_init[:80])
+        for name, service in spec.services.items()
+    }
+    file = SourceFile("request", render(replace(spec, services=services)))
     try:
         load([file], variables={}, read=lambda path: None, default_name=spec.name)
     except InvalidSpec as error:
         # Places in a file that nobody wrote help nobody.
         raise InvalidSpec([_problem(p.path, p.message) for p in error.problems]) from error
+    problems = [_problem(path, message) for path, message in check(spec)]
+    if problems:
+        raise InvalidSpec(problems)
 
 
 def service_to_json(spec: ServiceSpec) -> dict[str, Any]:

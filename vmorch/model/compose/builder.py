@@ -138,7 +138,7 @@ class Builder:
         frame.depth = max(frame.depth, sized.depth + 1)
         if frame.size > NODE_LIMIT:
             raise Stop(
-                mark, f"With its aliases written out, the file has more than {NODE_LIMIT} values."
+                mark, f"The file has more than {NODE_LIMIT} values, its aliases written out."
             )
         if frame.depth + len(self._frames) > 2 * DEPTH_LIMIT:
             raise Stop(mark, "With its aliases written out, the file is nested too deep.")

@@ -64,8 +64,10 @@ def _environment(
 ) -> EnvironmentSpec:
     reading = inputs.reading
     if len(documents) > 1:
+        reading.partial = True
         for document in documents:
             _read(_without_tags(document), reading)
+        reading.partial = False
     merged = documents[0]
     for document in documents[1:]:
         merged = _as_fields(FILE.merge(merged, document), merged)

@@ -77,7 +77,7 @@ class Object(Form):
             raise Wrong(f"Expected {self.expects}, found {describe(node)}.")
         values = Values(dict(self._pairs(found, path, reading)), path, found)
         missing = [k for k, key in self.keys.items() if key.required and k not in found.fields]
-        if missing:
+        if missing and not reading.partial:
             raise Wrong(f"The key '{missing[0]}' is missing here.")
         return self.build(values)
 

@@ -28,9 +28,13 @@ class TooMany(Exception):
 
 
 class Reading:
-    """Collects the problems of all files and the place of every path that was read."""
+    """Collects the problems of all files and the place of every path that was read.
+
+    `partial` is set while one file of several is read: what it lacks another may have.
+    """
 
     def __init__(self) -> None:
+        self.partial = False
         self.problems: dict[SpecProblem, None] = {}
         self._marks: dict[str, Mark] = {}
         self._written: dict[str, str] = {}

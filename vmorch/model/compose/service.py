@@ -36,7 +36,7 @@ _COMMAND = Either(
     scalar=Word("a command", parse=split_words),
     items=ListOf(TEXT),
 )
-_USER = Word("a user such as app or 1000:1000", r"[^\s:]+(?::[^\s:]+)?", integers=range(2**32))
+_USER = Word("a user such as app or 1000:1000", r"[^\s:]{1,64}(?::[^\s:]{1,64})?", integers=range(2**32))
 _PROFILE = Word("the name of a profile", r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 SERVICE = Object(

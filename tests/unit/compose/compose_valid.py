@@ -1,0 +1,257 @@
+"""Lines of a service `web` (beside `image: tiny`) and what they resolve to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vmorch.model.spec import (
+    BuildSpec,
+    DependencyCondition,
+    HealthCheck,
+    HealthKind,
+    PublishedPort,
+    RestartCondition,
+    RestartPolicy,
+    Route,
+    StartMode,
+)
+
+MIB = 1024**2
+HTTP = HealthKind.HTTP
+NEVER = RestartPolicy(condition=RestartCondition.NONE)
+
+
+def port(target: int, published: int | None = None, host_ip: str = "127.0.0.1") -> PublishedPort:
+    return PublishedPort(target=target, published=published, host_ip=host_ip)
+
+
+VALID: dict[str, tuple[str, dict[str, Any]]] = {
+    "nothing more": ("", {}),
+    "extension": ("x-mine: [1, {a: b}]", {}),
+    "null keys": ("environment:\nports:\ndeploy:\nbuild:", {}),
+    "image with build": (
+        "image: shop\nbuild: .",
+        {"image": "shop", "build": BuildSpec(context=".")},
+    ),
+    "long build": (
+        "build:\n  context: ../x\n  dockerfile: D\n  target: t\n  args: [A=1, B, USER]\n  x-y: 1",
+        {
+            "build": BuildSpec(
+                context="../x", dockerfile="D", target="t", args={"A": "1", "USER": "me"}
+            )
+        },
+    ),
+    "build with a map of args": (
+        "build: {args: {A: 1.10, USER: , B: true}}",
+        {"build": BuildSpec(context=".", args={"A": "1.10", "USER": "me", "B": "true"})},
+    ),
+    "inline Dockerfile": (
+        "build:\n  dockerfile_inline: |\n    FROM tiny\n    RUN true",
+        {"build": BuildSpec(context=".", dockerfile_inline="FROM tiny\nRUN true\n")},
+    ),
+    "command line": (
+        "command: sh -c 'echo \"$$A b\"' \\; c",
+        {"command": ("sh", "-c", 'echo "$A b"', ";", "c")},
+    ),
+    "command list": ("command: [a, 'b c', '']", {"command": ("a", "b c", "")}),
+    "empty command": ("command: []\nentrypoint: ''", {"command": (), "entrypoint": ()}),
+    "entrypoint": ("entrypoint: [/init]", {"entrypoint": ("/init",)}),
+    "user number": ("user: 1000\nworking_dir: /srv", {"user": "1000", "working_dir": "/srv"}),
+    "user and group": ("user: '1000:1000'", {"user": "1000:1000"}),
+    "environment map": (
+        "environment: {A: 1, B: 'x=y', C: true, D: '', USER: , NOBODY: , E: 0x1F, F: 1.10}",
+        {
+            "environment": {
+                "A": "1",
+                "B": "x=y",
+                "C": "true",
+                "D": "",
+                "USER": "me",
+                "E": "0x1F",
+                "F": "1.10",
+            }
+        },
+    ),
+    "environment list": (
+        "environment:\n  - A=1\n  - B=x=y\n  - C=\n  - USER\n  - NOBODY\n  - A=2",
+        {"environment": {"A": "2", "B": "x=y", "C": "", "USER": "me"}},
+    ),
+    "env_file": (
+        "env_file: good.env\nenvironment: {A: own}",
+        {"environment": {"A": "own", "B": "x # y"}},
+    ),
+    "env_files": (
+        "env_file:\n  - good.env\n  - path: other.env\n  - {path: absent, required: false}",
+        {"environment": {"A": "other", "B": "x # y", "USER": "me"}},
+    ),
+    "raw env_file": (
+        "env_file: {path: raw.env, format: raw}",
+        {"environment": {"A": "'$USER'"}},
+    ),
+    "expose": (
+        "expose: [80, '8080/tcp', 9000-9002, '80']",
+        {"expose": (80, 8080, 9000, 9001, 9002)},
+    ),
+    "ports": (
+        "ports: [80, '81:8081', '127.0.0.1:82:8082', '0.0.0.0::83', '84:84/tcp', 10.0.0.1:85:85]",
+        {
+            "ports": (
+                port(80),
+                port(8081, 81),
+                port(8082, 82),
+                port(83, None, "0.0.0.0"),
+                port(84, 84),
+                port(85, 85, "10.0.0.1"),
+            )
+        },
+    ),
+    "port pairs are not base 60": ("ports: [22:22, 1:59]", {"ports": (port(22, 22), port(59, 1))}),
+    "port ranges": (
+        "ports: ['80-81:90-91', 70-71]",
+        {"ports": (port(90, 80), port(91, 81), port(70), port(71))},
+    ),
+    "long port": (
+        "ports:\n  - {target: 80, published: '8080', host_ip: 0.0.0.0, protocol: tcp, x-a: 1}\n"
+        "  - target: '81'",
+        {"ports": (port(80, 8080, "0.0.0.0"), port(81))},
+    ),
+    "same port of two addresses": (
+        "ports: ['127.0.0.1:80:80', '127.0.0.2:80:80']",
+        {"ports": (port(80, 80), port(80, 80, "127.0.0.2"))},
+    ),
+    "route": (
+        "expose: [80]\nroute: {host: a.localhost}",
+        {"expose": (80,), "routes": (Route(host="a.localhost"),)},
+    ),
+    "routes": (
+        "route:\n  - {host: a, path: /x, port: 80}\n  - {host: a, port: 81}",
+        {"routes": (Route(host="a", path="/x", port=80), Route(host="a", port=81))},
+    ),
+    "HTTP check": (
+        "expose: [80]\nhealthcheck: {test: [HTTP, /up], interval: 2s, retries: 3, timeout: 1m30s}",
+        {
+            "expose": (80,),
+            "healthcheck": HealthCheck(kind=HTTP, argument=("/up",), timeout_seconds=90),
+        },
+    ),
+    "HTTP check of a port": (
+        "healthcheck: {test: [HTTP, /, 81]}",
+        {"healthcheck": HealthCheck(kind=HTTP, argument=("/",), port=81)},
+    ),
+    "bare HTTP check": (
+        "expose: [80]\nhealthcheck: {test: [HTTP]}",
+        {"expose": (80,), "healthcheck": HealthCheck(kind=HTTP)},
+    ),
+    "TCP check": (
+        "healthcheck: {test: [TCP, '5432'], start_period: 500ms}",
+        {"healthcheck": HealthCheck(kind=HealthKind.TCP, port=5432, start_period_seconds=0.5)},
+    ),
+    "shell line": (
+        "healthcheck: {test: 'curl -f localhost || exit 1'}",
+        {
+            "healthcheck": HealthCheck(
+                kind=HealthKind.CMD_SHELL, argument=("curl -f localhost || exit 1",)
+            )
+        },
+    ),
+    "CMD check": (
+        "healthcheck: {test: [CMD, pg_isready, -q]}",
+        {"healthcheck": HealthCheck(kind=HealthKind.CMD, argument=("pg_isready", "-q"))},
+    ),
+    "no check": (
+        "healthcheck: {test: [NONE]}",
+        {"healthcheck": HealthCheck(kind=HealthKind.NONE)},
+    ),
+    "disabled check": (
+        "healthcheck: {disable: yes, test: [CMD, x]}",
+        {"healthcheck": HealthCheck(kind=HealthKind.NONE)},
+    ),
+    "times of the default check": (
+        "healthcheck: {interval: 1h}",
+        {"healthcheck": HealthCheck(interval_seconds=3600)},
+    ),
+    "limits": (
+        "deploy: {mode: replicated, replicas: 2, resources: {limits: {cpus: '.50', memory: 256M}}}",
+        {"replicas": 2, "cpus": 0.5, "memory_bytes": 256 * MIB},
+    ),
+    "numbers as numbers and text": (
+        "deploy: {replicas: '3', resources: {limits: {cpus: .25, memory: 134217728}}}",
+        {"replicas": 3, "cpus": 0.25, "memory_bytes": 128 * MIB},
+    ),
+    "older keys": (
+        "scale: 0\ncpus: 2\nmem_limit: 1g",
+        {"replicas": 0, "cpus": 2.0, "memory_bytes": 1024 * MIB},
+    ),
+    "older and newer keys agree": (
+        "cpus: 2\ndeploy: {resources: {limits: {cpus: '2.0'}}}",
+        {"cpus": 2.0},
+    ),
+    "restart no": ("restart: no", {"restart": NEVER}),
+    "restart quoted no": ("restart: 'no'", {"restart": NEVER}),
+    "restart always": ("restart: always", {"restart": RestartPolicy()}),
+    "restart on failure": (
+        "restart: on-failure:3",
+        {"restart": RestartPolicy(condition=RestartCondition.ON_FAILURE, max_attempts=3)},
+    ),
+    "restart policy wins": (
+        "restart: no\ndeploy: {restart_policy: {condition: any, delay: 5s, max_attempts: 2}}",
+        {"restart": RestartPolicy(delay_seconds=5, max_attempts=2)},
+    ),
+    "disk": ("disk: 20GiB\nstart: fork", {"disk_bytes": 20 * 1024 * MIB, "start": StartMode.FORK}),
+    "cloud_init text": (
+        "cloud_init: |\n  #!/bin/sh\n  echo $$HOME",
+        {"cloud_init": "#!/bin/sh\necho $HOME\n"},
+    ),
+    "cloud_init mapping": (
+        "cloud_init: {packages: [nginx], ntp: {enabled: no}, write_files: []}",
+        {
+            "cloud_init": "#cloud-config\npackages:\n- nginx\nntp:\n  enabled: 'no'\n"
+            "write_files: []\n"
+        },
+    ),
+    "cloud_init file": (
+        "cloud_init: {file: user-data}",
+        {"cloud_init": "#cloud-config\nruncmd: [echo $HOME]\n"},
+    ),
+    "grace": ("stop_grace_period: 1m0.5s", {"stop_grace_period_seconds": 60.5}),
+    "extra_hosts list": (
+        "extra_hosts: ['a:10.0.0.1', 'b=10.0.0.2', 'c:[::1]', 'd:::2']",
+        {"extra_hosts": {"a": "10.0.0.1", "b": "10.0.0.2", "c": "::1", "d": "::2"}},
+    ),
+    "extra_hosts map": ("extra_hosts: {a.b: 10.0.0.1}", {"extra_hosts": {"a.b": "10.0.0.1"}}),
+    "labels list": ("labels: [a=1, b]", {"labels": {"a": "1", "b": ""}}),
+    "labels map": ("labels: {a.b/c: 1, d: }", {"labels": {"a.b/c": "1", "d": ""}}),
+    "dependencies list": (
+        "depends_on: [db]",
+        {"depends_on": {"db": DependencyCondition.STARTED}},
+    ),
+    "dependencies map": (
+        "depends_on: {db: {condition: service_completed_successfully}}",
+        {"depends_on": {"db": DependencyCondition.COMPLETED}},
+    ),
+    "dependencies without a condition": (
+        "depends_on: {db: }",
+        {"depends_on": {"db": DependencyCondition.STARTED}},
+    ),
+    "default network": ("networks: [default]", {}),
+    "default network with nothing": ("networks: {default: }", {}),
+    "interpolated": (
+        "ports: ['${PORT}:${PORT:-80}']\nuser: $USER\nscale: ${SCALE:-2}",
+        {"ports": (port(8080, 8080),), "user": "me", "replicas": 2},
+    ),
+    "anchors and merge keys": (
+        "x-a: &a {A: 1, B: 2}\nx-b: &b {B: 3, C: 4}\nenvironment: {<<: [*a, *b], C: 5}",
+        {"environment": {"A": "1", "B": "2", "C": "5"}},
+    ),
+    "tags of YAML": (
+        "user: !!str 12\nscale: !!int '3'\ncommand: ! 12",
+        {"user": "12", "replicas": 3, "command": ("12",)},
+    ),
+}
+
+
+def valid_file(lines: str) -> str:
+    """The whole file that has these lines in its service `web`."""
+    image = "" if lines.startswith("image:") else "    image: tiny\n"
+    body = "".join(f"    {line}\n" for line in lines.splitlines())
+    return f"services:\n  web:\n{image}{body}  db: {{image: tiny}}\n"
