@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 _POLL_SECONDS = 0.02
 _RELOAD_SECONDS = 60.0
+_ASK_AGAIN_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
 _ALL_SERVERS = "show stat -1 4 -1"
 
@@ -173,8 +174,9 @@ class HAProxy:
         await self._checked(wanted)
         # First what needs no reload: a port that cannot be had must not keep a ready instance
         # of another service from its traffic.
-        with contextlib.suppress(ProxyError):
-            await self._run(changes(wanted.backends, worker.servers))
+        for backend in wanted.backends:
+            with contextlib.suppress(ProxyError):  # the worker may not know the backend yet
+                await self._run(changes((backend,), worker.servers))
         stale = self._stale_namespaces(wanted)
         if stale:
             worker = await self._without(stale, config, worker)
@@ -205,21 +207,25 @@ class HAProxy:
         self._write(wanted)
         await self._faults.at("proxy.written")
         try:
-            await self._master.ask("reload")
-            await self._faults.at("proxy.reloading")
-            worker = await self._reloaded(count, old, wanted)
+            worker = await self._replaced(count, old, wanted)
         except ProxyError as error:
             if before:
                 self._replace_file(before)
             raise await self._blocked(config) or error from error
         return await self._run(changes(wanted.backends, worker.servers))
 
-    async def _reloaded(self, count: int, old: RunningWorker, wanted: Rendered) -> RunningWorker:
-        """Wait for the new worker. The sockets come and go while the master replaces itself."""
+    async def _replaced(self, count: int, old: RunningWorker, wanted: Rendered) -> RunningWorker:
+        """Have the master replace worker `old`. A master replaces itself at a reload, and once
+        more after it; in between its socket comes and goes, and a command may be lost."""
         deadline = self._clock.now() + _RELOAD_SECONDS
+        ask_again = 0.0
         while self._clock.now() < deadline:
             with contextlib.suppress(Unreachable):
                 processes = await self._processes()
+                if processes.reloads == count and self._clock.now() >= ask_again:
+                    ask_again = self._clock.now() + _ASK_AGAIN_SECONDS
+                    await self._master.ask("reload")
+                    await self._faults.at("proxy.reloading")
                 if processes.reloads > count and processes.failed:
                     raise ProxyError(
                         "HAProxy could not load the new configuration.",
