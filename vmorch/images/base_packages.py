@@ -10,6 +10,7 @@ from pathlib import Path
 from vmorch.errors import BuildFailed
 from vmorch.images.base_definition import BaseDefinition
 from vmorch.images.base_process import Say, run
+from vmorch.model.stepnet import outside
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _TARGETS = "$(ORIGIN) $(CODENAME) $(COMPONENT) $(REPO_URI)"
@@ -125,11 +126,9 @@ class PackageSource:
         # Namespaces of its own: whatever a package's script starts, and every mount, ends with
         # the build, also when we are killed.
         isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-        if self.outside_netns:
-            isolated = ["nsenter", f"--net={self.outside_netns}", *isolated]
         await run(
             [
-                *isolated,
+                *outside(self.outside_netns, *isolated),
                 *("mmdebstrap", "--mode=root", "--format=directory"),
                 f"--setup-hook={_OPTIONS_HOOK}",
                 *options,

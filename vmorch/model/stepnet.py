@@ -1,4 +1,4 @@
-"""The network of build steps: the network package opens one, the images package runs in it."""
+"""How builds reach the outside: the network of RUN steps, and the namespace packages come by."""
 
 from __future__ import annotations
 
@@ -21,3 +21,19 @@ class StepNetwork:
 
 # Opened once per build that has RUN steps.
 OpenStepNetwork = Callable[[], AbstractAsyncContextManager[StepNetwork]]
+
+# $1 is the resolv.conf that works in the outer namespace, if there is one.
+_WITH_RESOLV_CONF = '[ ! -f "$1" ] || mount --bind "$1" /etc/resolv.conf; shift; exec "$@"'
+
+
+def outside(netns: str, *command: str) -> tuple[str, ...]:
+    """`command`, to be run where packages are fetched (Settings.outside_netns; "" is here).
+
+    A resolv.conf beside the namespace's path is the one that works there: the command sees it
+    in a mount namespace of its own.
+    """
+    if not netns:
+        return command
+    resolv_conf = str(Path(netns).parent / "resolv.conf")
+    shell = ("unshare", "--mount", "sh", "-c", _WITH_RESOLV_CONF, "sh", resolv_conf)
+    return ("nsenter", f"--net={netns}", *shell, *command)

@@ -17,7 +17,7 @@ from io import FileIO
 from pathlib import Path
 
 from vmorch.errors import NetworkError
-from vmorch.model.stepnet import StepNetwork
+from vmorch.model.stepnet import StepNetwork, outside
 from vmorch.network.commands import ENVIRONMENT, PACKAGES, run
 from vmorch.network.rules import step_rules
 
@@ -27,9 +27,6 @@ DEVICE = "tap0"
 SUBNET = "198.18.213.0/24"
 NAME_SERVER = "198.18.213.3"
 _END_SECONDS = 5.0
-
-# Lets slirp read the resolv.conf that works where it runs. $1 is that file.
-_WITH_RESOLV_CONF = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'
 
 
 @asynccontextmanager
@@ -126,11 +123,7 @@ def _slirp_command(
     slirp = ["slirp4netns", "--configure", "--mtu=65520", f"--cidr={SUBNET}", "--enable-sandbox"]
     slirp += ["--disable-host-loopback", f"--ready-fd={ready_fd}", f"--exit-fd={exit_fd}"]
     slirp += ["--netns-type=path", str(namespace), DEVICE]
-    resolv_conf = Path(outside_netns).parent / "resolv.conf"
-    if outside_netns and resolv_conf.is_file():
-        shell = ["unshare", "--mount", "sh", "-c", _WITH_RESOLV_CONF, "sh", str(resolv_conf)]
-        slirp = [*shell, *slirp]
-    return [*_entering(outside_netns), *slirp]
+    return outside(outside_netns, *slirp)
 
 
 def _entering(namespace: str) -> list[str]:
