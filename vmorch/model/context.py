@@ -120,10 +120,10 @@ def glob_expression(pattern: str) -> re.Pattern[str]:
         ValueError: the pattern is malformed.
     """
     out, at = [], 0
-    while at < len(pattern):
-        piece, at = _glob_piece(pattern, at)
-        out.append(piece)
     try:
+        while at < len(pattern):
+            piece, at = _glob_piece(pattern, at)
+            out.append(piece)
         return re.compile("".join(out), re.DOTALL)
     except re.error as error:
         raise ValueError(f"'{pattern}' is no pattern: {error}") from error

@@ -137,6 +137,8 @@ class Substitution:
         colon = text[at : at + 1] == ":"
         at += colon
         operator = text[at : at + 1]
+        if not operator:
+            raise BadWord("'${' without its '}'")
         if operator not in {"-", "+", "?"}:
             raise BadWord(f"'${{{name}{':' if colon else ''}{operator}…}}' is no known form")
         word, at = self._until(text, at + 1, "}")
