@@ -4,7 +4,9 @@ serve ADDRESS PORT   each TCP client gets "PEER" (the address it came from) and 
 connect ADDRESS PORT prints what the server said; exit 1 with the reason when there is none
 dns SERVER NAME TYPE prints RCODE and the answers; exit 1 when nobody answers in time
 ping ADDRESS         exit 0 when it answers
-frame ADDRESS MAC    sends a TCP SYN for ADDRESS:9999 to this MAC; prints whether one answered
+send ADDRESS SOURCE  sends a datagram to port 9999 from this source address
+frame ADDRESS MAC    the same in a frame to this MAC
+sink ADDRESS FILE    writes a line to FILE for each datagram that comes to port 9999
 """
 
 # ruff: noqa: T201 - what it prints is its result
@@ -14,6 +16,7 @@ import socket
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 TYPES = {"A": 1, "PTR": 12, "AAAA": 28}
 RCODES = {0: "NOERROR", 2: "SERVFAIL", 3: "NXDOMAIN", 5: "REFUSED"}
@@ -83,14 +86,26 @@ def ping(address: str) -> None:
 
 
 def frame(address: str, mac: str) -> None:
-    """Past the router: the host's MAC with the host's address, as a hostile guest would."""
+    """Past the router: the address with a MAC of one's own choice, as a hostile guest would."""
     subprocess.run(["ip", "neigh", "replace", address, "lladdr", mac, "dev", "eth0"], check=True)
     subprocess.run(["ip", "route", "replace", f"{address}/32", "dev", "eth0"], check=True)
-    try:
-        connect(address, "9999")
-    finally:
-        subprocess.run(["ip", "route", "del", f"{address}/32", "dev", "eth0"], check=True)
-        subprocess.run(["ip", "neigh", "del", address, "dev", "eth0"], check=False)
+    send(address, "")
+
+
+def send(address: str, source: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.bind((source, 0))
+        client.sendto(b"x", (address, 9999))
+
+
+def sink(address: str, file: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, Path(file).open("w") as log:
+        server.bind((address, 9999))
+        print("listening", flush=True)
+        while True:
+            _, peer = server.recvfrom(100)
+            log.write(f"{peer[0]}\n")
+            log.flush()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from vmorch.effects import NoFaults, SystemClock
+from vmorch.effects import Faults, NoFaults, SystemClock
 from vmorch.model import addresses
 from vmorch.model.addresses import allocate_network
 from vmorch.model.instance import EnvironmentNetwork
@@ -73,10 +73,16 @@ class World:
     environments: list[EnvironmentNetwork] = field(default_factory=list)
 
     def serve(self, namespace: str, address: str, port: int = 9999) -> None:
-        command = [*enter(namespace), sys.executable, "-ISE", str(PROBE), "serve", address]
-        server = self.stack.enter_context(
-            subprocess.Popen([*command, str(port)], stdout=subprocess.PIPE)
-        )
+        self._start(namespace, "serve", address, str(port))
+
+    def sink(self, namespace: str, file: Path) -> Path:
+        """A file that gets the sender of each datagram that arrives in the namespace."""
+        self._start(namespace, "sink", "0.0.0.0", str(file))
+        return file
+
+    def _start(self, namespace: str, *words: str) -> None:
+        command = [*enter(namespace), sys.executable, "-ISE", str(PROBE), *words]
+        server = self.stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
         self.stack.callback(server.kill)
         assert server.stdout is not None and server.stdout.readline() == b"listening\n"
 
@@ -239,13 +245,21 @@ def link_local(mac: str) -> str:
     return f"fe80::{b[0] ^ 2:02x}{b[1]:02x}:{b[2]:02x}ff:fe{b[3]:02x}:{b[4]:02x}{b[5]:02x}%eth0"
 
 
-def test_a_guest_cannot_go_around_the_router(world: World) -> None:
+def test_a_guest_cannot_go_around_the_router(world: World, tmp_path: Path) -> None:
     world.environment("red")
     guest = world.guest(0)
-    world.serve("", "0.0.0.0")
+    at_host = world.sink("", tmp_path / "host")
+    at_far = world.sink("outside", tmp_path / "far")
+    assert probe(guest, "send", FAR, "")[0]
+    until(lambda: at_far.read_text() == f"{HOST}\n")  # the right way is open
     bridge = mac_of(INSTALLATION.bridge(0))
-    assert not probe(guest, "frame", HOST, bridge)[0]
-    assert not probe(guest, "frame", FAR, bridge)[0]
+    assert probe(guest, "frame", HOST, bridge)[0]
+    assert probe(guest, "frame", FAR, bridge)[0]
+    assert probe("", "send", HOST, "")[0]
+    assert probe("", "send", FAR, "")[0]
+    # The host's own come after the guest's, and nothing of the guest's came before them.
+    until(lambda: at_host.read_text() == f"{HOST}\n")
+    until(lambda: at_far.read_text() == f"{HOST}\n" * 2)
 
 
 def test_no_ipv6_of_host_or_router_reaches_a_guest(world: World) -> None:
@@ -257,16 +271,20 @@ def test_no_ipv6_of_host_or_router_reaches_a_guest(world: World) -> None:
     for mac in (mac_of(bridge), mac_of(down), mac_of("in0", router)):
         assert not reaches(guest, link_local(mac)), mac
     until(lambda: reaches(guest, link_local(mac_of("eth0", other))))
+    for link in (bridge, down, INSTALLATION.uplink(0)):
+        assert sh(f"ip -6 addr show dev {link}") == ""
+    assert sh(f"ip -n {router} -6 addr show") == ""
 
 
-def test_a_guest_cannot_pretend_to_be_outside_its_subnet(world: World) -> None:
+def test_a_guest_cannot_pretend_to_be_outside_its_subnet(world: World, tmp_path: Path) -> None:
     world.environment("red")
     guest = world.guest(0)
+    at_far = world.sink("outside", tmp_path / "far")
     sh(f"ip -n {guest} addr add 192.0.2.9/32 dev lo")
-    sh(f"ip -n {guest} route replace default via 10.212.0.1 src 192.0.2.9")
-    assert not reaches(guest, FAR)
-    sh(f"ip -n {guest} route replace default via 10.212.0.1")
-    assert reaches(guest, FAR)
+    assert probe(guest, "send", FAR, "192.0.2.9")[0]
+    assert probe(guest, "send", FAR, "10.212.0.64")[0]
+    until(lambda: at_far.read_text() != "")
+    assert at_far.read_text() == f"{HOST}\n"
 
 
 def test_nobody_walks_in_from_outside(world: World) -> None:
@@ -278,6 +296,20 @@ def test_nobody_walks_in_from_outside(world: World) -> None:
     assert reaches("", "10.213.0.64")
 
 
+def test_the_hosts_wall_holds_where_a_routers_does_not(world: World) -> None:
+    red, blue = world.environment("red"), world.environment("blue")
+    for router in (red, blue):
+        sh(f"nsenter --net=/run/netns/{router} nft flush ruleset")
+    world.serve(red, "0.0.0.0")
+    world.serve("", "0.0.0.0")
+    assert reaches("", "10.213.254.1")
+    assert reaches(red, FAR)
+    assert not reaches(red, HOST)
+    assert not reaches(blue, "10.213.254.1")
+    sh(f"ip -n outside route add 10.213.0.0/16 via {HOST}")
+    assert not reaches("outside", "10.213.254.1")
+
+
 def test_an_internal_environment_has_no_way_out(world: World, tmp_path: Path) -> None:
     upstream_dns(world, tmp_path / "log")
     router = world.environment("red", internal=True)
@@ -287,8 +319,12 @@ def test_an_internal_environment_has_no_way_out(world: World, tmp_path: Path) ->
     assert not reaches(guest, FAR)
     assert not reaches(guest, OUTSIDE)
     asked = (tmp_path / "log").read_text()
-    assert ask(guest, "far.test") == "REFUSED"
+    assert ask(guest, "far.test") == "NXDOMAIN"
     assert (tmp_path / "log").read_text() == asked
+    asyncio.run(world.network.set_names(world.environments[0], {"db": ["10.212.0.2"]}))
+    until(lambda: ask(guest, "db") == "NOERROR 10.212.0.2")
+    assert ask(guest, "db", "AAAA") == "NOERROR"
+    assert ask(guest, "web") == "NXDOMAIN"
     assert reaches(guest, "10.212.0.65")
     assert reaches(guest, "10.212.0.2", 8080)
     world.serve(guest, "0.0.0.0")
@@ -434,3 +470,60 @@ def test_taken_subnets_are_those_of_others(world: World) -> None:
     taken = asyncio.run(world.network.taken_subnets())
     assert "203.0.113.0/24" in taken
     assert not any(subnet.startswith(("10.213.", "127.", "0.")) for subnet in taken)
+
+
+class _Crash(Exception):
+    """The daemon dies here."""
+
+
+@dataclass
+class _CrashAt:
+    point: str
+
+    async def at(self, point: str) -> None:
+        if point == self.point:
+            raise _Crash
+
+
+def restarted(world: World, faults: Faults) -> RouterNetwork:
+    return RouterNetwork(
+        INSTALLATION, world.run_dir, outer_pool=POOL, clock=SystemClock(), faults=faults
+    )
+
+
+MAKING = ("host", "namespace", "rules", "links", "up", "dns")
+
+
+@pytest.mark.parametrize("point", MAKING)
+def test_made_half_it_is_completed_or_removed(world: World, point: str) -> None:
+    before = leftovers()
+    network = allocate_network(
+        "red", used_indices=(), taken=(), outer_pool=POOL, inner=INNER, internal=False
+    )
+    for completed in (False, True):
+        crash = _CrashAt(f"network:{point}")
+        with pytest.raises(_Crash):
+            asyncio.run(restarted(world, crash).ensure(network, ["10.212.0.2"]))
+        world.network = restarted(world, NoFaults())
+        if completed:
+            world.environments.append(network)
+            world.ensure(network)
+            guest = world.guest(0)
+            assert reaches(guest, FAR)
+            assert ask(guest, "web") == "NXDOMAIN"
+        else:
+            asyncio.run(world.network.remove(0))
+            assert leftovers() == before
+
+
+@pytest.mark.parametrize("point", ["dns-stopped", "links-removed"])
+def test_removed_half_it_is_still_found(world: World, point: str) -> None:
+    before = leftovers()
+    world.environment("red")
+    with pytest.raises(_Crash):
+        asyncio.run(restarted(world, _CrashAt(f"network:{point}")).remove(0))
+    world.network = restarted(world, NoFaults())
+    assert asyncio.run(world.network.present()) == [0]
+    asyncio.run(world.network.remove(0))
+    assert asyncio.run(world.network.present()) == []
+    assert leftovers() == before

@@ -46,7 +46,6 @@ def config_text(network: EnvironmentNetwork, directory: Path) -> str:
             "no-resolv",
             f"addn-hosts={directory / 'hosts'}",
             f"servers-file={directory / 'servers'}",
-            "domain-needed",
             "bogus-priv",
             "local=//",
             f"local=/{search_domain(network.environment)}/",
@@ -69,6 +68,10 @@ def hosts_text(environment: str, records: Mapping[str, Sequence[str]]) -> str:
 
 
 def servers_text(servers: Sequence[str]) -> str:
+    """Whom to forward to. With nobody, every other name is denied: left alone, dnsmasq would
+    refuse, even the IPv6 address of a name it has an IPv4 one for, and resolvers try again."""
+    if not servers:
+        return "server=/#/\n"
     return "".join(f"server={server}\n" for server in servers)
 
 
