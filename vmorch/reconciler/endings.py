@@ -8,11 +8,12 @@ from __future__ import annotations
 POWERED_OFF = "it powered itself off"
 PANICKED = "its kernel panicked"
 QEMU_DIED = "QEMU died"
+SIGNALLED = "QEMU was asked to end by a signal"
 KILLED_OUTSIDE = "it was ended from outside vmorch"
 
 _WORDS = {
     "shutdown: guest": POWERED_OFF,
-    "shutdown: host": "QEMU was asked to end by a signal",
+    "shutdown: host": SIGNALLED,
     "crashed: panicked": PANICKED,
     "stopped: crashed": QEMU_DIED,
     "stopped: qemu died": QEMU_DIED,
@@ -29,7 +30,8 @@ def ending(former: str | None, detail: str) -> str | None:
     if detail in {"started", "resumed"}:
         return None
     word = _WORDS.get(detail)
-    if word is not None and former is None:
+    # libvirt ends a domain by a signal too, and names itself only afterwards.
+    if word is not None and (former is None or (former, word) == (SIGNALLED, KILLED_OUTSIDE)):
         return word
     if former is None and detail in _CONSEQUENCES:
         return POWERED_OFF

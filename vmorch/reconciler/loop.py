@@ -77,7 +77,7 @@ class Reconciler:
     async def cycle(self) -> float | None:
         """One look, plan and start of its actions; when to look again."""
         parts = self._parts
-        observed = await observe(parts)
+        observed = await observe(parts, self._memory)
         await self._sync.networks(observed)
         snapshot = snapshot_of(
             observed,

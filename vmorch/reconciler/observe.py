@@ -38,7 +38,9 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """The raw look, of which the snapshot is the planner's part."""
+    """The raw look, of which the snapshot is the planner's part. `busy` are the subjects of
+    actions that were under way when it began: of these, one part of the look may show the time
+    before the action's end and another the time after it."""
 
     guests: Sequence[ObservedGuest]
     network_indices: Sequence[int]
@@ -46,9 +48,11 @@ class Observed:
     instances: Sequence[Instance]
     revisions: Mapping[tuple[str, str, int], Revision]
     sessions: Mapping[tuple[str, str], ServerStatus]
+    busy: frozenset[tuple[str, str, int] | str]
 
 
-async def observe(parts: Parts) -> Observed:
+async def observe(parts: Parts, memory: Memory) -> Observed:
+    busy = frozenset(memory.busy)
     guests = await parts.hypervisor.guests()
     indices = await parts.network.present()
     sessions = await parts.proxy.status()
@@ -66,6 +70,7 @@ async def observe(parts: Parts) -> Observed:
         instances=instances,
         revisions=revisions,
         sessions=sessions,
+        busy=busy,
     )
 
 
@@ -99,7 +104,7 @@ def snapshot_of(
                 instances=tuple(views[env.name]),
                 network_ready=memory.networks.get(env.name) == env.version,
                 in_proxy=_in_proxy(memory.told, env.name),
-                busy=env.name in memory.busy,
+                busy=env.name in memory.busy | observed.busy,
             )
             for env in observed.environments
         ),
@@ -108,7 +113,7 @@ def snapshot_of(
             for guest in observed.guests
             if guest.identity is not None
             and guest.name not in claimed
-            and guest.name not in memory.busy
+            and guest.name not in memory.busy | observed.busy
         ),
         time_scale=time_scale,
         boots_at_once=boots_at_once,
@@ -139,7 +144,7 @@ def _view(
             if server == instance.name
             and backend.startswith(f"{instance.environment}.{instance.service}.")
         ),
-        busy=instance.key in memory.busy,
+        busy=instance.key in memory.busy | observed.busy,
         end=memory.ends.get(domain, ""),
         ended_by_itself=memory.ends.get(domain) == POWERED_OFF,
     )
