@@ -247,7 +247,10 @@ def test_a_guest_lives_under_its_caps_and_powers_off(
         before, start = cpu_seconds(config.name), time.monotonic()
         await asyncio.sleep(10)
         used = (cpu_seconds(config.name) - before) / (time.monotonic() - start)
-        assert used == pytest.approx(config.cpus, abs=0.05)
+        # Beneath the cap only what else the host is busy with can keep it.
+        assert 0.2 < used < config.cpus + 0.05
+        throttled = cgroup_value(config.name, "cpu.stat")
+        assert int(throttled[throttled.index("nr_throttled") + 1]) > 0
 
     async def check_restarted_libvirtd(hypervisor: LibvirtHypervisor) -> None:
         pid = qemu_pid(config.name)
