@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # The daemon may boot a kernel before it answers what acceleration there is.
 CALL_TIMEOUT_SECONDS = 120.0
+_CHUNK_BYTES = 64 * 1024
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -37,8 +38,9 @@ class Client:
     """Raises, from every call: VmorchError as the daemon raised it; DaemonUnreachable; TimedOut
     when it does not answer. Streams end, and cancel what they follow, when they are closed."""
 
-    def __init__(self, socket_path: Path) -> None:
+    def __init__(self, socket_path: Path, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> None:
         self.socket_path = socket_path
+        self._timeout_seconds = timeout_seconds
 
     # The daemon
 
@@ -206,8 +208,8 @@ class Client:
     ) -> Generator[dict[str, Any], None, None]:
         data = None if body is None else json.dumps(body).encode()
         headers = _JSON if data else {}
-        with self._request(method, path, data, headers, timeout=None) as response:
-            for line in response:
+        with self._request(method, path, data, headers, endless=True) as response:
+            for line in _lines(response):
                 row = json.loads(line)
                 if "error" in row:
                     raise from_problem(row["error"])
@@ -220,8 +222,10 @@ class Client:
         path: str,
         body: bytes | BinaryIO | None,
         headers: dict[str, str],
-        timeout: float | None = CALL_TIMEOUT_SECONDS,
+        *,
+        endless: bool = False,
     ) -> Iterator[http.client.HTTPResponse]:
+        timeout = None if endless else self._timeout_seconds
         connection = _UnixConnection(self.socket_path, timeout)
         try:
             connection.connect()
@@ -234,7 +238,7 @@ class Client:
             yield response
         except TimeoutError as error:
             raise TimedOut(
-                f"The daemon did not answer within {timeout:.0f} s.",
+                f"The daemon did not answer within {self._timeout_seconds:.0f} s.",
                 hint="Its log says what it is doing; 'vmorch daemon status' names it.",
             ) from error
         except (http.client.HTTPException, ConnectionError) as error:
@@ -263,6 +267,15 @@ class _UnixConnection(http.client.HTTPConnection):
                 f"No daemon answers at {self._path}.",
                 hint="Start it with 'sudo vmorch daemon start', or name another --socket.",
             ) from error
+
+
+def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """As they come. `read1` tells a stream that was cut off (IncompleteRead) from one that has
+    ended, which iterating the response does not."""
+    partial = b""
+    while data := response.read1(_CHUNK_BYTES):
+        *lines, partial = (partial + data).split(b"\n")
+        yield from lines
 
 
 def _problem(response: http.client.HTTPResponse) -> VmorchError:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import ClientDisconnect
 
 from vmorch.api.services import ApiServices
-from vmorch.api.streams import ndjson
+from vmorch.api.streams import Rows, ndjson
 from vmorch.errors import UsageError
 from vmorch.images.protocol import BuildProgress, BuildRequest, Progress, StepState
 from vmorch.model.codec import manifest_to_json
@@ -103,7 +103,7 @@ async def _receive_blob(services: ApiServices, digest: str, request: Request) ->
 
 async def _told(
     work: Callable[[Progress], Coroutine[Any, Any, ImageManifest]],
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncIterator[Rows]:
     """What `work` says while it runs, then the image. Ended from outside, it ends `work`."""
     loop = asyncio.get_running_loop()
     lines: asyncio.Queue[BuildProgress | None] = asyncio.Queue()
@@ -119,8 +119,8 @@ async def _told(
     task.add_done_callback(lambda _: loop.call_soon(lines.put_nowait, None))
     try:
         while (line := await lines.get()) is not None:
-            yield asdict(line)
-        yield {"image": manifest_to_json(await task)}
+            yield [asdict(line)]
+        yield [{"image": manifest_to_json(await task)}]
     finally:
         task.cancel()
         await asyncio.wait([task])

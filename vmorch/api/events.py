@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from vmorch.api.services import ApiServices
-from vmorch.api.streams import ndjson
+from vmorch.api.streams import Rows, ndjson
 from vmorch.store.protocol import Store
 
 _PAGE = 500
@@ -49,17 +48,18 @@ async def _events(
     service: str | None,
     since: float | None,
     follow: bool,
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncIterator[Rows]:
     newest = after
     while True:
         # Read before the page: an event that comes in between then ends the wait at once.
         newest = await _newest(store, newest)
         page = await store.events(after=after, environment=environment, limit=_PAGE)
-        for event in page:
-            after = event.id
-            wanted = since is None or event.time >= since
-            if wanted and (service is None or event.service == service):
-                yield asdict(event)
+        yield [
+            asdict(event)
+            for event in page
+            if (since is None or event.time >= since) and service in (None, event.service)
+        ]
+        after = page[-1].id if page else after
         if len(page) == _PAGE:
             continue
         if not follow:

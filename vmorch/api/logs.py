@@ -10,14 +10,14 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from vmorch.api.logfiles import LogFile
 from vmorch.api.services import ApiServices
-from vmorch.api.streams import ndjson
+from vmorch.api.streams import Rows, ndjson
 from vmorch.errors import NotFound, UsageError
 from vmorch.model.names import is_name, split_instance_name
 from vmorch.model.view.stream import LogLine
@@ -82,6 +82,7 @@ def router(services: ApiServices) -> APIRouter:
 async def _check_names(services: ApiServices, environment: str, wish: _Wish) -> None:
     try:
         known = set((await services.store.environment(environment)).spec.services)
+        known |= {row.name for row in await services.store.instances(environment)}
     except NotFound:
         if not wish.directory.is_dir():
             raise
@@ -98,19 +99,19 @@ async def _check_names(services: ApiServices, environment: str, wish: _Wish) -> 
 
 async def _logs(
     services: ApiServices, environment: str, wish: _Wish, *, follow: bool
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncIterator[Rows]:
     with ExitStack() as stack:
         files: dict[str, LogFile] = {}
         _open_new(files, wish, stack)
-        async for row in _batched(_merged(wish, list(files.values()), partial=not follow)):
-            yield row
+        async for rows in _batched(_merged(wish, list(files.values()), partial=not follow)):
+            yield rows
         while follow:
             await services.clock.sleep(_POLL_SECONDS)
             alive = await _exists(services, environment)
             _open_new(files, wish, stack)
             news = (line for file in files.values() for line in file.lines())
-            async for row in _batched(news):
-                yield row
+            async for rows in _batched(news):
+                yield rows
             follow = alive
 
 
@@ -146,10 +147,9 @@ def _first(pair: tuple[float, LogLine]) -> float:
     return pair[0]
 
 
-async def _batched(lines: Iterator[LogLine]) -> AsyncIterator[dict[str, Any]]:
-    while batch := await asyncio.to_thread(lambda: list(islice(lines, _BATCH))):
-        for line in batch:
-            yield asdict(line)
+async def _batched(lines: Iterator[LogLine]) -> AsyncIterator[Rows]:
+    while batch := await asyncio.to_thread(lambda: [asdict(x) for x in islice(lines, _BATCH)]):
+        yield batch
 
 
 async def _exists(services: ApiServices, environment: str) -> bool:

@@ -17,16 +17,21 @@ MEDIA_TYPE = "application/x-ndjson"
 log = structlog.get_logger(__name__)
 
 
-def ndjson(rows: AsyncIterator[dict[str, Any]]) -> StreamingResponse:
-    """Stream `rows`. When the client goes away the iterator is cancelled where it waits."""
-    return StreamingResponse(_lines(rows), media_type=MEDIA_TYPE)
+Rows = list[dict[str, Any]]
 
 
-async def _lines(rows: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+def ndjson(batches: AsyncIterator[Rows]) -> StreamingResponse:
+    """Stream the rows of `batches`, each batch as one piece. When the client goes away the
+    iterator is cancelled where it waits."""
+    return StreamingResponse(_lines(batches), media_type=MEDIA_TYPE)
+
+
+async def _lines(batches: AsyncIterator[Rows]) -> AsyncIterator[str]:
     # The status line is out already: an error can only be the last line.
     try:
-        async for row in rows:
-            yield json.dumps(row, separators=(",", ":")) + "\n"
+        async for rows in batches:
+            if rows:
+                yield "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
     except VmorchError as error:
         yield json.dumps({"error": to_problem(error)}) + "\n"
     except Exception as error:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 import click
+
+_BROKEN_PIPE = 141  # as a shell shows a program that SIGPIPE has ended
 
 
 class LazyGroup(click.Group):
@@ -23,6 +27,16 @@ class LazyGroup(click.Group):
         super().__init__(*args, **kwargs)
         self._headings = commands_by_heading
         self._package = package
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            # The reader has seen enough. Click would exit with 1, which says that we failed.
+            _drop_output()
+            ctx.exit(_BROKEN_PIPE)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for group in self._headings.values() for name in group]
@@ -53,3 +67,8 @@ class LazyGroup(click.Group):
         for heading, group in self._headings.items():
             with formatter.section(heading):
                 formatter.write_dl([(name, text) for name, (_, text) in group.items()])
+
+
+def _drop_output() -> None:
+    """What is still in the buffer goes nowhere, instead of failing at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -75,15 +75,11 @@ def main(args: Sequence[str] | None = None) -> int:
     session = Session()
     try:
         code = root.main(args=args, prog_name="vmorch", obj=session, standalone_mode=False)
-        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except (click.Abort, KeyboardInterrupt):
         return 130
     except click.ClickException as error:
         return _misused(error)
-    except BrokenPipeError:
-        _drop_output()
-        return 141  # as if SIGPIPE had ended it: the reader has seen enough
     except Exception as error:
         if session.debug:
             raise
@@ -101,12 +97,6 @@ def _told(error: Exception) -> int:
     """One line that says what happened and one that says what to do."""
     failures = import_module("vmorch.cli.failures")
     return int(failures.tell(error))
-
-
-def _drop_output() -> None:
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

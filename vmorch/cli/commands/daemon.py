@@ -34,8 +34,9 @@ def command() -> None:
 @click.pass_obj
 def run(session: Session) -> None:
     """Run the daemon in the foreground, as a service manager wants it."""
-    settings = _settings(session)
-    import_module("vmorch.daemon").run(settings)
+    if session.socket_option is not None:
+        os.environ["VMORCH_SOCKET"] = str(session.socket_option.absolute())
+    import_module("vmorch.daemon").main()
 
 
 @command.command("start")

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmorch.model.instance import State
+
+Run = Callable[..., tuple[int, str, str]]
+
+FILE = """\
+name: demo
+services:
+  hello:
+    build: ./hello
+    expose: [8080]
+    route: {host: hello.demo.localhost}
+    deploy:
+      replicas: 2
+      resources: {limits: {cpus: "0.50", memory: 256M}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("VMORCH_FILE", "VMORCH_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "hello").mkdir()
+    (tmp_path / "vmorch.yaml").write_text(FILE)
+    (tmp_path / "hello" / "Dockerfile").write_text("FROM debian:12\nCOPY app /app\n")
+    (tmp_path / "hello" / "app").write_text("an application\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(daemon: Any, *arguments: str) -> list[str]:
+    socket = str(daemon.settings.socket)
+    return [sys.executable, "-m", "vmorch.cli.main", "--socket", socket, *arguments]
+
+
+def test_up_builds_applies_and_waits(run: Run, daemon: Any) -> None:
+    code, out, err = run("up")
+    assert code == 0
+    rows = [line.split()[:6] for line in out.splitlines()]
+    assert rows[1] == ["hello-1", "ready", "10.213.0.64", "1", "0.50", "256M"]
+    assert "hello: http://hello.demo.localhost:8080/" in out
+    assert "hello [1/1] RUN it" in err
+    assert "\x1b" not in err + out
+    (request,) = daemon.images.requests
+    assert request.name == "demo-hello"
+    assert b"an application\n" in daemon.images.blobs.values()
+
+
+def test_up_again_sends_nothing_new(run: Run, daemon: Any) -> None:
+    run("up")
+    blobs = dict(daemon.images.blobs)
+    code, _, _ = run("up", "--scale", "hello=3")
+    assert (code, daemon.images.blobs) == (0, blobs)
+    assert len(json.loads(run("ps", "-o", "json")[1])) == 3
+
+
+def test_json_is_alone_on_standard_output(run: Run) -> None:
+    code, out, _ = run("up", "-o", "json")
+    rows = json.loads(out)
+    assert code == 0
+    assert [row["instance"] for row in rows] == ["hello-1", "hello-2"]
+    wanted = {"environment", "service", "instance", "state", "ready", "address", "revision"}
+    wanted |= {"image", "cpus", "memory_bytes", "start", "started_at", "reason"}
+    assert wanted <= rows[0].keys()
+    for arguments in (["ps"], ["env", "ls"], ["image", "ls"], ["doctor"], ["version"]):
+        json.loads(run(*arguments, "-o", "json")[1])
+
+
+def test_detached_up_does_not_wait(run: Run, daemon: Any) -> None:
+    daemon.converges = False
+    assert run("up", "-d")[0] == 0
+    assert run("wait", "--timeout", "0.01")[0] == 6
+
+
+def test_a_failed_build_tells_place_output_and_exits_1(run: Run, directory: Path) -> None:
+    (directory / "hello" / "Dockerfile").write_text("FAIL")
+    code, out, err = run("up")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-2:] == ["  | no such thing", "error: Dockerfile:3: RUN it failed."]
+
+
+def test_an_instance_that_fails_shows_its_console(run: Run, daemon: Any) -> None:
+    daemon.final_state = State.FAILED
+    daemon.write_log("demo", "hello-1", "kernel \x1b[31mpanic\n", name="console")
+    code, _, err = run("up")
+    assert code == 1
+    assert "  | kernel panic" in err
+    assert "error: hello-1 failed: because" in err
+
+
+def test_not_ready_in_time_is_6_and_says_where_it_stands(run: Run, daemon: Any) -> None:
+    daemon.final_state = State.STARTING
+    code, _, err = run("up", "--timeout", "0.1")
+    assert code == 6
+    assert "hello-1 is starting (because)" in err
+
+
+def test_down_waits_until_it_is_gone(run: Run) -> None:
+    run("up")
+    code, _, err = run("down")
+    assert (code, err.splitlines()[-1]) == (0, "'demo' is gone.")
+    assert run("down")[0] == 4
+    assert run("ps")[:2] == (0, run("ps")[1])
+    assert run("ps", "-p", "demo")[0] == 4
+
+
+def test_scale_waits_for_the_new_count(run: Run) -> None:
+    run("up")
+    assert run("scale", "hello=4")[0] == 0
+    assert len(json.loads(run("ps", "-o", "json")[1])) == 4
+    assert run("scale", "nope=1")[0] == 4
+
+
+def test_root_options_and_commands_options_name_the_environment(run: Run) -> None:
+    assert run("-p", "other", "up")[0] == 0
+    assert [row["environment"] for row in json.loads(run("ps", "-a", "-o", "json")[1])] == [
+        "other",
+        "other",
+    ]
+    assert run("-p", "nope", "ps", "-p", "other")[0] == 0
+    assert run("env", "rm", "other")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["bogus"], 2),
+        (["ps", "--nope"], 2),
+        (["scale", "hello"], 2),
+        (["scale", "hello=-1"], 2),
+        (["logs", "--since", "yesterday"], 2),
+        (["logs", "-n", "x"], 2),
+        (["up", "--scale", "nope=1"], 4),
+        (["validate", "-f", "nope.yaml"], 4),
+        (["logs"], 4),
+        (["exec", "hello", "ls"], 4),
+    ],
+)
+def test_exit_codes(run: Run, arguments: list[str], code: int) -> None:
+    found, out, err = run(*arguments)
+    assert (found, out) == (code, "")
+    first, *rest = err.splitlines()
+    assert first.startswith("error: ")
+    assert rest
+    assert "Traceback" not in err
+
+
+def test_an_invalid_file_lists_its_mistakes_and_exits_3(run: Run, directory: Path) -> None:
+    (directory / "vmorch.yaml").write_text("services:\n  x:\n    imge: debian:12\n")
+    for arguments in (["validate"], ["up"], ["config"]):
+        code, out, err = run(*arguments)
+        assert (code, out) == (3, "")
+        assert "vmorch.yaml:3:5" in err
+        assert "image" in err
+
+
+def test_a_missing_dockerfile_is_an_invalid_spec(run: Run, directory: Path) -> None:
+    (directory / "hello" / "Dockerfile").unlink()
+    code, _, err = run("up")
+    assert code == 3
+    assert "hello/Dockerfile" in err
+
+
+def test_no_daemon_is_5_and_reading_files_needs_none(run: Run, tmp_path: Path) -> None:
+    nobody = ["--socket", str(tmp_path / "none")]
+    for arguments in (["ps"], ["up"], ["down"], ["events"], ["daemon", "status"]):
+        code, out, err = run(*nobody, *arguments)
+        assert (code, out) == (5, "")
+        assert "vmorch daemon start" in err
+    assert run(*nobody, "validate")[0] == 0
+    assert "replicas: 2" in run(*nobody, "config")[1]
+    assert "not reachable" in run(*nobody, "version")[1]
+    assert json.loads(run(*nobody, "daemon", "status", "-o", "json")[1])["running"] is False
+
+
+def test_variables_come_from_dot_env_and_the_environment_wins(
+    run: Run, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (directory / "vmorch.yaml").write_text(FILE.replace("replicas: 2", "replicas: $N"))
+    (directory / ".env").write_text("N=3\n")
+    assert "replicas: 3" in run("config")[1]
+    monkeypatch.setenv("N", "4")
+    assert "replicas: 4" in run("config")[1]
+
+
+def test_config_prints_what_loads_again(run: Run, directory: Path) -> None:
+    first = run("config")[1]
+    (directory / "vmorch.yaml").write_text(first)
+    assert run("config")[1] == first
+    assert run("config", "--services")[1] == "hello\n"
+    assert json.loads(run("config", "--schema")[1])["properties"]["services"]
+
+
+def test_logs_are_prefixed_and_clean(run: Run, daemon: Any) -> None:
+    daemon.write_log("demo", "hello-1", "1700000000.5 hello-1 app: \x1b]0;x\x07one\n")
+    daemon.write_log("demo", "hello-10", "1700000001.5 hello-10 app: two\n")
+    assert run("logs")[1] == "hello-1 | one\nhello-10 | two\n"
+    assert run("logs", "--no-log-prefix", "-t", "hello-1")[1] == "2023-11-14T22:13:20.500Z one\n"
+    rows = [json.loads(line) for line in run("logs", "-o", "json", "-n", "1")[1].splitlines()]
+    assert [row["line"] for row in rows] == ["\x1b]0;x\x07one", "two"]
+
+
+def test_events_follow_the_environment(run: Run) -> None:
+    run("up")
+    out = run("events")[1]
+    assert "environment-applied" in out
+    rows = [json.loads(line) for line in run("events", "-o", "json")[1].splitlines()]
+    assert [row["kind"] for row in rows].count("instance-ready") == 2
+
+
+def test_image_build_and_ls(run: Run, directory: Path) -> None:
+    assert json.loads(run("image", "build", "-o", "json")[1]).keys() == {"hello"}
+    assert json.loads(run("image", "build", "-t", "x", "hello", "-o", "json")[1]).keys() == {"x"}
+    assert run("image", "build", "nope")[0] == 4
+    assert "debian-12" in run("image", "ls")[1]
+
+
+def test_doctor_fails_when_a_check_does(run: Run, daemon: Any) -> None:
+    from vmorch.model.view import Check
+
+    daemon.checks.append(Check(name="libvirt", ok=False, message="is ill", hint="Heal it."))
+    code, out, _ = run("doctor")
+    assert code == 1
+    assert "FAIL  libvirt" in out
+    assert "Heal it." in out
+
+
+def test_help_needs_no_command_and_shows_examples(run: Run) -> None:
+    before = set(sys.modules)
+    code, out, _ = run("--help")
+    assert code == 0
+    assert not {m for m in set(sys.modules) - before if m.startswith("vmorch.cli.commands.")}
+    for name in ("up", "down", "ps", "logs", "exec", "doctor", "daemon"):
+        assert f"  {name} " in out
+    for name in ("up", "logs", "exec", "scale"):
+        assert "Examples:" in run(name, "--help")[1]
+
+
+def test_the_light_path_imports_nothing_heavy(daemon: Any) -> None:
+    heavy = "'typer', 'rich', 'fastapi', 'pydantic', 'httpx', 'libvirt', 'yaml', 'asyncio'"
+    script = (
+        "import sys; from vmorch.cli.main import main; "
+        f"code = main(['--socket', {str(daemon.settings.socket)!r}, 'ps', '-a']); "
+        f"print(code, sorted({{{heavy}}} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(daemon: Any) -> None:
+    daemon.write_log("demo", "hello-1", "line\n" * 100_000)
+    logs = subprocess.Popen(command(daemon, "logs"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert logs.stdout and logs.stderr
+    logs.stdout.readline()
+    logs.stdout.close()
+    assert (logs.wait(20), logs.stderr.read()) == (141, b"")
+
+
+def test_an_interrupt_cancels_the_build_and_exits_130(daemon: Any, directory: Path) -> None:
+    (directory / "hello" / "Dockerfile").write_text("WAIT")
+    up = subprocess.Popen(command(daemon, "up"), stderr=subprocess.PIPE)
+    assert daemon.images.started.wait(20)
+    up.send_signal(signal.SIGINT)
+    _, err = up.communicate(timeout=20)
+    assert up.returncode == 130
+    assert b"Traceback" not in err
+    assert daemon.images.cancelled.wait(10)
+
+
+def test_following_ends_cleanly_when_interrupted(daemon: Any) -> None:
+    assert subprocess.run(command(daemon, "up"), check=True)
+    daemon.write_log("demo", "hello-1", "a\n")
+    logs = subprocess.Popen(
+        command(daemon, "logs", "-f"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert logs.stdout
+    assert logs.stdout.readline() == b"hello-1 | a\n"
+    os.kill(logs.pid, signal.SIGINT)
+    _, err = logs.communicate(timeout=20)
+    assert (logs.returncode, err.strip()) == (130, b"")
+
+
+def test_a_bug_is_one_line_unless_debug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("no")
+
+    monkeypatch.setattr("vmorch.client.Client.environments", broken)
+    code, _, err = run("env", "ls")
+    assert code == 1
+    assert err.splitlines()[0] == "error: vmorch failed unexpectedly: ZeroDivisionError: no"
+    with pytest.raises(ZeroDivisionError):
+        run("--debug", "env", "ls")
