@@ -27,7 +27,8 @@ class BaseDefinition:
     `programs` (with the libraries they name) out of them. `trees` are directories of
     `images/guest` that are laid over the root. `links` maps a path to the target of a symbolic
     link, `wants` a systemd target to the units it should start. `excluded` are dpkg's patterns
-    of paths that are never unpacked, `removed` glob patterns of what goes at the end.
+    of paths that are never unpacked, `removed` glob patterns of what goes at the end, `commands`
+    shell lines that run inside the root once the packages are installed.
     `modules` are those of the initramfs, `guest_modules` patterns below the kernel's module
     directory that stay in the root ("all" in the file is the pattern `*`).
     """
@@ -51,6 +52,7 @@ class BaseDefinition:
     mask: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
     busybox_applets: bool = False
     recipe: str = ""
 
@@ -97,7 +99,7 @@ def _from_document(document: dict[str, Any]) -> BaseDefinition:
     patterns = document.pop("guest_modules", "none")
     known = {"name", "suite", "method", "kernel", "links", "busybox_applets"}
     lists = {"aliases", "packages", "trees", "programs", "directories", "mask"}
-    lists |= {"excluded", "removed"}
+    lists |= {"excluded", "removed", "commands"}
     if unknown := set(document) - known - lists - {"wants"}:
         raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
     return BaseDefinition(

@@ -54,6 +54,7 @@ class PackageSource:
         variant = "extract" if definition.method == "extract" else "minbase"
         options = [f"--include={','.join(definition.packages)}"]
         options += [f"--dpkgopt=path-exclude={pattern}" for pattern in definition.excluded]
+        options += [f"--customize-hook=chroot \"$1\" {line}" for line in definition.commands]
         await self._mmdebstrap(
             [f"--variant={variant}", *options, f"--extract-hook={_KERNEL_HOOK}"],
             suite=definition.suite,

@@ -171,7 +171,10 @@ async def add_modules(
 def remove(root: Path, patterns: Iterable[str]) -> None:
     """Delete what matches a pattern; a pattern that ends in `/*` empties a directory."""
     for pattern in patterns:
-        for path in sorted(root.glob(pattern), reverse=True):
+        # By its parent: glob takes a plain name whose link leads nowhere (on the host) as absent.
+        directory, _, name = pattern.rpartition("/")
+        found = [path for path in (root / directory).glob("*") if fnmatchcase(path.name, name)]
+        for path in found:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
