@@ -63,7 +63,7 @@ def _check(spec: EnvironmentSpec) -> None:
     }
     file = SourceFile("request", render(replace(spec, services=services)))
     try:
-        load([file], variables={}, read=lambda path: None, default_name=spec.name)
+        load([file], variables={}, read=lambda path: "", default_name=spec.name)
     except InvalidSpec as error:
         # Places in a file that nobody wrote help nobody.
         raise InvalidSpec([_problem(p.path, p.message) for p in error.problems]) from error

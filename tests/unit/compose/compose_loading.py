@@ -12,6 +12,12 @@ from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 
 VARIABLES = {"USER": "me", "EMPTY": "", "PORT": "8080", "TAG": "12"}
 FILES = {
+    "Dockerfile": "FROM tiny\n",
+    "a/Dockerfile": "FROM tiny\n",
+    "b/Dockerfile": "FROM tiny\n",
+    "orders/Dockerfile": "FROM tiny\n",
+    "db/Dockerfile": "FROM tiny\n",
+    "../x/D": "FROM tiny\n",
     "good.env": "# comment\nA=from file\nB='x # y'\n",
     "other.env": "A=other\nUSER\n",
     "raw.env": "A='$USER'\n",

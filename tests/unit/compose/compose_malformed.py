@@ -130,6 +130,12 @@ MALFORMED: dict[str, tuple[str, dict[int, str]]] = {
         "services:\n  web:\n    build:\n      dockerfile: a\n      dockerfile_inline: FROM x\n",
         {5: "exclude each other"},
     ),
+    "missing Dockerfile": (web("build: ./nowhere"), {4: "'nowhere/Dockerfile' cannot be read"}),
+    "missing other Dockerfile": (
+        web("build:\n  context: a\n  dockerfile: sub/D"),
+        {6: "'a/sub/D' cannot be read"},
+    ),
+    "remote context": (web("build: https://host.example/x.git"), {4: "of this machine"}),
     "build as a list": ("services:\n  web:\n    build: [.]\n", {3: "found a list"}),
     "build secrets": ("services:\n  web:\n    build: {secrets: [a]}\n", {3: "refused"}),
     # Ports, routes and checks

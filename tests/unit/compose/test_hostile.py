@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from compose_loading import load_texts
+from compose_loading import FILES, load_texts
 from compose_malformed import MALFORMED
 from compose_valid import VALID, valid_file
 from hypothesis import example, given, settings
@@ -83,19 +83,19 @@ def survives(*texts: str) -> EnvironmentSpec | None:
         assert all("\n" not in str(problem) for problem in error.problems)
         return None
     rendered = SourceFile("r", render(spec))
-    again = load([rendered], variables={}, read=lambda path: None, default_name="x")
+    again = load([rendered], variables={}, read=FILES.get, default_name="x")
     assert again == spec
     return spec
 
 
 @given(st.text())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_any_text(text: str) -> None:
     survives(text)
 
 
 @given(st.text(alphabet="ab:-[]{}&*!|>'\"#%@`,? \n\t<$1", max_size=60))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=120, deadline=None)
 @example("&a [*a, &a b]")
 @example("? &a a\n: *a")
 @example("a: &a\n  <<: *a")
@@ -107,13 +107,13 @@ def test_text_of_yamls_own_characters(text: str) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["name", "networks", "volumes", "x-a"]), VALUE), SERVICES)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_any_structure(top: dict[str, Any], services: dict[str, Any]) -> None:
     survives(json.dumps(top | {"services": services}))
 
 
 @given(SERVICES, SERVICES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_any_two_structures(first: dict[str, Any], second: dict[str, Any]) -> None:
     survives(json.dumps({"services": first}), json.dumps({"services": second}))
 
@@ -124,7 +124,7 @@ TEXTS = [valid_file(lines) for lines, _ in VALID.values()] + [
 
 
 @given(st.sampled_from(TEXTS), st.sampled_from(TEXTS), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_a_file_cut_or_joined_anywhere(first: str, second: str, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(first)))
     survives(first[:cut], second)

@@ -49,6 +49,12 @@ RULES: dict[str, tuple[str, str, str, Any]] = {
         "environment",
         {"A": "1", "B": "3"},
     ),
+    "a variable without a value takes that of the command": (
+        "environment: {USER: own}",
+        "environment: [USER]",
+        "environment",
+        {"USER": "me"},
+    ),
     "labels by name": ("labels: [a=1]", "labels: {a: 2, b: 3}", "labels", {"a": "2", "b": "3"}),
     "extra_hosts by name": (
         "extra_hosts: ['a:1.1.1.1']",

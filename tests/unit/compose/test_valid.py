@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from compose_loading import load_texts, service
+from compose_loading import FILES, load_texts, service
 from compose_valid import VALID, valid_file
 
 from vmorch.errors import InvalidSpec
@@ -28,7 +28,7 @@ def test_the_rendered_file_and_the_json_lead_to_the_same(name: str) -> None:
     again = load(
         [SourceFile("rendered", render(spec))],
         variables={},
-        read=lambda path: None,
+        read=FILES.get,
         default_name="other",
     )
     assert again == spec
@@ -86,6 +86,13 @@ def test_a_service_that_no_profile_asks_for_is_still_checked() -> None:
         load_texts("services: {a: {image: x}, b: {image: x, profiles: [p], usr: x}}")
 
 
+def test_files_of_a_service_that_no_profile_asks_for_are_not_needed() -> None:
+    text = "services: {a: {image: x}, b: {build: nowhere, env_file: absent, profiles: [p]}}"
+    assert list(load_texts(text).services) == ["a"]
+    with pytest.raises(InvalidSpec):
+        load_texts(text, profiles=["p"])
+
+
 def test_extensions_may_stand_wherever_keys_are_declared() -> None:
     text = (
         "x-a: 1\nversion: '3.8'\nservices:\n  web:\n    image: tiny\n    x-b: 1\n"
@@ -125,7 +132,7 @@ def test_warnings_name_the_variables_that_are_not_set() -> None:
     load(
         [SourceFile("f", "services: {web: {image: 'a$NOBODY', user: 'u${NOBODY}${X:-1}$Y'}}")],
         variables={},
-        read=lambda path: None,
+        read=FILES.get,
         default_name="d",
         warn=heard.append,
     )

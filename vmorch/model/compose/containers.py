@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vmorch.model.compose.forms import Form, Schema
+from vmorch.model.compose.forms import Form, Schema, Word
 from vmorch.model.compose.nodes import (
     Field,
     Fields,
@@ -180,7 +180,8 @@ class MapOf(Form):
         return Fields(node.mark, fields, node.tag)
 
     def merge(self, old: Node, new: Node) -> Node:
-        return merge_fields(self._as_fields(old), self._as_fields(new), lambda key: self.value)
+        earlier, later = self._as_fields(old), self._as_fields(new)
+        return merge_fields(earlier, later, lambda key: self.value, null_says=self.nullable)
 
     def schema(self) -> Schema:
         value = self.value.schema()
@@ -196,14 +197,18 @@ class MapOf(Form):
     def _entry_schema(self) -> Schema:
         pattern = f"(?:{self.key_pattern})"
         if self.separators:
-            pattern += f"[{self.separators}](?:.|\\n)*"
+            value = (self.value.pattern if isinstance(self.value, Word) else "") or r"[\s\S]*"
+            pattern += f"[{self.separators}](?:{value})"
         if self.separators and self.nullable:
             pattern = f"{pattern}|{self.key_pattern}"
         return {"type": "string", "pattern": f"^(?:{pattern})$|\\$"}
 
 
-def merge_fields(old: Node, new: Node, form_of: Callable[[str], Form | None]) -> Node:
-    """Two mappings as one, key by key, with what the tags of the later one ask for."""
+def merge_fields(
+    old: Node, new: Node, form_of: Callable[[str], Form | None], *, null_says: bool = False
+) -> Node:
+    """Two mappings as one, key by key, with what the tags of the later one ask for. A null says
+    nothing, so the earlier value stays, unless `null_says` something of its own."""
     if new.tag is Tag.OVERRIDE or not (isinstance(old, Fields) and isinstance(new, Fields)):
         return old if is_null(new) and new.tag is not Tag.OVERRIDE else new
     merged = dict(old.fields)
@@ -214,6 +219,6 @@ def merge_fields(old: Node, new: Node, form_of: Callable[[str], Form | None]) ->
             merged.pop(key, None)
         elif earlier is None or form is None or later.node.tag is Tag.OVERRIDE:
             merged[key] = later
-        elif not is_null(later.node):
+        elif not is_null(later.node) or null_says:
             merged[key] = Field(later.key_mark, form.merge(earlier.node, later.node))
     return Fields(new.mark, merged)

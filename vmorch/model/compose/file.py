@@ -10,7 +10,8 @@ from vmorch.model.compose.objects import Key, Object, Values
 from vmorch.model.compose.parts import refused
 from vmorch.model.compose.parts.networks import NETWORKS
 from vmorch.model.compose.parts.storage import TOP_CONFIGS, TOP_SECRETS, TOP_VOLUMES
-from vmorch.model.compose.service import SERVICE, Inputs, service_spec
+from vmorch.model.compose.resolve import Inputs, service_spec
+from vmorch.model.compose.service import SERVICE
 from vmorch.model.spec import EnvironmentSpec, NetworkSpec, ServiceSpec
 
 _NAME_PATTERN = r"[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?"
@@ -42,12 +43,11 @@ def environment_spec(
     hidden: dict[str, list[str]] = {}
     found: dict[str, Values] = values.get("services", {})
     for name, service in found.items():
-        spec = service_spec(name, service, inputs)
         wanted = service.get("profiles", [])
         if wanted and "*" not in profiles and not set(wanted) & set(profiles):
             hidden[name] = wanted
         else:
-            services[name] = spec
+            services[name] = service_spec(name, service, inputs)
     _check_hidden(services, hidden, inputs)
     _check_any(values, services, hidden, inputs)
     network = values.get("networks", {}).get("default") or NetworkSpec()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmorch.model.compose import quantities
-from vmorch.model.compose.nodes import Node, Scalar, describe
+from vmorch.model.compose.nodes import Node, Scalar, describe, one_line
 from vmorch.model.compose.reading import Reading, Wrong, did_you_mean
 
 Schema = dict[str, Any]
@@ -35,7 +35,8 @@ class Form(abc.ABC):
         """
 
     @abc.abstractmethod
-    def schema(self) -> Schema: ...
+    def schema(self) -> Schema:
+        """Its patterns must mean the same to ECMAScript, which editors use, and to Python."""
 
     def merge(self, old: Node, new: Node) -> Node:
         """What stays when a later file says `new` where an earlier one said `old`. Never fails:
@@ -85,8 +86,9 @@ class Word(Form):
         return node.text
 
     def _advice(self, node: Node) -> str:
-        is_text_only = not self.pattern and isinstance(node, Scalar) and node.value is not None
-        return f' Put it in quotes: "{node.text}".' if is_text_only else ""  # type: ignore[union-attr]
+        if self.pattern or not isinstance(node, Scalar) or node.value is None:
+            return ""
+        return f' Put it in quotes: "{one_line(node.text, 60)}".'
 
     def schema(self) -> Schema:
         any_of: list[Schema] = [{"type": "string"}]
@@ -127,12 +129,11 @@ _FALSE = ("false", "no", "off", "n", "f", "0")
 _LARGE = range(2**63)
 
 TEXT = Word("a text")
-NAME = Word("a name", r"\S(?:.*\S)?")
 # As in an environment, where every value is text in the end.
 VALUE = Word("a text, a number or a boolean", numbers=True, booleans=True)
 BOOLEAN = Word(
     "true or false",
-    "(?i:" + "|".join(_TRUE + _FALSE) + ")",
+    "|".join(case(word) for word in _TRUE + _FALSE for case in (str, str.title, str.upper)),
     lambda text: text.lower() in _TRUE,
     booleans=True,
 )

@@ -11,11 +11,11 @@ from vmorch.model.compose.checks import check
 from vmorch.model.compose.containers import read_part
 from vmorch.model.compose.file import FILE, environment_spec
 from vmorch.model.compose.interpolate import BadTemplate, Interpolator, expand
-from vmorch.model.compose.nodes import Field, Fields, Items, Mark, Node, Scalar, Tag
+from vmorch.model.compose.nodes import Field, Fields, Items, Mark, Node, Scalar, Tag, one_line
 from vmorch.model.compose.objects import Values
 from vmorch.model.compose.parse import SourceFile, parse
 from vmorch.model.compose.reading import MOST_PROBLEMS, Reading, TooMany
-from vmorch.model.compose.service import Inputs
+from vmorch.model.compose.resolve import Inputs
 from vmorch.model.spec import EnvironmentSpec
 
 Warn = Callable[[str], None]
@@ -34,8 +34,9 @@ def load(
     """The environment that `files` describe together, later ones over earlier ones.
 
     `variables` are for `${…}` and for variables without a value. `read` gives the text of a file
-    that the files name (`env_file`, `cloud_init`), by its path relative to the first file's
-    directory, or None. The name is `project_name`, else the files' `name`, else `default_name`.
+    that the files name, by its path relative to the first file's directory, or None; Dockerfiles
+    too, to see that they are there. The name is `project_name`, else the files' `name`, else
+    `default_name`.
     `warn` hears one sentence about each variable that is not set. Pure but for `read` and `warn`.
 
     Raises:
@@ -135,6 +136,5 @@ def _untagged(node: Node) -> Node:
 
 def _in_order(reading: Reading, files: Sequence[SourceFile]) -> list[SpecProblem]:
     order = {file.name: index for index, file in reversed(list(enumerate(files)))}
-    return sorted(
-        reading.problems, key=lambda p: (order.get(p.file, len(order)), p.file, p.line, p.column)
-    )
+    shown = (replace(p, path=one_line(p.path)) for p in reading.problems)
+    return sorted(shown, key=lambda p: (order.get(p.file, len(order)), p.file, p.line, p.column))

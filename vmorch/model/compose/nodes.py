@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 Plain = None | bool | int | float | str
@@ -78,14 +77,6 @@ def is_null(node: Node) -> bool:
     return isinstance(node, Scalar) and node.value is None
 
 
-def children(node: Node) -> Iterator[Node]:
-    match node:
-        case Items(items=items):
-            yield from items
-        case Fields(fields=fields):
-            yield from (field.node for field in fields.values())
-
-
 def describe(node: Node) -> str:
     """What a message calls this value: "a list", "the number 3", "'x'"."""
     match node:
@@ -103,10 +94,14 @@ def describe(node: Node) -> str:
             return f"the number {quoted(node.text)[1:-1]}"
 
 
+def one_line(text: str, limit: int = 200) -> str:
+    """`text` without what would break a line or a terminal, and short enough for a message."""
+    shown = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
+    return f"{shown[:limit]}…" if len(shown) > limit else shown
+
+
 def quoted(text: str) -> str:
-    """`text` in quotes, on one line and short enough for a message."""
-    shown = "".join(c if c.isprintable() else "?" for c in text)
-    return f"'{shown[:60]}…'" if len(shown) > 60 else f"'{shown}'"
+    return f"'{one_line(text, 60)}'"
 
 
 def to_plain(node: Node) -> object:

@@ -45,9 +45,6 @@ class Values:
     def get(self, name: str, default: Any = None) -> Any:
         return self._found.get(name, default)
 
-    def names(self) -> frozenset[str]:
-        return frozenset(self._found)
-
 
 @dataclass(frozen=True)
 class Object(Form):

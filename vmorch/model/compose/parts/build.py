@@ -53,15 +53,24 @@ def _build(values: Values) -> BuildSpec:
     )
 
 
-_FILLED = Word("a text that is not empty", r"(?:.|\n)+")
+def _directory(text: str) -> str:
+    if "://" in text or text.startswith("git@"):
+        raise ValueError("A build's context is a directory of this machine; fetch it first.")
+    return text
+
+
+_CONTEXT = Word("the path of a directory", r"[^\n]+", _directory)
+_FILLED = Word("a text that is not empty", r"[\s\S]+")
 IMAGE = Word("the name of an image", r"[^\s]+")
 BUILD = Object(
     name="build",
-    short=(_FILLED, _short),
+    short=(_CONTEXT, _short),
     build=_build,
     refused=_REFUSED,
     keys={
-        "context": Key(_FILLED, "Directory that is sent to the build, relative to the first file."),
+        "context": Key(
+            _CONTEXT, "Directory that is sent to the build, relative to the first file."
+        ),
         "dockerfile": Key(_FILLED, "Path of the Dockerfile in the context."),
         "dockerfile_inline": Key(_FILLED, "The text of the Dockerfile itself."),
         "args": Key(

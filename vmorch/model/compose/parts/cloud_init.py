@@ -77,7 +77,7 @@ _BEGINNING = "|".join(HEADERS)
 CLOUD_INIT = Either(
     scalar=Word(
         "user data that begins with '#cloud-config', '#!' or another header of cloud-init",
-        rf"(?:{_BEGINNING})(?:.|\n)*",
+        rf"(?:{_BEGINNING})[\s\S]*",
         lambda text: UserData(text=text),
     ),
     fields=_Config(),
