@@ -1,0 +1,77 @@
+"""What must hold at every moment, and what must hold once the world has been left in peace."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from vmorch.model.instance import Goal, State
+from vmorch.simulation.world import INSTALLATION, World
+
+
+class Violation(AssertionError):
+    """An invariant does not hold; the text says which and where."""
+
+
+async def check_always(world: World) -> None:
+    """Holds between any two steps, whatever failed or crashed."""
+    instances = await world.store.instances()
+    _unique("address", [i.outer_address for i in instances])
+    _unique("MAC", [i.mac for i in instances])
+    by_domain = {INSTALLATION.domain(*i.key): i for i in instances}
+    for name, guest in world.hypervisor.domains.items():
+        instance = by_domain.get(name)
+        if instance is None:
+            raise Violation(f"the guest {name} runs, but nothing remembers it")
+        if guest.config.uuid != instance.uuid:
+            raise Violation(f"the guest {name} has another instance's uuid")
+    for instance in instances:
+        if instance.state is State.READY and not instance.capped:
+            raise Violation(f"{instance.name} is ready, but still in its boot burst")
+
+
+async def check_at_rest(world: World) -> None:
+    """Holds after a while without faults: what is, is what was declared."""
+    await check_always(world)
+    environments = {env.name: env for env in await world.store.environments()}
+    instances = await world.store.instances()
+    for environment in environments.values():
+        if environment.removing:
+            raise Violation(f"{environment.name} is still being removed")
+        for name, spec in environment.spec.services.items():
+            mine = [i for i in instances if (i.environment, i.service) == (environment.name, name)]
+            good = [
+                i
+                for i in mine
+                if i.state is State.READY and i.revision == environment.current[name]
+            ]
+            if len(mine) != spec.replicas or len(good) != spec.replicas:
+                states = [f"{i.name} {i.state} ({i.reason})" for i in mine]
+                raise Violation(f"{name} wants {spec.replicas} ready instances, has {states}")
+            _check_caps(world, [INSTALLATION.domain(*i.key) for i in good], spec.cpus)
+    if len(world.hypervisor.domains) != len(instances):
+        raise Violation("there are guests that nobody needs, or guests are missing")
+    if any(i.goal is Goal.REMOVE for i in instances):
+        raise Violation("an instance that should go is still there")
+    if set(await world.network.present()) != {e.network.index for e in environments.values()}:
+        raise Violation("there are networks that nobody needs, or networks are missing")
+    _check_proxy(world, {i.name for i in instances})
+
+
+def _check_caps(world: World, domains: list[str], cpus: float) -> None:
+    for name in domains:
+        if world.hypervisor.domains[name].cpus != cpus:
+            raise Violation(f"{name} may use {world.hypervisor.domains[name].cpus} CPUs")
+
+
+def _check_proxy(world: World, instances: set[str]) -> None:
+    backends = world.proxy.config.backends if world.proxy.config else ()
+    for backend in backends:
+        for server in backend.servers:
+            if server.name not in instances or not server.admitted:
+                raise Violation(f"the proxy knows {server.name} in {backend.name} at rest")
+
+
+def _unique(what: str, values: list[str]) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise Violation(f"the {what} {twice[0]} was given twice")

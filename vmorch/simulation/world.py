@@ -1,0 +1,151 @@
+"""A world in memory: the fakes and the real store, and a daemon that lives and dies in it.
+
+What outlives a daemon (guests, proxy, networks, the store) belongs to the world; what a daemon
+only knows while it runs is made anew with each `boot`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vmorch.config import Settings
+from vmorch.guest.fake import FakeGuests
+from vmorch.health.fake import FakeProber
+from vmorch.health.protocol import Target
+from vmorch.hypervisor.fake import FakeHypervisor
+from vmorch.images.fake import FakeImages
+from vmorch.model.guest import Acceleration, GuestReport, GuestState
+from vmorch.model.image import RunConfig
+from vmorch.model.names import Installation
+from vmorch.network.fake import FakeNetwork
+from vmorch.proxy.fake import FakeProxy
+from vmorch.reconciler.loop import Reconciler
+from vmorch.reconciler.parts import Parts
+from vmorch.simulation.virtual import SeededEntropy, VirtualClock
+from vmorch.store.sqlite import SqliteStore
+
+INSTALLATION = Installation("5e" * 16)
+HEALTHY_AFTER_SECONDS = 6.0
+
+
+@dataclass(slots=True)
+class CrashPoints:
+    """See `vmorch.effects.Faults`. The daemon stops dead at the armed point: nothing after it
+    happens. `seen` counts every point that was passed."""
+
+    armed: str | None = None
+    crashed: asyncio.Event = field(default_factory=asyncio.Event)
+    seen: dict[str, int] = field(default_factory=dict)
+
+    async def at(self, point: str) -> None:
+        self.seen[point] = self.seen.get(point, 0) + 1
+        if self.armed in {point, "*"}:
+            self.armed = None
+            self.crashed.set()
+            await asyncio.Event().wait()
+
+
+@dataclass(frozen=True, slots=True)
+class FakeHostKey:
+    private: str
+    public: str
+
+
+class FakeKeys:
+    client_public = "ssh-ed25519 client"
+
+    def host_key(self, instance_uuid: str) -> FakeHostKey:
+        return FakeHostKey(f"private {instance_uuid}", f"public {instance_uuid}")
+
+
+class World:
+    """`boot` starts the daemon, `crash` ends it as kill -9 would."""
+
+    def __init__(self, seed: int, directory: Path) -> None:
+        self.clock = VirtualClock()
+        self.entropy = SeededEntropy(seed)
+        self.faults = CrashPoints()
+        self.hypervisor = FakeHypervisor(self.clock, call_seconds=0.01)
+        self.network = FakeNetwork()
+        self.images = FakeImages(self.clock)
+        self.guests = FakeGuests()
+        self.proxy = FakeProxy()
+        settings = Settings(state_dir=directory)
+        self.store = SqliteStore(
+            ":memory:",
+            INSTALLATION,
+            outer_pool=settings.outer_pool,
+            inner_subnet=settings.inner_subnet,
+            taken_subnets=self.network.taken_subnets,
+        )
+        self.prober = FakeProber(self.clock, judge=self._health)
+        self.sick: set[str] = set()
+        self.parts = Parts(
+            settings=settings,
+            store=self.store,
+            hypervisor=self.hypervisor,
+            network=self.network,
+            images=self.images,
+            guests=self.guests,
+            proxy=self.proxy,
+            prober=self.prober,
+            keys=FakeKeys(),
+            clock=self.clock,
+            entropy=self.entropy,
+            faults=self.faults,
+        )
+        self.reconciler: Reconciler | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    def image(self, name: str) -> str:
+        """The digest of a made-up image that exposes port 80."""
+        return self.images.add(name, RunConfig(exposed_ports=(80,))).digest
+
+    def boot(self) -> None:
+        self.reconciler = Reconciler(
+            self.parts, boots_at_once=2, time_scale=Acceleration.TCG.time_scale
+        )
+        self.prober.changed = self.reconciler.wake
+        self._running = asyncio.create_task(self.reconciler.run(), name="daemon")
+
+    async def crash(self) -> None:
+        """Kill the daemon; an error that ended it by itself comes out here."""
+        assert self._running is not None
+        if self._running.done():
+            self._running.result()
+        self._running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._running
+        self.faults.armed = None
+        self.faults.crashed.clear()
+        self.prober.watch([])
+
+    async def live(self, seconds: float) -> None:
+        """Let time pass; a daemon that reaches its crash point is started again a bit later."""
+        assert self._running is not None
+        end = self.clock.now() + seconds
+        while self.clock.now() < end:
+            crash = asyncio.ensure_future(self.faults.crashed.wait())
+            await asyncio.wait(
+                {crash, self._running},
+                timeout=end - self.clock.now(),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if crash.done() or self._running.done():
+                await self.crash()
+                await self.clock.sleep(1.0)
+                self.boot()
+            crash.cancel()
+
+    def _health(self, target: Target) -> tuple[bool | None, str, GuestReport | None]:
+        guest = self.hypervisor.domains.get(target.domain)
+        if guest is None or guest.state is not GuestState.RUNNING:
+            return False, "no answer", None
+        if self.clock.now() < guest.boots_at + HEALTHY_AFTER_SECONDS:
+            return None, "booting", None
+        if target.domain in self.sick:
+            return False, "HTTP 500", None
+        return True, "HTTP 200 OK", None
