@@ -38,6 +38,9 @@ class LiveReporter:
     """Finished steps scroll away above; the running step and the instances are redrawn below."""
 
     def __init__(self) -> None:
+        self._steps: dict[str, _Step] = {}
+        self._rows: list[InstanceView] = []
+        self._started = time.monotonic()
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(
             console=self._console,
@@ -46,9 +49,6 @@ class LiveReporter:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._steps: dict[str, _Step] = {}
-        self._rows: list[InstanceView] = []
-        self._started = time.monotonic()
 
     def __enter__(self) -> Self:
         self._live.__enter__()

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -26,9 +25,13 @@ _PATIENCE = 3
 
 
 def terminal_size() -> tuple[int, int]:
-    """Columns and rows."""
-    size = shutil.get_terminal_size()
-    return size.columns, size.lines
+    """Columns and rows of this terminal; 80 and 24 without one."""
+    for descriptor in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            size = os.get_terminal_size(descriptor)
+            if size.columns and size.lines:
+                return size.columns, size.lines
+    return 80, 24
 
 
 def run_session(path: Path, *, tty_wanted: bool) -> int:

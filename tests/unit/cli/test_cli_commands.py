@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -277,6 +279,22 @@ def test_an_interrupt_cancels_the_build_and_exits_130(daemon: Any, directory: Pa
     assert up.returncode == 130
     assert b"Traceback" not in err
     assert daemon.images.cancelled.wait(10)
+
+
+def test_a_terminal_sees_live_progress_and_then_the_table(daemon: Any) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm"
+        os.execv(sys.executable, command(daemon, "up"))
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO is how a pseudo terminal ends
+        while data := os.read(terminal, 65536):
+            shown += data
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, shown
+    assert b"\x1b[?25l" in shown  # the cursor is hidden while it is drawn,
+    assert shown.rindex(b"\x1b[?25h") < shown.index(b"INSTANCE ")  # and back before the table
+    assert b"RUN it" in shown
+    os.close(terminal)
 
 
 def test_following_ends_cleanly_when_interrupted(daemon: Any) -> None:
