@@ -189,7 +189,8 @@ class Reconciler:
 
     async def _explain(self, subject: Instance | str, error: VmorchError) -> None:
         """The failure as an event, and as the instance's reason."""
-        log.warning("action failed", subject=str(subject), error=error.message, hint=error.hint)
+        name = subject if isinstance(subject, str) else subject.name
+        log.warning("action failed", subject=name, error=error.message, hint=error.hint)
         store, text = self._parts.store, f"{error.message} {error.hint}".strip()
         now = self._parts.clock.now()
         if isinstance(subject, str):

@@ -6,14 +6,17 @@ Each is told the whole of what should be, in every cycle; adapters do nothing wh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
 from vmorch.errors import NotFound, VmorchError
 from vmorch.health.protocol import Target
+from vmorch.model.event import EventKind
 from vmorch.model.image import ImageManifest
 from vmorch.model.instance import Instance, State
 from vmorch.model.spec import HealthCheck, HealthKind, ServiceSpec
+from vmorch.proxy.protocol import AddressUnavailable, ProxyConfig
 from vmorch.reconciler.observe import Memory, Observed
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.perform import domain_of
@@ -33,6 +36,7 @@ class Sync:
         self._memory = memory
         self._time_scale = time_scale
         self._manifests: dict[str, ImageManifest] = {}
+        self._blocked = ""
 
     async def networks(self, observed: Observed) -> None:
         """Networks of environments are made or mended; those of nobody are taken away."""
@@ -71,10 +75,39 @@ class Sync:
             await self._parts.network.set_names(environment.record.network, names(environment))
         config = proxy_config(self._parts.store.installation, environments)
         if config.backends or config.routes or await self._parts.proxy.running():
-            await self._parts.proxy.apply(config)
+            await self._tell_proxy(config)
         changed = config != self._memory.told
         self._memory.told = config
         return changed
+
+    async def _tell_proxy(self, config: ProxyConfig) -> None:
+        """A port that another program has costs only the listeners on it, and is tried again in
+        each cycle: whoever has it may let go."""
+        try:
+            await self._parts.proxy.apply(config)
+        except AddressUnavailable as error:
+            await self._complain(error)
+            blocked = {(e.address, e.port, e.namespace) for e in error.endpoints}
+            free = [
+                entry
+                for entry in config.listeners
+                if (entry.address, entry.port, entry.namespace) not in blocked
+            ]
+            await self._parts.proxy.apply(replace(config, listeners=tuple(free)))
+        else:
+            self._blocked = ""
+
+    async def _complain(self, error: AddressUnavailable) -> None:
+        """Once for as long as it lasts, not once for each cycle."""
+        if error.message == self._blocked:
+            return
+        self._blocked = error.message
+        await self._parts.store.add_event(
+            EventKind.ACTION_FAILED,
+            f"{error.message} {error.hint}",
+            now=self._parts.clock.now(),
+            environment="",
+        )
 
     async def _routed(self, record: EnvironmentRecord) -> Routed:
         for spec in record.spec.services.values():
