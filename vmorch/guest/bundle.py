@@ -2,9 +2,9 @@
 `seed.py` puts the result on the seed disk and `vmorch-identity` applies it in the guest.
 
 Equal bundles give equal bytes. Nothing that a value contains can become another file, another
-setting or another line: what cannot be carried unharmed is refused. Directories are listed
-only where they are our own, with the modes they have in every base; other parents of files
-are for the guest to make (0755) when they are absent.
+setting or another line: what cannot be carried unharmed is refused. Every directory on the
+way to a file is listed, so that none is made with the mode of whoever unpacks it: a service's
+user must be able to pass to its secrets. A guest keeps the modes of those that it has.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import io
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from vmorch.guest import check
-from vmorch.guest.protocol import IdentityBundle
+from vmorch.guest.protocol import GuestFile, IdentityBundle
 
 VERSION = "1"
 # Not zero: zip archives, which some guests make of their files, cannot hold times before 1980.
 _MTIME = 315_532_800
+_OWN_DIRECTORIES = {"root/root": 0o700, "root/root/.ssh": 0o700}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,23 +118,21 @@ def own_files(bundle: IdentityBundle) -> tuple[Member, ...]:
 
 
 def _root_members(bundle: IdentityBundle) -> Iterable[Member]:
-    for path, mode in (
-        ("root", 0o755),
-        ("root/etc", 0o755),
-        ("root/etc/ssh", 0o755),
-        ("root/root", 0o700),
-        ("root/root/.ssh", 0o700),
-    ):
-        yield Member(path=path, content=None, mode=mode)
-    yield from own_files(bundle)
-    for file in bundle.files:
-        yield Member(
-            path=f"root{file.path}",
-            content=file.content,
-            mode=file.mode,
-            uid=file.uid,
-            gid=file.gid,
-        )
+    files = [*own_files(bundle), *map(_user_file, bundle.files)]
+    parents = {str(parent) for file in files for parent in PurePosixPath(file.path).parents}
+    for path in parents - {"."}:
+        yield Member(path=path, content=None, mode=_OWN_DIRECTORIES.get(path, 0o755))
+    yield from files
+
+
+def _user_file(file: GuestFile) -> Member:
+    return Member(
+        path=f"root{file.path}",
+        content=file.content,
+        mode=file.mode,
+        uid=file.uid,
+        gid=file.gid,
+    )
 
 
 def _service_members(bundle: IdentityBundle) -> Iterable[Member]:

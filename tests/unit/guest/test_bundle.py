@@ -232,3 +232,10 @@ def test_usual_values_are_taken(bundle: Make, changes: dict[str, object]) -> Non
 def test_the_paths_kept_from_users_are_those_of_our_files(bundle: Make) -> None:
     ours = {f"/{member.path.removeprefix('root/')}" for member in own_files(bundle())}
     assert ours == check.OWN_PATHS
+
+
+def test_a_services_user_can_pass_to_its_secrets(bundle: Make) -> None:
+    secret = GuestFile(path="/run/secrets/deep/token", content=b"s", mode=0o400, uid=33)
+    members = unpacked(bundle(files=(secret,)))
+    for path in ("root/run", "root/run/secrets", "root/run/secrets/deep"):
+        assert (members[path].mode, members[path].isdir()) == (0o755, True)
