@@ -1,4 +1,4 @@
-"""The model's values as JSON and back: for the API, the store and the store of images.
+"""The model's values as JSON and back: for the API and the store of images.
 
 `…_to_json` gives only dicts, lists, strings, numbers, booleans and None. `…_from_json` is strict:
 unknown keys, wrong types, NaN and values that no vmorch file could lead to are InvalidSpec, each
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from vmorch.errors import InvalidSpec, SpecProblem
 from vmorch.model.image import ImageManifest, RunConfig
-from vmorch.model.spec import EnvironmentSpec, ServiceSpec
+from vmorch.model.spec import EnvironmentSpec
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -29,18 +29,15 @@ def to_json(spec: EnvironmentSpec) -> dict[str, Any]:
     return _object(spec)
 
 
-def from_json(data: Any, *, trusted: bool = False) -> EnvironmentSpec:
+def from_json(data: Any) -> EnvironmentSpec:
     """The environment that `to_json` gave, or that came over the API.
 
-    `trusted` leaves out the checks across services, for what was checked when it was stored: an
-    environment that runs must stay readable when a later version's rules are stricter.
-
     Raises:
-        InvalidSpec: `data` is no environment; every problem with its path.
+        InvalidSpec: `data` is no environment, or one that no vmorch file could lead to; every
+            problem with its path.
     """
     spec = _read(EnvironmentSpec, data)
-    if not trusted:
-        _check(spec)
+    _check(spec)
     return spec
 
 
@@ -70,15 +67,6 @@ def _check(spec: EnvironmentSpec) -> None:
     problems = [_problem(path, message) for path, message in check(spec)]
     if problems:
         raise InvalidSpec(problems)
-
-
-def service_to_json(spec: ServiceSpec) -> dict[str, Any]:
-    return _object(spec)
-
-
-def service_from_json(data: Any) -> ServiceSpec:
-    """Raises InvalidSpec. Checks the form only: a service alone cannot be checked across."""
-    return _read(ServiceSpec, data)
 
 
 def manifest_to_json(manifest: ImageManifest) -> dict[str, Any]:

@@ -34,7 +34,10 @@ def _target_key(node: Node) -> object:
 
 VOLUMES = ListOf(
     Either(
-        scalar=Word("NAME:PATH or NAME:PATH:ro", rf"{_NAMED}:/[^:\n]*(?::r[ow])?"),
+        scalar=Word(
+            "NAME:PATH or NAME:PATH:ro (guests share no directories with the host)",
+            rf"{_NAMED}:/[^:\n]*(?::r[ow])?",
+        ),
         fields=Object(
             name="mount",
             refused={
