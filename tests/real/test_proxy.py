@@ -259,6 +259,8 @@ def test_server_changes_under_load_need_no_reload_and_fail_nothing(world: World)
         world.apply(routed(*(site.server() for site in sites)))
     assert_no_failures(load)
     assert workers(world) == worker
+    written = world.place.config_file.read_text()
+    assert [f"server {site.name} " in written for site in (first, *sites)] == [False, True]
     world.apply(routed(*(site.server() for site in sites)))
     eventually(lambda: set(asyncio.run(world.proxy.status())) == {("shop.web.80", sites[0].name)})
 
@@ -322,6 +324,28 @@ def test_drain_lets_a_request_finish_and_sends_new_ones_elsewhere(world: World) 
     request.join(10)
     assert [status for status, _, _ in answers] == [200]
     eventually(lambda: asyncio.run(world.proxy.status())[key].sessions == 0)
+
+
+def test_an_idle_client_of_a_leaving_worker_is_not_sent_to_a_drained_server(world: World) -> None:
+    old, new = world.site("old"), world.site("new")
+    config = routed(old.server(), new.server())
+    world.apply(config)
+    clients = [http.client.HTTPConnection("127.0.0.1", world.place.http_port) for _ in range(4)]
+
+    def ask(client: http.client.HTTPConnection) -> str:
+        client.request("GET", "/", headers={"Host": "web.localhost"})
+        return client.getresponse().read().decode().split()[0]
+
+    with ExitStack() as stack:
+        for client in clients:
+            stack.callback(client.close)
+        assert {ask(client) for client in clients} == {"old", "new"}
+        more = HttpRoute(host="more.localhost", path="/", backend="shop.web.80")
+        drained = web(old.server(admitted=False), new.server())
+        reloaded = replace(config, routes=(*config.routes, more))
+        world.apply(reloaded)
+        world.apply(replace(reloaded, backends=(drained,)))
+        assert {ask(client) for client in clients} == {"new"}
 
 
 def test_a_removed_server_with_connections_is_left_to_a_later_apply(world: World) -> None:
@@ -474,7 +498,9 @@ def test_a_taken_port_is_named_with_its_holder_and_hinders_nothing_else(world: W
     one, two = world.site("one"), world.site("two")
     good = routed(one.server())
     world.apply(good)
-    with closing(socket.create_server(("127.0.0.1", 0))) as holder:
+    text = world.place.config_file.read_text()
+    # Also one that would share it: HAProxy must not take half of somebody's connections.
+    with closing(socket.create_server(("127.0.0.1", 0), reuse_port=True)) as holder:
         port = holder.getsockname()[1]
         taken = Listener(address="127.0.0.1", port=port, namespace=None, backend="shop.web.80.tcp")
         wanted = ProxyConfig(
@@ -492,6 +518,7 @@ def test_a_taken_port_is_named_with_its_holder_and_hinders_nothing_else(world: W
         assert f"process {os.getpid()}" in caught.value.message
         assert caught.value.endpoints == (Endpoint(address="127.0.0.1", port=port),)
         assert {world.get()[1].split()[0] for _ in range(4)} == {"two"}
+        assert world.place.config_file.read_text() == text
     world.apply(wanted)
     assert name_through(port) == "two"
 
