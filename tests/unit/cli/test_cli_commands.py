@@ -237,6 +237,8 @@ def test_doctor_fails_when_a_check_does(run: Run, daemon: Any) -> None:
     assert code == 1
     assert "FAIL  libvirt" in out
     assert "Heal it." in out
+    assert "guests run under kvm" in out
+    assert out.count("libvirt  ") == 1  # the daemon's word stands in place of the host's
 
 
 def test_help_needs_no_command_and_shows_examples(run: Run) -> None:

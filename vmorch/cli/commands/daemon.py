@@ -151,6 +151,7 @@ def _spawned(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
     arguments = [sys.executable, "-m", "vmorch.cli.main", "--socket", str(settings.socket)]
     try:
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+        log.touch(mode=0o640)
         with log.open("ab") as output:
             return subprocess.Popen(
                 [*arguments, "daemon", "run"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from vmorch.cli.common import Session, output_option
@@ -9,6 +11,9 @@ from vmorch.cli.examples import ExampleCommand
 from vmorch.cli.output import clean, print_json
 from vmorch.errors import DaemonUnreachable
 from vmorch.model.view import Check
+
+if TYPE_CHECKING:
+    from vmorch.client import Client
 
 
 @click.command("doctor", cls=ExampleCommand, examples=[("vmorch doctor -o json", "for programs")])
@@ -45,10 +50,17 @@ def _daemon(session: Session) -> tuple[Check, list[Check]]:
     client = session.client
     try:
         version = client.version()
-        checks = client.doctor()
+        checks = [_acceleration(client), *client.doctor()]
     except DaemonUnreachable as error:
         # Not having started it yet is no fault of the host; not being let in is.
         denied = isinstance(error.__cause__, PermissionError)
         check = Check(name="daemon", ok=not denied, message=error.message, hint=error.hint)
         return check, []
     return Check(name="daemon", ok=True, message=f"runs, version {version.version}"), checks
+
+
+def _acceleration(client: Client) -> Check:
+    """What the daemon found by booting a kernel, in place of a look at /dev/kvm."""
+    found = client.acceleration()
+    slower = f", some {found.time_scale:.0f} times slower" if found.time_scale > 1 else ""
+    return Check(name="kvm", ok=True, message=f"guests run under {found.acceleration}{slower}")
