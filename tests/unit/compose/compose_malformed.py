@@ -52,6 +52,8 @@ MALFORMED: dict[str, tuple[str, dict[int, str]]] = {
     "control character": ("services:\n  web: \x07\n", {2: "U+0007"}),
     "NUL": ("services: \0\n", {1: "U+0000"}),
     "escaped NUL": (web('user: "a\\0b"'), {4: "NUL"}),
+    "NUL in a name": (web('environment: {"A\\0B": x}'), {4: "the name of a variable"}),
+    "NUL in a list": (web('environment: ["A\\0B=x"]'), {4: "the name of a variable"}),
     "NaN": (web("cpus: .nan"), {4: "NaN"}),
     "infinity": (web("cpus: .inf"), {4: "Infinity"}),
     "huge number": (web("scale: " + "9" * 5000), {4: "a whole number"}),

@@ -174,6 +174,7 @@ HOSTILE = {
     "long variables": flow("user", "'" + "${TAG}" * 170_000 + "$USER" * 5 + "'"),
     "open variables": flow("user", "'" + "${A:-" * 200_000 + "'"),
     "a long address": flow("extra_hosts", '{a: "' + ":" * 1_000_000 + 'x"}'),
+    "a long path": flow("depends_on", "[" + "a." * 500_000 + "]"),
     "a long duration": flow("stop_grace_period", "1s" * 500_000),
     "a long number": flow("scale", "9" * 1_000_000),
     "a long host": flow("route", "{host: " + "a." * 500_000 + "}"),

@@ -34,6 +34,8 @@ BEYOND_FORM = {
     "udp in the long form",
     "depth",
     "escaped NUL",
+    "NUL in a name",
+    "NUL in a list",
 }
 
 

@@ -140,7 +140,7 @@ class MapOf(Form):
     def _pairs(self, node: Fields, path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
         for key, item in node.fields.items():
             where = join(path, key)
-            if not re.fullmatch(self.key_pattern, key):
+            if not re.fullmatch(self.key_pattern, key) or "\0" in key:
                 reading.add(item.key_mark, where, f"{quoted(key)} is not {self.key_expects}.")
             elif is_null(item.node) and self.nullable:
                 reading.note(where, item.mark)
