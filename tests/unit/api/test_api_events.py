@@ -58,3 +58,23 @@ def test_following_sees_what_comes_past_others_events(daemon: Any, client: Clien
 
     threading.Timer(0.2, later).start()
     assert next(followed).message == "second"
+
+
+def test_waiting_beside_others_events_is_no_busy_loop(
+    daemon: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(daemon, "first")
+    tell(daemon, "noise", environment="other")
+    reads = []
+    real = daemon.store.events
+
+    async def counted(**filters: Any) -> Any:
+        reads.append(filters)
+        return await real(**filters)
+
+    monkeypatch.setattr(daemon.store, "events", counted)
+    followed = client.events(environment="shop", follow=True)
+    assert next(followed).message == "first"
+    threading.Timer(0.2, lambda: tell(daemon, "second")).start()
+    assert next(followed).message == "second"
+    assert len(reads) < 20

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from vmorch.cli.progress import PlainReporter, build_text
+from vmorch.cli.waiting import Limits, NotReady, wait_gone, wait_ready
+from vmorch.errors import NotFound, TimedOut
+from vmorch.model.view.daemon import AccelerationView
+from vmorch.model.view.environment import EnvironmentView, ServiceView
+from vmorch.model.view.image import BuildLine
+from vmorch.model.view.instance import InstanceView
+from vmorch.model.view.stream import EventView
+
+FAST = Limits(timeout_seconds=5.0, poll_seconds=0.0)
+
+ROW = InstanceView(
+    environment="shop",
+    service="web",
+    instance="web-1",
+    state="ready",
+    ready=True,
+    address="",
+    inner_address="",
+    revision=2,
+    image="",
+    cpus=1.0,
+    vcpus=1,
+    memory_bytes=0,
+    ports=[],
+    start="cold",
+    created_at=0.0,
+    started_at=None,
+    ready_at=None,
+    restarts=0,
+    failures=0,
+    reason="answers",
+    domain="",
+)
+OLD = replace(ROW, instance="web-0", revision=1)
+BOOTING = replace(ROW, state="starting", ready=False, reason="boots")
+FAILED = replace(ROW, state="failed", ready=False, reason="no kernel")
+
+SHOP = EnvironmentView(
+    name="shop",
+    version=1,
+    services={"web": ServiceView(replicas=1, revision=2, image="")},
+    subnet="",
+    created_at=0.0,
+    removing=False,
+    expires_at=None,
+    holder=None,
+)
+
+
+class Looks:
+    """A client whose instances change with each look; the last state stays."""
+
+    def __init__(self, *states: list[InstanceView]) -> None:
+        self.states = list(states)
+        self.told: list[EventView] = []
+        self.gone_after = 10**9
+        self.looks = 0
+
+    def instances(self, environment: str) -> list[InstanceView]:
+        self.looks += 1
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+    def environment(self, name: str) -> EnvironmentView:
+        if self.looks >= self.gone_after:
+            raise NotFound("gone")
+        return SHOP
+
+    def events(self, *, after: int = 0, **_: Any) -> list[EventView]:
+        return [event for event in self.told if event.id > after]
+
+    def acceleration(self) -> AccelerationView:
+        return AccelerationView(acceleration="tcg", time_scale=0.0)
+
+
+def ready(client: Looks, **options: Any) -> list[InstanceView]:
+    options.setdefault("limits", FAST)
+    return wait_ready(client, SHOP, PlainReporter(), **options)  # type: ignore[arg-type]
+
+
+def test_ready_means_the_newest_revision_and_no_other_instance() -> None:
+    client = Looks([], [BOOTING], [OLD], [OLD, ROW], [ROW])
+    assert ready(client) == [ROW]
+    assert client.looks == 5
+
+
+def test_a_failure_must_last() -> None:
+    assert ready(Looks([FAILED], [FAILED], [BOOTING], [FAILED], [ROW])) == [ROW]
+    with pytest.raises(NotReady, match="web-1 failed: no kernel") as caught:
+        ready(Looks([FAILED]))
+    assert caught.value.exit_code == 1
+
+
+def test_only_the_services_asked_for_are_waited_for() -> None:
+    client = Looks([BOOTING])
+    with pytest.raises(TimedOut, match=r"web-1 is starting \(boots\)"):
+        ready(client, limits=Limits(timeout_seconds=0.01, poll_seconds=0.0))
+    assert ready(client, services=frozenset({"db"})) == [BOOTING]
+
+
+def test_the_bound_follows_the_acceleration() -> None:
+    with pytest.raises(TimedOut):
+        ready(Looks([BOOTING]), limits=Limits(poll_seconds=0.0))
+
+
+def test_gone_is_gone_also_past_failures(capfd: pytest.CaptureFixture[str]) -> None:
+    client = Looks([FAILED])
+    client.gone_after = 5
+    wait_gone(client, "shop", PlainReporter(), limits=FAST)  # type: ignore[arg-type]
+    assert capfd.readouterr().err.splitlines()[-1].startswith("web-1 gone")
+
+
+def test_each_change_and_each_bad_event_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    client = Looks([BOOTING], [BOOTING], [BOOTING], [ROW])
+    for number, kind in enumerate(("instance-ready", "action-failed"), 1):
+        client.told.append(
+            EventView(
+                id=number,
+                time=0.0,
+                environment="shop",
+                service="",
+                instance="web-1",
+                kind=kind,
+                message="no \x1b[1mdisk",
+            )
+        )
+    ready(client)
+    lines = [line.split(" after")[0] for line in capfd.readouterr().err.splitlines()]
+    assert lines == ["web-1: no disk", "web-1 starting", "web-1 ready"]
+
+
+def test_build_lines() -> None:
+    line = BuildLine(step="RUN make", number=2, total=5, state="started")
+    assert build_text(line) == "[2/5] RUN make"
+    assert build_text(replace(line, state="cached")) == "[2/5] CACHED RUN make"
+    assert build_text(replace(line, state="done", seconds=1.26)) == "[2/5] DONE 1.3s"
+    assert build_text(replace(line, state="output", text=" ")) == ""
