@@ -82,16 +82,3 @@ def _removals(target: str, old: RunningServer) -> Iterator[Command]:
 def _state(target: str, server: Server) -> Command:
     state = "ready" if server.admitted else "drain"
     return Command(text=f"set server {target} state {state}")
-
-
-def drains(
-    desired: tuple[Backend, ...], running: Mapping[str, Mapping[str, RunningServer]]
-) -> list[Command]:
-    """What keeps a leaving worker from sending anything to servers that are no longer admitted."""
-    admitted = {(b.name, server.name) for b in desired for server in b.servers if server.admitted}
-    return [
-        Command(text=f"set server {backend}/{name} state drain")
-        for backend, servers in running.items()
-        for name, server in servers.items()
-        if (backend, name) not in admitted and server.admitted
-    ]

@@ -132,7 +132,10 @@ def _defaults() -> list[str]:
         "    timeout server 300s",
         "    timeout tunnel 24h",
         "    timeout http-request 10s",
-        "    timeout http-keep-alive 60s",
+        # Short: after a reload an idle client has one more request with the old worker, whose
+        # servers nobody can change any more ("Proxy is disabled"); it is retried elsewhere when
+        # its server has gone, as long as that worker knows another.
+        "    timeout http-keep-alive 10s",
         # Lenient, as a busy capped guest answers late and is not dead.
         "    timeout check 5s",
         # Dead peers of idle connections are found by the kernel, in about a minute.

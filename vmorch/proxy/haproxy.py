@@ -18,7 +18,7 @@ from typing import TypeVar
 from vmorch.effects import Clock, Faults
 from vmorch.errors import ProxyError
 from vmorch.proxy.admin import CommandLine, Unreachable
-from vmorch.proxy.changes import Command, changes, drains
+from vmorch.proxy.changes import Command, changes
 from vmorch.proxy.configuration import Rendered, namespaces_in, render
 from vmorch.proxy.endpoints import namespace_inodes, unavailable
 from vmorch.proxy.place import Place
@@ -28,7 +28,6 @@ from vmorch.proxy.running import (
     Processes,
     RunningWorker,
     read_processes,
-    read_servers,
     read_status,
     read_worker,
 )
@@ -166,7 +165,6 @@ class HAProxy:
         except ProxyError:
             # Whatever HAProxy had against a command, the file says all of it.
             await self._reload(config, wanted, worker)
-        await self._drain_leaving(wanted)
 
     async def _restructure(
         self, config: ProxyConfig, wanted: Rendered, worker: RunningWorker
@@ -181,7 +179,6 @@ class HAProxy:
         if stale:
             worker = await self._without(stale, config, worker)
         await self._reload(config, wanted, worker)
-        await self._drain_leaving(wanted)
 
     def _stale_namespaces(self, wanted: Rendered) -> set[str]:
         """Namespaces made anew under their old names since the file was written."""
@@ -249,15 +246,6 @@ class HAProxy:
             if not good and not command.later:
                 raise ProxyError(f"HAProxy refuses '{command.text}': {answer}", retryable=True)
             await self._faults.at("proxy.command")
-
-    async def _drain_leaving(self, wanted: Rendered) -> None:
-        """Old workers keep idle clients for one more request; it must not go to a server that
-        is about to be stopped. As far as they can be asked: they end at any moment."""
-        with contextlib.suppress(ProxyError):
-            for pid in (await self._processes()).leaving:
-                servers = read_servers(await self._master.ask_worker(pid, "show servers state"))
-                for command in drains(wanted.backends, servers):
-                    await self._master.ask_worker(pid, command.text)
 
     async def _checked(self, wanted: Rendered) -> None:
         self._place.config_dir.mkdir(mode=0o711, parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmorch.proxy.changes import Command, changes, drains
+from vmorch.proxy.changes import Command, changes
 from vmorch.proxy.protocol import Backend, Check, Mode, Server
 from vmorch.proxy.running import RunningServer
 
@@ -87,21 +87,6 @@ def test_a_moved_or_reweighted_server_is_changed_in_place() -> None:
     assert texts(changes((backend(moved),), {"b": {"s-1": running(server(1))}})) == [
         "set server b/s-1 addr 10.0.0.2 port 81",
         "set weight b/s-1 50",
-    ]
-
-
-def test_a_leaving_worker_is_kept_from_servers_no_longer_admitted() -> None:
-    old = {
-        "b": {
-            "s-1": running(server(1)),
-            "s-2": running(server(2)),
-            "s-3": running(server(3)),
-            "s-4": running(server(4, admitted=False)),
-        }
-    }
-    assert texts(drains((backend(server(1), server(2, admitted=False)),), old)) == [
-        "set server b/s-2 state drain",
-        "set server b/s-3 state drain",
     ]
 
 
