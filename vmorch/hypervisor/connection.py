@@ -67,7 +67,8 @@ class Connection:
             raise hypervisor_error(error, doing) from error
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._drop)
+        # Not in its own threads: all of them may be waiting for agents that hang.
+        await asyncio.to_thread(self._drop)
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, work: Callable[[libvirt.virConnect], Result]) -> Result:

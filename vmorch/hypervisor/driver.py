@@ -58,11 +58,14 @@ class LibvirtHypervisor:
         self._control = Connection(uri, self._hints.register)
         self._agents = [Connection(uri) for _ in range(AGENT_CONNECTIONS)]
         self._next_agent = itertools.cycle(self._agents)
+        self._known_acceleration: Acceleration | None = None
         self._known_platform: Platform | None = None
         self._shutdowns: set[asyncio.Task[None]] = set()
 
     async def acceleration(self) -> Acceleration:
-        return await self._probe.acceleration(self._accel)
+        if self._known_acceleration is None:
+            self._known_acceleration = await self._probe.acceleration(self._accel)
+        return self._known_acceleration
 
     async def guests(self) -> Sequence[ObservedGuest]:
         return await self._control.call(

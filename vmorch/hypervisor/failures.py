@@ -20,6 +20,11 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "This process may not raise limits (no CAP_SYS_RESOURCE); run libvirtd with it.",
     ),
     (
+        r"kvm.*permission denied",
+        "QEMU's user may not open /dev/kvm: 'chgrp kvm /dev/kvm; chmod 660 /dev/kvm', or set "
+        "accel to tcg.",
+    ),
+    (
         r"permission denied",
         "QEMU's user must pass through every directory down to the disks (o+x), read the layers "
         "and own the overlay; see 'vmorch doctor'.",

@@ -71,7 +71,8 @@ class ObservedGuest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestHint:
     """Something happened to a domain: look again. `detail` is libvirt's word for people, such as
-    "crashed: panicked", "shutdown: guest", "destroyed"."""
+    "crashed: panicked", "shutdown: guest", "destroyed", "stopped: qemu died"; `name` empty says
+    that anything may have changed (libvirtd was lost, or found again)."""
 
     name: str
     detail: str

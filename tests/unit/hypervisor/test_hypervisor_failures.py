@@ -23,6 +23,7 @@ class Failure(libvirt.libvirtError):  # type: ignore[misc]
     ("text", "hint"),
     [
         ("Could not open '/x/disk.qcow2': Permission denied", "every directory"),
+        ("Could not access KVM kernel module: Permission denied", "/dev/kvm"),
         ('Failed to get "write" lock', "Another QEMU"),
         ("Cannot get interface MTU on 'abcdef-br0': No such device", "bridge is missing"),
         ("cannot limit locked memory of process 7: Operation not permitted", "CAP_SYS_RESOURCE"),
