@@ -71,7 +71,11 @@ def root(
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (README, "Exit codes")."""
+    """Run the command line; returns the exit code.
+
+    0 done, 1 failed, 2 usage, 3 invalid spec, 4 not found, 5 daemon not reachable, 6 timed out,
+    7 refused, 130 interrupted, 141 nobody reads on; of exec and ssh, the command's own.
+    """
     session = Session()
     try:
         code = root.main(args=args, prog_name="vmorch", obj=session, standalone_mode=False)

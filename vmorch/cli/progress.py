@@ -45,7 +45,8 @@ class PlainReporter:
             seen = (row.state, row.reason)
             if self._shown.get(row.instance) != seen:
                 self._shown[row.instance] = seen
-                say(f"{row.instance} {row.state} after {elapsed}: {row.reason}")
+                reason = f": {row.reason}" if row.reason else ""
+                say(f"{row.instance} {row.state} after {elapsed}{reason}")
         for gone in self._shown.keys() - {row.instance for row in rows}:
             del self._shown[gone]
             say(f"{gone} gone after {elapsed}")

@@ -86,9 +86,10 @@ def ready(client: Looks, **options: Any) -> list[InstanceView]:
 
 
 def test_ready_means_the_newest_revision_and_no_other_instance() -> None:
-    client = Looks([], [BOOTING], [OLD], [OLD, ROW], [ROW])
+    draining = replace(OLD, state="draining", ready=False)
+    client = Looks([], [BOOTING], [OLD], [OLD, ROW], [draining, ROW], [ROW])
     assert ready(client) == [ROW]
-    assert client.looks == 5
+    assert client.looks == 6
 
 
 def test_a_failure_must_last() -> None:
