@@ -17,7 +17,6 @@ from vmorch.model.frames import Frame, FrameType
 
 # Nobody waits longer than this for a command without output; the guest ends it then.
 LIMIT_SECONDS = 3600.0
-_SIGNAL_SECONDS = 10.0
 
 
 class AgentSession:
@@ -78,7 +77,7 @@ class AgentSession:
     async def _send_signal(self, name: str) -> None:
         argv = commands.signal(self._token, name)
         with contextlib.suppress(VmorchError):
-            await self._agent.execute(self._domain, argv, _SIGNAL_SECONDS)
+            await self._agent.execute(self._domain, argv, commands.SIGNAL_SECONDS)
 
 
 def _note(text: str) -> Frame:

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 
 from vmorch.errors import UsageError
 
+# How long the script that sends a signal may take.
+SIGNAL_SECONDS = 40.0
 _SIGNAL = re.compile(r"(?:SIG)?([A-Z][A-Z0-9+-]{1,11})\Z")
 
 # Signals are for the command; `trap :` does not reach it, as exec resets what is trapped.
@@ -62,17 +64,21 @@ _OF_SERVICE = """
 cp -R /run/vmorch/service "$own" 2>/dev/null || mkdir "$own"
 """
 # KILL takes just the command, as nothing would be left to say so if the script died as well.
-# The session may be a moment old: wait until the command has been started.
+# The session may be seconds old in a slow guest: wait until the script has its command as a
+# child, before which it would swallow the signal itself.
 _SIGNAL_SCRIPT = """
-signal=$2
-for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+signal=$2 attempt=0
+while [ $attempt -lt 300 ]; do
     for own in /run/vmorch/exec/"$1".*; do
         [ -e "$own/started" ] || continue
         pid=${own##*.}
+        command=$(cat "/proc/$pid/task/$pid/children")
+        [ -n "$command" ] || continue
         if [ "$signal" != KILL ]; then kill -s "$signal" -- "-$pid" && exit; fi
-        kill -s "$signal" $(cat "/proc/$pid/task/$pid/children") && exit
+        kill -s "$signal" $command && exit
     done
     sleep 0.1
+    attempt=$((attempt + 1))
 done 2>/dev/null
 exit 1
 """

@@ -24,7 +24,6 @@ from vmorch.model.frames import Frame, FrameType
 _CHUNK_BYTES = 32 * 1024
 _INPUT_CHUNKS = 16
 _LOOK_SECONDS = 1.0
-_SIGNAL_SECONDS = 10.0
 _GONE = (OSError, paramiko.SSHException, EOFError)
 
 
@@ -134,8 +133,8 @@ class SshSession:
         """In a channel of its own: sshd before 9.4 refuses signals to root's sessions."""
         line = commands.shell_line(commands.signal(self._token, name))
         with contextlib.suppress(*_GONE, GuestError):
-            channel = start_command(self._transport, line, None, _SIGNAL_SECONDS)
-            channel.settimeout(_SIGNAL_SECONDS)
+            channel = start_command(self._transport, line, None, commands.SIGNAL_SECONDS)
+            channel.settimeout(commands.SIGNAL_SECONDS)
             while channel.recv(_CHUNK_BYTES):
                 continue
             channel.close()
