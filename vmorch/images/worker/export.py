@@ -34,8 +34,9 @@ class ExportFailed(Exception):
 @contextmanager
 def exported(
     *, disk: str, backing: str, source_disk: str, work: Path
-) -> Iterator[tuple[Path, Path | None]]:
-    """Serve `disk` writable and `source_disk` read-only; yields the two raw files.
+) -> Iterator[tuple[Path, Path | None, int]]:
+    """Serve `disk` writable and `source_disk` read-only; yields the two raw files and the
+    storage daemon's process id.
 
     Leaves only when the storage daemon has closed the layer, so that it is whole on disk.
     """
@@ -52,7 +53,7 @@ def exported(
     mounted = [layer, source] if source_disk else [layer]
     try:
         _wait_for_exports(process, mounted, log)
-        yield layer, source if source_disk else None
+        yield layer, (source if source_disk else None), process
     finally:
         _stop(process)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,9 +31,9 @@ def main(parent: int) -> None:
     try:
         with exported(
             disk=job.disk, backing=job.backing, source_disk=job.source_disk, work=Path(job.work)
-        ) as (layer, source):
+        ) as (layer, source, server):
             report(phase="exported")
-            status = in_child(lambda: _write(job, layer, source))
+            status = in_child(lambda: _write(job, layer, source), server=server)
         report(phase="closed", exit=status)
     except _EXPECTED as error:
         report(error=str(error))
@@ -43,8 +44,12 @@ def report(**fields: object) -> None:
     os.write(2, json.dumps(fields).encode() + b"\n")
 
 
-def in_child(work: Callable[[], int], *, flags: int = 0) -> int:
-    """Run in a forked child that dies with us; `flags` are namespaces for it (unshare)."""
+def in_child(work: Callable[[], int], *, flags: int = 0, server: int = 0) -> int:
+    """Run in a forked child that dies with us; `flags` are namespaces for it (unshare).
+
+    It is ended when the process `server` ends first: without the storage daemon every write
+    fails, which a command that tries again and again would never notice.
+    """
     alive, ours = os.pipe()
     if flags:
         kernel.unshare(flags)
@@ -65,8 +70,12 @@ def in_child(work: Callable[[], int], *, flags: int = 0) -> int:
         finally:
             os._exit(status)
     os.close(alive)
-    _, status = os.waitpid(child, 0)
+    ended, status = os.wait() if server else os.waitpid(child, 0)
     os.close(ours)
+    if ended != child:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise ExportFailed("the storage daemon died")
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 

@@ -1,0 +1,754 @@
+"""Images for real: layers on the made bases, what steps can and cannot do, and sudden death.
+
+No guest boots here. Run as a program (IMAGES CONTEXT POINT) this file is a daemon that builds
+and kills itself at a fault point, for the tests of sudden death.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from vmorch.context import read_context
+from vmorch.errors import BuildFailed, InvalidSpec, NotFound, Refused, VmorchError
+from vmorch.images import qcow2
+from vmorch.images.bases import BaseCatalog
+from vmorch.images.protocol import BuildProgress, BuildRequest, StepState
+from vmorch.images.service import ImageService
+from vmorch.model.image import ImageManifest
+from vmorch.model.stepnet import StepNetwork
+from vmorch.resources import data_dir
+
+T = TypeVar("T")
+GONE_SECONDS = 30.0
+CANARY = "a secret of the host"
+
+
+@contextlib.asynccontextmanager
+async def no_network() -> AsyncIterator[StepNetwork]:
+    yield StepNetwork(namespace=None)
+
+
+class DieAt:
+    """Faults that end this process as a power cut would."""
+
+    def __init__(self, point: str) -> None:
+        self.point = point
+
+    async def at(self, point: str) -> None:
+        if point == self.point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def service(images: Path, faults: Any = None, **more: Any) -> ImageService:
+    catalog = BaseCatalog(images, data_dir("images"))
+    return ImageService(images, catalog, no_network, faults, **more)
+
+
+class Bench:
+    """A store of its own and a context to build from. `told` is all progress of all builds."""
+
+    def __init__(self, images: Path, context: Path) -> None:
+        self.images = images
+        self.context = context
+        self.service = service(images)
+        self.told: list[BuildProgress] = []
+
+    def file(self, path: str, content: str | bytes = "x") -> Path:
+        file = self.context / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        return file
+
+    async def send(self, dockerfile: str, **more: Any) -> BuildRequest:
+        context = read_context(self.context)
+        for digest in await self.service.missing_blobs(list(context.files)):
+            copy = self.images / "tmp" / "blob-sent"
+            shutil.copyfile(context.files[digest], copy)
+            await self.service.put_blob(digest, copy)
+        more.setdefault("name", "app")
+        return BuildRequest(
+            dockerfile=dockerfile, dockerfile_name="Dockerfile", context=context.entries, **more
+        )
+
+    async def build_async(self, dockerfile: str, **more: Any) -> ImageManifest:
+        request = await self.send(dockerfile, **more)
+        return await self.service.build(request, self.told.append)
+
+    def build(self, dockerfile: str, **more: Any) -> ImageManifest:
+        return asyncio.run(self.build_async(dockerfile, **more))
+
+    def output(self, dockerfile: str, **more: Any) -> str:
+        """What the steps of a build print."""
+        before = len(self.told)
+        self.build(dockerfile, **more)
+        said = [p.text for p in self.told[before:] if p.state is StepState.OUTPUT]
+        return "\n".join(said)
+
+    def states(self) -> dict[str, StepState]:
+        return {p.step: p.state for p in self.told if p.state is not StepState.OUTPUT}
+
+
+@pytest.fixture
+def bench(images_dir: Path, tmp_path: Path) -> Iterator[Bench]:
+    images, context = tmp_path / "images", tmp_path / "context"
+    linked = subprocess.run(["cp", "-al", images_dir, images], capture_output=True)
+    if linked.returncode:
+        subprocess.run(["cp", "-a", images_dir, images], check=True)
+    context.mkdir()
+    yield Bench(images, context)
+    assert leftovers(images) == []
+    assert list((images / "tmp").iterdir()) == []
+
+
+def leftovers(images: Path) -> list[str]:
+    """Processes, mounts and loop devices that have to do with a store."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    loops = subprocess.run(["losetup", "-l", "-n"], capture_output=True, text=True).stdout
+    found = [line for line in mounts if str(images) in line]
+    found += [line for line in loops.splitlines() if "layer.raw" in line and str(images) in line]
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if str(images) in command and process.name != str(os.getpid()):
+                found.append(command)
+    return found
+
+
+def wait_until_gone(images: Path) -> None:
+    deadline = time.monotonic() + GONE_SECONDS
+    while (found := leftovers(images)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert found == []
+
+
+# --- what an image consists of
+
+
+def test_files_owners_modes_and_configuration(bench: Bench) -> None:
+    bench.file("app/main.py", "print(1)")
+    bench.file("app/bin/tool").chmod(0o755)
+    (bench.context / "app/link").symlink_to("bin/tool")
+    bench.file("a.txt", "A")
+    bench.file("b.txt", "B\n")
+    manifest = bench.build(
+        """FROM debian:12 AS made
+RUN mkdir -p /out/deep && echo built > /out/deep/file && chown 33:33 /out/deep/file
+FROM debian:12
+ENV WHERE=/srv/app
+WORKDIR $WHERE
+COPY app .
+COPY --chown=daemon:33 --chmod=640 a.txt renamed
+COPY *.txt texts/
+COPY --from=made /out /from
+COPY --from=made /out/*/file /globbed/
+COPY <<END /etc/made.conf
+where=$WHERE
+END
+USER daemon
+EXPOSE 8080
+CMD ["python3", "main.py"]
+"""
+    )
+    assert manifest.run.working_dir == "/srv/app"
+    assert manifest.run.command == ("python3", "main.py")
+    assert manifest.run.exposed_ports == (8080,)
+    assert manifest.base == "debian-12"
+    said = bench.output(
+        """FROM app
+USER root
+RUN cd /srv/app && find . /from /globbed -printf '%p %y %m %u:%g %l\\n' | sort
+RUN cat /etc/made.conf texts/b.txt /from/deep/file; id -un; pwd
+"""
+    )
+    for line in (
+        "./bin d 755 root:root ",
+        "./bin/tool f 755 root:root ",
+        "./link l 777 root:root bin/tool",
+        "./main.py f 644 root:root ",
+        "./renamed f 640 daemon:www-data ",
+        "./texts/a.txt f 644 root:root ",
+        "/from/deep/file f 644 www-data:www-data ",
+        "/globbed/file f 644 www-data:www-data ",
+        "where=/srv/app",
+        "B",
+        "built",
+        "/srv/app",
+    ):
+        assert line.strip() in [said_line.strip() for said_line in said.splitlines()], said
+
+
+def test_steps_run_as_user_shell_and_directory_say(bench: Bench) -> None:
+    said = bench.output(
+        """FROM debian:12
+ARG V=1
+ENV E=e
+SHELL ["/bin/bash", "-eu", "-c"]
+WORKDIR /work
+USER daemon:33
+RUN echo "$(id -un):$(id -gn) $PWD $V$E $HOME" $BASH_VERSION
+USER 4242
+RUN ["/bin/echo", "$E"]
+RUN id -u
+""",
+        args={"V": "2"},
+    )
+    lines = said.splitlines()
+    assert lines[0].startswith("daemon:www-data /work 2e /usr/sbin 5.")
+    assert lines[1:] == ["$E", "4242"]
+
+
+def test_tiny_takes_layers_too(bench: Bench) -> None:
+    bench.file("hello")
+    assert bench.output("FROM tiny\nCOPY hello /srv/\nRUN ls /srv") == "hello"
+
+
+def test_archives_are_unpacked_by_add_alone(bench: Bench) -> None:
+    with tarfile.open(bench.context / "t.tgz", "w:gz") as archive:
+        archive.add(bench.file("in/file"), "deep/file")
+    bench.file("plain.gz", b"\x1f\x8bno archive")
+    said = bench.output(
+        "FROM debian:12\nADD t.tgz /added\nADD plain.gz /added/\nCOPY t.tgz /copied/\n"
+        "RUN cd / && find added copied -type f | sort"
+    )
+    assert said.splitlines() == ["added/deep/file", "added/plain.gz", "copied/t.tgz"]
+
+
+def test_merging_into_what_is_there(bench: Bench) -> None:
+    bench.file("tree/lib/new")  # /lib is a symlink to usr/lib in the base
+    bench.file("tree/tmp/new")
+    bench.file("tree/etc/hostname", "mine")
+    (bench.context / "tree/tmp").chmod(0o700)
+    said = bench.output(
+        "FROM debian:12\nRUN ln -s /etc/passwd /etc/pw\nCOPY tree /\nCOPY tree/tmp/new /etc/pw\n"
+        "RUN readlink /lib; ls /usr/lib/new; stat -c %a /tmp; cat /etc/hostname; echo;"
+        "test -L /etc/pw || echo replaced; grep -c root /etc/passwd"
+    )
+    assert said.splitlines() == [
+        "usr/lib",
+        "/usr/lib/new",
+        "1777",
+        "mine",
+        "replaced",
+        "1",
+    ]
+
+
+# --- the cache
+
+
+def test_nothing_is_done_twice_and_a_change_is_never_missed(bench: Bench) -> None:
+    bench.file("one", "1")
+    text = "FROM tiny\nRUN echo a > /a\nCOPY one /\nRUN cat /one"
+    first = bench.build(text)
+    bench.told.clear()
+    assert bench.build(text) == first
+    assert bench.states()["RUN cat /one"] is StepState.CACHED
+    bench.file("one", "2")
+    bench.told.clear()
+    changed = bench.build(text)
+    assert changed.digest != first.digest
+    states = bench.states()
+    assert states["RUN echo a > /a"] is StepState.CACHED
+    assert states["COPY one /"] is StepState.DONE
+    assert "2" in [p.text for p in bench.told]
+    bench.file("one", "1")
+    assert bench.build(text).digest == first.digest
+
+
+def test_without_the_cache_everything_is_made_anew_and_the_old_stays(bench: Bench) -> None:
+    text = "FROM tiny\nRUN cat /proc/sys/kernel/random/uuid > /id"
+    first = bench.build(text)
+    again = bench.build(text, no_cache=True)
+    assert again.digest != first.digest
+    assert bench.build(text).digest == again.digest  # the newest counts
+    old = bench.images / "layers" / f"{first.layers[-1].digest.removeprefix('sha256:')}.qcow2"
+    assert old.exists()
+
+
+def test_two_builds_at_once_do_the_work_once(bench: Bench) -> None:
+    async def both() -> list[ImageManifest]:
+        text = "FROM tiny\nRUN cat /proc/sys/kernel/random/uuid > /id; sleep 1"
+        builds = [bench.build_async(text, name=name) for name in ("a", "b", "c")]
+        return await asyncio.gather(*builds)
+
+    manifests = asyncio.run(both())
+    assert len({manifest.digest for manifest in manifests}) == 1
+    ends = [p.state for p in bench.told if p.step.startswith("RUN") and p.seconds > 0]
+    assert sorted(ends) == [StepState.CACHED, StepState.CACHED, StepState.DONE]
+
+
+def test_independent_stages_run_side_by_side_and_useless_ones_do_not(bench: Bench) -> None:
+    bench.build(
+        """FROM tiny AS one
+RUN echo 1 > /one
+FROM tiny AS two
+RUN echo 2 > /two
+FROM tiny AS unused
+RUN false
+FROM tiny
+COPY --from=one /one /
+COPY --from=1 /two /
+RUN cat /one /two
+"""
+    )
+    assert "RUN false" not in bench.states()
+    started = [p.step for p in bench.told if p.state is StepState.STARTED]
+    ended = [p.step for p in bench.told if p.state is StepState.DONE]
+    assert started.index("RUN echo 2 > /two") < ended.index("RUN echo 1 > /one") + len(ended)
+    with pytest.raises(BuildFailed):
+        bench.build("FROM tiny AS one\nRUN false\nFROM tiny\nRUN true", target="one")
+
+
+@pytest.mark.parametrize("harm", ["truncate", "header", "missing"])
+def test_a_damaged_layer_is_made_again(bench: Bench, harm: str) -> None:
+    text = "FROM tiny\nRUN echo x > /x\nRUN cat /x"
+    first = bench.build(text)
+    layer = bench.images / "layers" / f"{first.layers[1].digest.removeprefix('sha256:')}.qcow2"
+    match harm:
+        case "truncate":
+            os.truncate(layer, layer.stat().st_size // 2)
+        case "header":
+            layer.chmod(0o600)
+            layer.write_bytes(b"junk" + layer.read_bytes()[4:])
+        case "missing":
+            layer.unlink()
+    with pytest.raises(VmorchError, match="damaged"):
+        asyncio.run(bench.service.ensure("app", bench.told.append))
+    again = bench.build(text)
+    asyncio.run(bench.service.ensure("app", bench.told.append))
+    if harm != "missing":  # the file of that name may be under somebody's disk
+        assert again.layers[1].digest != first.layers[1].digest
+        assert again.layers[2].digest != first.layers[2].digest
+
+
+def test_layers_are_whole_and_nobody_may_write_them(bench: Bench) -> None:
+    manifest = bench.build("FROM tiny\nRUN echo x > /x")
+    for layer in manifest.layers:
+        path = bench.images / "layers" / f"{layer.digest.removeprefix('sha256:')}.qcow2"
+        assert path.stat().st_mode & 0o7777 == 0o444
+        assert path.stat().st_uid == 0
+        assert path.stat().st_size == layer.size_bytes
+        subprocess.run(["qemu-img", "check", "-q", path], check=True)
+        header = qcow2.read_header(path)
+        assert header is not None
+        assert "/" not in header.backing
+
+
+def test_the_file_system_is_clean(bench: Bench, tmp_path: Path) -> None:
+    bench.file("big", os.urandom(3_000_000))
+    manifest = bench.build("FROM debian:12\nCOPY big /\nRUN rm /big; touch /x")
+    disk, raw = tmp_path / "d.qcow2", tmp_path / "d.raw"
+    asyncio.run(bench.service.create_disk(manifest.digest, disk, None))
+    subprocess.run(["qemu-img", "convert", "-O", "raw", disk, raw], check=True)
+    checked = subprocess.run(["e2fsck", "-fn", raw], capture_output=True, text=True)
+    raw.unlink()
+    assert checked.returncode == 0, checked.stdout
+
+
+# --- what a step can see and do
+
+
+ISOLATION = """FROM debian:12
+RUN echo marker
+RUN hostname; ls /proc | grep -c '^[0-9]'; tr '\\0' ' ' < /proc/1/environ; echo
+RUN env | sort
+RUN ls -l /proc/1/fd | awk '{print $NF}' | grep -v -e pipe: -e /dev/null -e '^[0-9]*$' || echo none
+RUN grep CapEff /proc/self/status
+RUN echo x > /proc/sys/kernel/core_pattern || echo refused
+RUN echo b > /proc/sysrq-trigger || echo refused
+RUN mknod /tmp/disk b $BLOCK && head -c 1 /tmp/disk || echo refused; rm -f /tmp/disk
+RUN mount -t tmpfs none /mnt || echo refused
+RUN cat $CANARY_FILE || echo refused
+RUN awk 'NR>2 {print $1}' /proc/net/dev
+RUN ls /sys /run
+RUN findmnt -rno TARGET,OPTIONS | grep -v -e nodev -e '^/dev/' -e '^/proc/' || echo all-nodev
+"""
+
+
+def test_a_step_sees_nothing_of_the_host(bench: Bench, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    canary.write_text(CANARY)
+    os.environ["VMORCH_CANARY"] = CANARY
+    device = Path("/").stat().st_dev
+    text = ISOLATION.replace("$CANARY_FILE", str(canary))
+    text = text.replace("$BLOCK", f"{os.major(device)} {os.minor(device)}")
+    try:
+        said = bench.output(text)
+    finally:
+        del os.environ["VMORCH_CANARY"]
+    assert CANARY not in said
+    lines = said.splitlines()
+    assert lines[1] == "build"
+    assert int(lines[2]) < 10
+    assert "00000000a80425fb" in said
+    assert said.count("refused") == 5 or said.count("refused") == 4  # no sysrq in some kernels
+    assert "none" in lines
+    assert "lo:" in lines
+    assert "all-nodev" in lines
+    names = {line.partition("=")[0] for line in lines if "=" in line}
+    assert names <= {
+        "PATH",
+        "HOME",
+        "PWD",
+        "LC_ALL",
+        *(name for name in names if name.endswith(("_CERT", "_FILE", "_BUNDLE", "_CERTS", "INFO"))),
+    }
+
+
+def test_a_step_reaches_no_listener_of_the_host(bench: Bench, tmp_path: Path) -> None:
+    plain = socket.create_server(("127.0.0.1", 0))
+    abstract = socket.socket(socket.AF_UNIX)
+    abstract.bind("\0vmorch-test")
+    abstract.listen()
+    python = (
+        "import socket\\n"
+        "for family, address in ((socket.AF_INET, ('127.0.0.1', PORT)), "
+        "(socket.AF_UNIX, chr(0) + 'vmorch-test')):\\n"
+        "    try: socket.socket(family).connect(address); print('reached')\\n"
+        "    except OSError as error: print('refused')\\n"
+    ).replace("PORT", str(plain.getsockname()[1]))
+    script = python.replace("\\n", "\n")
+    with plain, abstract:
+        said = bench.output(f"FROM debian:12\nRUN <<END\n#!/usr/bin/python3\n{script}END\n")
+    assert said.splitlines() == ["refused", "refused"]
+
+
+def test_nothing_of_a_step_stays_in_the_image(bench: Bench) -> None:
+    bench.build("FROM debian:12\nRUN echo a > /a; sleep 1000 & setsid sleep 1000 & true")
+    said = bench.output(
+        "FROM app\nRUN cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep '[s]leep 1000' || echo none",
+        name="look",
+    )
+    assert said == "none"
+    inside = mounted_listing(bench)
+    base = mounted_listing(bench, "debian:12")
+    assert inside - base == {"a"}
+    assert base - inside == set()
+
+
+def mounted_listing(bench: Bench, reference: str = "app") -> set[str]:
+    """Every path of an image, read in another way than the builder's."""
+
+    async def dump() -> set[str]:
+        manifest = await bench.service.ensure(reference, bench.told.append)
+        disk, raw = bench.images.parent / "l.qcow2", bench.images.parent / "l.raw"
+        disk.unlink(missing_ok=True)
+        await bench.service.create_disk(manifest.digest, disk, None)
+        subprocess.run(["qemu-img", "convert", "-O", "raw", disk, raw], check=True)
+        names = set()
+        for folder in ("/", "/etc", "/dev", "/proc", "/run", "/usr/sbin", "/var", "/tmp"):
+            listed = subprocess.run(
+                ["debugfs", "-R", f"ls -p {folder}", raw], capture_output=True, text=True
+            )
+            rows = (line.split("/") for line in listed.stdout.splitlines() if line)
+            names |= {f"{folder}/{row[5]}".lstrip("/") for row in rows if len(row) > 5 and row[5]}
+        raw.unlink()
+        return {name for name in names if not name.endswith(("/.", "/.."))} - {".", ".."}
+
+    return asyncio.run(dump())
+
+
+def test_packages_do_not_start_services(bench: Bench) -> None:
+    said = bench.output("FROM debian:12\nRUN policy-rc.d x start; echo $?")
+    assert said == "101"
+
+
+# --- what a COPY cannot do
+
+
+def test_links_in_an_image_lead_nowhere_else(bench: Bench, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text(CANARY)
+    bench.file("new", "overwritten")
+    said = bench.output(
+        f"""FROM debian:12 AS evil
+RUN ln -s {outside} /door && ln -s ../../../../../../{outside} /up && mkdir -p /x \\
+ && ln -s {outside}/file /x/file && ln -s /proc/1/root /magic
+FROM evil
+RUN mkdir -p {outside}
+COPY new /door/file
+COPY new /up/other
+COPY --from=evil /x /y
+RUN cat {outside}/file; echo; readlink /y/file
+"""
+    )
+    assert said.splitlines() == ["overwritten", f"{outside}/file"]
+    assert sorted(p.name for p in outside.iterdir()) == ["file"]
+    assert (outside / "file").read_text() == CANARY
+    with pytest.raises(BuildFailed):
+        bench.build(f"FROM app AS evil\nFROM tiny\nCOPY --from=evil /magic{outside}/none /y")
+    with pytest.raises(BuildFailed, match="not in the image"):
+        bench.build(f"FROM debian:12 AS evil\nFROM tiny\nCOPY --from=evil {outside}/file /y")
+
+
+def member(name: str, **attributes: Any) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    return info
+
+
+@pytest.mark.parametrize(
+    ("members", "refused"),
+    [
+        ([member("../../up", size=1)], True),
+        ([member("a/../../up", size=1)], True),
+        ([member("l", type=tarfile.LNKTYPE, linkname="../../etc/passwd")], True),
+        ([member("/absolute", size=1)], False),
+        (
+            [
+                member("door", type=tarfile.SYMTYPE, linkname="OUTSIDE"),
+                member("door/file", size=1),
+            ],
+            False,
+        ),
+        ([member("h", type=tarfile.LNKTYPE, linkname="OUTSIDE/file")], True),
+        ([member("disk", type=tarfile.BLKTYPE, devmajor=7, devminor=0)], False),
+    ],
+    ids=lambda value: value[0].name if isinstance(value, list) else "",
+)
+def test_archives_lead_nowhere_else(
+    bench: Bench, tmp_path: Path, members: list[tarfile.TarInfo], refused: bool
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text(CANARY)
+    with tarfile.open(bench.context / "a.tar", "w") as archive:
+        for info in members:
+            info.linkname = info.linkname.replace("OUTSIDE", str(outside))
+            archive.addfile(info, io.BytesIO(b"x" * info.size))
+    text = f"FROM debian:12\nRUN mkdir -p {outside}\nADD a.tar /added/\nRUN true"
+    if refused:
+        with pytest.raises(BuildFailed):
+            bench.build(text)
+    else:
+        bench.build(text)
+    assert (outside / "file").read_text() == CANARY
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["context", "images", "outside"]
+
+
+# --- what goes wrong
+
+
+def test_a_failing_step_says_where_and_shows_its_end(bench: Bench) -> None:
+    with pytest.raises(BuildFailed) as caught:
+        bench.build("FROM tiny\nRUN true\n\nRUN echo it broke; exit 7")
+    assert "code 7" in caught.value.message
+    assert (caught.value.file, caught.value.line) == ("Dockerfile", 4)
+    assert caught.value.output == "it broke"
+    assert bench.states()["RUN echo it broke; exit 7"] is StepState.FAILED
+    with pytest.raises(NotFound):
+        asyncio.run(bench.service.ensure("app", bench.told.append))
+
+
+@pytest.mark.parametrize(
+    ("text", "fragment"),
+    [
+        ('RUN ["/none"]', "code 127"),
+        ("USER nobodyhere\nRUN true", "code 126"),
+        ("RUN kill -9 $$", "code 137"),
+        ("COPY --chown=nobodyhere one /", "no user 'nobodyhere'"),
+        ("RUN echo > /f\nCOPY one /f/", "not a directory"),
+        ("RUN mkdir -p /d/one\nCOPY one /d", "is a directory"),
+        ("COPY --from=tiny /none /", "not in the image"),
+        ("RUN dd if=/dev/zero of=/etc/hosts bs=1M count=100", "code 1"),
+    ],
+)
+def test_what_can_go_wrong_in_a_step(bench: Bench, text: str, fragment: str) -> None:
+    bench.file("one")
+    with pytest.raises(BuildFailed, match=fragment):
+        bench.build(f"FROM tiny\n{text}")
+
+
+def test_mistakes_come_before_any_step(bench: Bench) -> None:
+    bench.file("one")
+    with pytest.raises(InvalidSpec) as caught:
+        bench.build("FROM tiny\nRUN touch /x\nCOPY onne /\nEXPOSE x\nCOPY --chmod=9 one /")
+    assert [p.line for p in caught.value.problems] == [3, 4, 5]
+    assert "did you mean 'one'" in caught.value.message
+    assert "RUN touch /x" not in bench.states()
+    for text, fragment in (
+        ("FROM nothing", "no image 'nothing'"),
+        ("ARG X\nFROM $X", "is empty"),
+        ("FROM scratch", "needs a kernel"),
+        ("FROM --platform=linux/riscv64 tiny", "riscv64"),
+        ("FROM tiny\nCOPY --from=nothing / /", "no image 'nothing'"),
+    ):
+        with pytest.raises(InvalidSpec, match=fragment.replace("$", ".")):
+            bench.build(text)
+    with pytest.raises(InvalidSpec, match="did you mean 'build'"):
+        bench.build("FROM tiny AS build", target="biuld")
+    with pytest.raises(Refused):
+        bench.build("FROM tiny", name="debian:12")
+
+
+def test_a_step_that_takes_too_long_is_ended(bench: Bench) -> None:
+    bench.service = service(bench.images, step_limit_seconds=2.0)
+    with pytest.raises(BuildFailed, match="more than 2 s"):
+        bench.build("FROM tiny\nRUN echo begun; sleep 1000")
+
+
+def test_a_cancelled_build_leaves_nothing(bench: Bench) -> None:
+    async def cancelled() -> None:
+        begun = asyncio.Event()
+        request = await bench.send("FROM tiny\nRUN echo begun; sleep 1000")
+
+        def hear(progress: BuildProgress) -> None:
+            if progress.text == "begun":
+                begun.set()
+
+        build = asyncio.create_task(bench.service.build(request, hear))
+        await begun.wait()
+        build.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await build
+
+    run(cancelled())
+
+
+def test_disks(bench: Bench, tmp_path: Path) -> None:
+    manifest = bench.build("FROM tiny\nRUN true")
+    disk = tmp_path / "instance/disk.qcow2"
+    run(bench.service.create_disk(manifest.digest, disk, manifest.virtual_size_bytes + (1 << 30)))
+    header = qcow2.read_header(disk)
+    top = f"{manifest.layers[-1].digest.removeprefix('sha256:')}.qcow2"
+    assert header == qcow2.Header(
+        manifest.virtual_size_bytes + (1 << 30), str(bench.images / "layers" / top)
+    )
+    before = disk.stat().st_ino
+    run(bench.service.create_disk(manifest.digest, disk, None))
+    assert disk.stat().st_ino == before
+    with pytest.raises(Refused):
+        run(bench.service.create_disk(manifest.digest, tmp_path / "small", 1 << 20))
+    kernel, initrd = bench.service.boot_files(manifest)
+    assert kernel.is_file()
+    assert initrd.is_file()
+    row = next(row for row in run(bench.service.images()) if "app" in row.names)
+    assert row.own_bytes < row.size_bytes
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+# --- sudden death
+
+PHASES = ("begin", "exported", "mounted", "written", "unmounted", "closed", "publish", "published")
+POINTS = (*(f"image.layer.{phase}" for phase in PHASES), "image.manifest")
+DEADLY = "FROM debian:12\nCOPY big /\nRUN dd if=/dev/zero of=/z bs=1M count=64; sleep 0.2\n"
+
+
+def start(bench: Bench, point: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, __file__, str(bench.images), str(bench.context), point]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def builds_after_all(bench: Bench) -> None:
+    wait_until_gone(bench.images)
+    bench.service = service(bench.images)
+    run(bench.service.sweep())
+    assert list((bench.images / "tmp").iterdir()) == []
+    manifest = bench.build(DEADLY)
+    run(bench.service.ensure("app", bench.told.append))
+    for layer in manifest.layers:
+        path = bench.images / "layers" / f"{layer.digest.removeprefix('sha256:')}.qcow2"
+        subprocess.run(["qemu-img", "check", "-q", path], check=True)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_the_daemon_is_killed_at(bench: Bench, point: str) -> None:
+    bench.file("big", os.urandom(20_000_000))
+    process = start(bench, point)
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    builds_after_all(bench)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.2, 0.4])
+def test_the_daemon_is_killed_while_a_command_writes(bench: Bench, delay: float) -> None:
+    bench.file("big", os.urandom(20_000_000))
+    process = start(bench, "")
+    wait_for_command(bench, b"dd if=/dev/zero")
+    time.sleep(delay)
+    process.kill()
+    process.wait()
+    builds_after_all(bench)
+
+
+@pytest.mark.parametrize("program", ["qemu-storage-daemon", "vmorch.images.worker.main"])
+def test_a_helper_is_killed_under_the_daemon(bench: Bench, program: str) -> None:
+    def murder() -> None:
+        os.kill(wait_for_process(bench, program), signal.SIGKILL)
+
+    murderer = threading.Thread(target=murder)
+    murderer.start()
+    with pytest.raises(BuildFailed):
+        bench.build("FROM debian:12\nRUN while :; do echo x >> /x; sync; done")
+    murderer.join()
+    wait_until_gone(bench.images)
+
+
+def wait_for_process(bench: Bench, program: str) -> int:
+    """The id of a helper that has been working for a moment on a step of ours."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (process / "cmdline").read_bytes()
+                is_ours = str(bench.images).encode() in command or b"main(" in command
+                if program.encode() in command and is_ours:
+                    wait_for_command(bench, b"while :; do echo x")
+                    return int(process.name)
+        time.sleep(0.01)
+    raise AssertionError(f"no {program} started")
+
+
+def wait_for_command(bench: Bench, text: bytes) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+                if text in command and process.name != str(os.getpid()):
+                    return
+        time.sleep(0.005)
+    raise AssertionError("the command did not start")
+
+
+def test_all_is_killed_at_once(bench: Bench) -> None:
+    """A whole lab's end: PID 1 of a PID namespace dies, and the kernel kills the rest together."""
+    bench.file("big", os.urandom(20_000_000))
+    command = ["unshare", "-m", "-p", "--fork", "--kill-child", "--mount-proc"]
+    command += [sys.executable, __file__, str(bench.images), str(bench.context), ""]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_command(bench, b"dd if=/dev/zero")
+    process.kill()
+    process.wait()
+    builds_after_all(bench)
+
+
+async def _as_daemon(images: Path, context: Path, point: str) -> None:
+    bench = Bench(images, context)
+    bench.service = service(images, DieAt(point))
+    await bench.service.sweep()
+    await bench.build_async(DEADLY)
+
+
+if __name__ == "__main__":
+    asyncio.run(_as_daemon(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
