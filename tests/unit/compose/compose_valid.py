@@ -72,6 +72,10 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
             }
         },
     ),
+    "booleans in the environment": (
+        "environment: {A: True, B: FALSE}",
+        {"environment": {"A": "true", "B": "false"}},
+    ),
     "environment list": (
         "environment:\n  - A=1\n  - B=x=y\n  - C=\n  - USER\n  - NOBODY\n  - A=2",
         {"environment": {"A": "2", "B": "x=y", "C": "", "USER": "me"}},

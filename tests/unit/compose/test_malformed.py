@@ -43,6 +43,13 @@ def test_all_problems_of_all_files_come_at_once_and_in_order() -> None:
     assert places == [("0.yaml", 4), ("0.yaml", 5), ("1.yaml", 3), ("1.yaml", 6)]
 
 
+def test_problems_come_in_the_order_in_which_the_files_were_given() -> None:
+    files = [SourceFile(name, web("usr: x")) for name in ("b.yaml", "a.yaml")]
+    with pytest.raises(InvalidSpec) as caught:
+        load(files, variables={}, read=lambda path: None, default_name="x")
+    assert [p.file for p in caught.value.problems] == ["b.yaml", "a.yaml"]
+
+
 def test_mistakes_across_services_come_with_those_of_form() -> None:
     text = web("depends_on: [nobody]") + "  api:\n    image: tiny\n    usr: x\n"
     assert [p.line for p in problems(text)] == [4, 7]
