@@ -203,7 +203,7 @@ MALFORMED: dict[str, tuple[str, dict[int, str]]] = {
     "path as a name": ("services:\n  ../etc: {image: x}\n", {2: "is not a name"}),
     "upper case": ("services:\n  Web: {image: x}\n", {2: "is not a name"}),
     "long name": (f"services:\n  {'a' * 41}: {{image: x}}\n", {2: "at most 40"}),
-    "same host name": ("services:\n  a-b: {image: x}\n  a_b: {image: x}\n", {3: "host name 'a-b'"}),
+    "same host name": ("services:\n  a_b: {image: x}\n  a-b: {image: x}\n", {3: "host name 'a-b'"}),
     "name of an instance": (
         "services:\n  web: {image: x}\n  web-1: {image: x}\n",
         {3: "an instance of 'web'"},
