@@ -102,9 +102,10 @@ def _from_document(document: dict[str, Any]) -> BaseDefinition:
     lists |= {"excluded", "removed", "commands"}
     if unknown := set(document) - known - lists - {"wants"}:
         raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
+    values: dict[str, Any] = {key: document[key] for key in known if key in document}
+    values |= {key: tuple(document[key]) for key in lists if key in document}
     return BaseDefinition(
-        **{key: value for key, value in document.items() if key in known},
-        **{key: tuple(value) for key, value in document.items() if key in lists},
+        **values,
         wants={key: tuple(units) for key, units in document.get("wants", {}).items()},
         guest_modules=_module_patterns(patterns),
         command_line=" ".join(str(boot["command_line"]).split()),

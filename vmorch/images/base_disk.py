@@ -25,12 +25,13 @@ async def make_disk(root: Path, disk: Path, say: Say) -> None:
     raw = disk.with_suffix(".raw")
     with raw.open("xb") as file:
         file.truncate(VIRTUAL_SIZE_BYTES)
+    options = [*_FORMAT, *_FORMAT_SPARSE, *_FORMAT_SIZES]
     await run(
-        ["mke2fs", *_FORMAT, *_FORMAT_SPARSE, *_FORMAT_SIZES, "-d", root, raw],
+        ["mke2fs", *options, "-d", str(root), str(raw)],
         say=say,
         hint="Install e2fsprogs 1.47 or newer; see that the disk is not full.",
     )
-    convert = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, disk]
+    convert = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(disk)]
     await run(convert, say=say, hint="See that the disk is not full.")
     raw.unlink()
     disk.chmod(0o444)

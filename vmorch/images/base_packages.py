@@ -54,7 +54,7 @@ class PackageSource:
         variant = "extract" if definition.method == "extract" else "minbase"
         options = [f"--include={','.join(definition.packages)}"]
         options += [f"--dpkgopt=path-exclude={pattern}" for pattern in definition.excluded]
-        options += [f"--customize-hook=chroot \"$1\" {line}" for line in definition.commands]
+        options += [f'--customize-hook=chroot "$1" {line}' for line in definition.commands]
         await self._mmdebstrap(
             [f"--variant={variant}", *options, f"--extract-hook={_KERNEL_HOOK}"],
             suite=definition.suite,
@@ -133,7 +133,9 @@ class PackageSource:
                 *("mmdebstrap", "--mode=root", "--format=directory"),
                 f"--setup-hook={_OPTIONS_HOOK}",
                 *options,
-                *(suite, root, *await _host_sources(suite)),
+                suite,
+                str(root),
+                *await _host_sources(suite),
             ],
             say=say,
             hint="The packages come from where apt of this host gets them: see that "

@@ -6,7 +6,6 @@ definition are taken below that directory, symbolic links of the root included.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -35,7 +34,7 @@ def inside(root: Path, path: str) -> Path:
             continue
         place = place / part
         if place.is_symlink():
-            target = os.readlink(place)
+            target = str(place.readlink())
             place = root if target.startswith("/") else place.parent
             pending = [step for step in target.split("/") if step not in {"", "."}] + pending
     raise BuildFailed(f"{path} is a loop of symbolic links.")
@@ -148,9 +147,7 @@ async def _needed(program: Path) -> list[str]:
     return needed
 
 
-async def add_modules(
-    kernel: Path, root: Path, patterns: Iterable[str], version: str
-) -> None:
+async def add_modules(kernel: Path, root: Path, patterns: Iterable[str], version: str) -> None:
     """The modules of the unpacked kernel package that match a pattern (relative to the kernel's
     module directory), and depmod's index of them."""
     source = kernel / "lib/modules" / version

@@ -25,7 +25,6 @@ from vmorch.model.image import BootConfig, RunConfig
 
 _RECORD = "base.json"
 _WORK_PREFIX = "base-"
-_PROBE_KERNELS = "bases/kernel-*/vmlinuz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,15 +147,16 @@ class BaseCatalog:
         async with self._work() as work:
             output = work / "output"
             packages = await builder.build(definition, work, output, say)
+            digest = _digest(definition.recipe, packages)
             document = {
                 "name": definition.name,
-                "digest": _digest(definition.recipe, packages),
+                "digest": digest,
                 "recipe": definition.recipe,
                 "packages": packages,
                 "created_at": time.time(),
             }
             (output / _RECORD).write_text(json.dumps(document, indent=1, sort_keys=True))
-            short = document["digest"].removeprefix("sha256:")[:12]
+            short = digest.removeprefix("sha256:")[:12]
             return await asyncio.to_thread(
                 self._publish, output, f"{definition.name}-{short}", document
             )

@@ -94,7 +94,9 @@ def _name(path: str) -> str:
     return PurePosixPath(path).name.split(".ko")[0].replace("-", "_")
 
 
-def build_initramfs(*, busybox: bytes, init: bytes, modules: Modules, names: Sequence[str]) -> bytes:
+def build_initramfs(
+    *, busybox: bytes, init: bytes, modules: Modules, names: Sequence[str]
+) -> bytes:
     """The initramfs. Uncompressed: QEMU hands it over in one piece, and unpacking the few
     megabytes costs an emulated processor more than reading them."""
     paths = modules.in_order(names)
