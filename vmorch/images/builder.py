@@ -25,7 +25,8 @@ from vmorch.images.dockerfile.instructions import (
     Stage,
     Workdir,
 )
-from vmorch.images.dockerfile.parse import did_you_mean, parse
+from vmorch.images.dockerfile.mistakes import did_you_mean
+from vmorch.images.dockerfile.parse import parse
 from vmorch.images.dockerfile.stage import (
     PROXY_ARGS,
     CopyStep,

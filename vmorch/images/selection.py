@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vmorch.images.dockerfile.parse import did_you_mean
+from vmorch.images.dockerfile.mistakes import did_you_mean
 from vmorch.images.dockerfile.words import BadWord
 from vmorch.model.context import (
     ContextEntry,

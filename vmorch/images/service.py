@@ -20,7 +20,7 @@ from vmorch.errors import NotFound, Refused, VmorchError
 from vmorch.images import keys, qcow2
 from vmorch.images.blobs import BlobStore
 from vmorch.images.builder import Build, StageResult
-from vmorch.images.dockerfile.parse import did_you_mean
+from vmorch.images.dockerfile.mistakes import did_you_mean
 from vmorch.images.layers import LayerRecord, LayerStore
 from vmorch.images.manifests import ManifestStore, normal_name
 from vmorch.images.protocol import BuildRequest, ImageSummary, Progress

@@ -6,7 +6,7 @@ into the daemon; behind it we would still need all of the validation here. What 
 written down (the Dockerfile reference, and BuildKit's `frontend/dockerfile`) and small: logical
 lines, heredocs, words, substitution. Each of these is a module here with a table of cases.
 
-`lines` joins continued lines and takes out heredocs; `words` splits and substitutes; `parse`
-makes instructions and collects every mistake; `stage` follows one stage's ENV, ARG, WORKDIR …
+`lines` joins continued lines and takes out heredocs; `words` splits and substitutes; `makers`
+and `parse` make instructions and collect every mistake; `stage` follows ENV, ARG, WORKDIR …
 and turns instructions into steps with nothing left to substitute.
 """

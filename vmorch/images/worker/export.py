@@ -68,6 +68,7 @@ def _overlay(path: str) -> str:
     # The backing file is named here, as the header's relative name holds only in the store.
     cache = {"no-flush": True}
     file: dict[str, Any] = {"driver": "file", "filename": path, "cache": cache}
+    file["discard"] = "unmap"  # what a step deletes again takes no room
     return json.dumps(
         {
             "driver": "qcow2",
