@@ -364,17 +364,18 @@ def test_the_file_system_is_clean(bench: Bench, tmp_path: Path) -> None:
 # --- what a step can see and do
 
 
+# Each attempt would be harmless if it succeeded.
 ISOLATION = """FROM debian:12
 RUN echo marker
 RUN hostname; ls /proc | grep -c '^[0-9]'; tr '\\0' ' ' < /proc/1/environ; echo
 RUN env | sort
 RUN ls -l /proc/1/fd | awk '{print $NF}' | grep -v -e pipe: -e /dev/null -e '^[0-9]*$' || echo none
 RUN grep CapEff /proc/self/status
-RUN echo x > /proc/sys/kernel/core_pattern || echo refused
-RUN echo b > /proc/sysrq-trigger || echo refused
-RUN mknod /tmp/disk b $BLOCK && head -c 1 /tmp/disk || echo refused; rm -f /tmp/disk
-RUN mount -t tmpfs none /mnt || echo refused
-RUN cat $CANARY_FILE || echo refused
+RUN p=$(cat /proc/sys/kernel/core_pattern); echo "$p" > /proc/sys/kernel/core_pattern || echo no-sys
+RUN test -e /proc/sysrq-trigger && echo h > /proc/sysrq-trigger || echo no-sysrq
+RUN mknod /tmp/disk b $BLOCK && head -c 1 /tmp/disk || echo no-disk; rm -f /tmp/disk
+RUN mount -t tmpfs none /mnt || echo no-mount
+RUN cat $CANARY_FILE || echo no-file
 RUN awk 'NR>2 {print $1}' /proc/net/dev
 RUN ls /sys /run
 RUN findmnt -rno TARGET,OPTIONS | grep -v -e nodev -e '^/dev/' -e '^/proc/' || echo all-nodev
@@ -397,7 +398,7 @@ def test_a_step_sees_nothing_of_the_host(bench: Bench, tmp_path: Path) -> None:
     assert lines[1] == "build"
     assert int(lines[2]) < 10
     assert "00000000a80425fb" in said
-    assert said.count("refused") == 5 or said.count("refused") == 4  # no sysrq in some kernels
+    assert {"no-sys", "no-sysrq", "no-disk", "no-mount", "no-file"} <= set(lines)
     assert "none" in lines
     assert "lo:" in lines
     assert "all-nodev" in lines
