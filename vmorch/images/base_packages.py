@@ -19,7 +19,7 @@ _HOST_OPTION = re.compile(
 )
 # Runs on the host with apt pointed into the new root. The kernel is unpacked by us and not
 # installed: its scripts would build an initramfs that nobody boots.
-_KERNEL_HOOK = """
+_KERNEL_HOOK = """#!/bin/sh
 set -eu
 export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
 cd "$VMORCH_DEBS"
@@ -28,7 +28,7 @@ apt-get -q -o APT::Sandbox::User=root download "$VMORCH_KERNEL" $image
 apt-get -q -s -o APT::Install-Recommends=false install $VMORCH_PACKAGES |
     sed -n 's/^Inst \\([^ ]*\\) (\\([^ ]*\\) .*/\\1 \\2/p' >"$VMORCH_DEBS/solution"
 """
-_CANDIDATES_HOOK = """
+_CANDIDATES_HOOK = """#!/bin/sh
 set -eu
 export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
 xargs apt-cache show --no-all-versions <"$VMORCH_DEBS/wanted" >"$VMORCH_DEBS/candidates"
@@ -56,7 +56,8 @@ class PackageSource:
         options += [f"--dpkgopt=path-exclude={pattern}" for pattern in definition.excluded]
         options += [f'--customize-hook=chroot "$1" {line}' for line in definition.commands]
         await self._mmdebstrap(
-            [f"--variant={variant}", *options, f"--extract-hook={_KERNEL_HOOK}"],
+            [f"--variant={variant}", *options],
+            hook=_KERNEL_HOOK,
             suite=definition.suite,
             root=root,
             debs=debs,
@@ -80,7 +81,8 @@ class PackageSource:
         """The versions that the archive would give today for `names`."""
         (work / "wanted").write_text("\n".join(names))
         await self._mmdebstrap(
-            ["--variant=extract", f"--extract-hook={_CANDIDATES_HOOK}"],
+            ["--variant=extract"],
+            hook=_CANDIDATES_HOOK,
             suite=suite,
             root=work / "root",
             debs=work,
@@ -94,7 +96,8 @@ class PackageSource:
     async def kernel(self, definition: BaseDefinition, work: Path, say: Say) -> None:
         """Leave the definition's kernel packages, and nothing else, in `work`."""
         await self._mmdebstrap(
-            ["--variant=extract", f"--extract-hook={_KERNEL_HOOK}"],
+            ["--variant=extract"],
+            hook=_KERNEL_HOOK,
             suite=definition.suite,
             root=work / "root",
             debs=work,
@@ -115,6 +118,7 @@ class PackageSource:
         self,
         options: Sequence[str],
         *,
+        hook: str,
         suite: str,
         root: Path,
         debs: Path,
@@ -124,6 +128,9 @@ class PackageSource:
         _check_keyring()
         debs.mkdir(parents=True, exist_ok=True)
         (debs / "apt.conf").write_text(await _host_options())
+        script = debs / "hook"
+        script.write_text(hook)
+        script.chmod(0o755)
         # Namespaces of its own: whatever a package's script starts, and every mount, ends with
         # the build, also when we are killed.
         isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
@@ -132,6 +139,7 @@ class PackageSource:
                 *outside(self.outside_netns, *isolated),
                 *("mmdebstrap", "--mode=root", "--format=directory"),
                 f"--setup-hook={_OPTIONS_HOOK}",
+                f"--extract-hook={script}",
                 *options,
                 suite,
                 str(root),
