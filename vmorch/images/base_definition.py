@@ -109,7 +109,7 @@ def _from_document(document: dict[str, Any]) -> BaseDefinition:
         wants={key: tuple(units) for key, units in document.get("wants", {}).items()},
         guest_modules=_module_patterns(patterns),
         command_line=" ".join(str(boot["command_line"]).split()),
-        least_memory_bytes=_size(boot["least_memory"]),
+        least_memory_bytes=_size(str(boot["least_memory"])),
         supports=frozenset(boot["supports"]),
         modules=tuple(boot["modules"]),
     )
