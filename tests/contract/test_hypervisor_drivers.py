@@ -39,8 +39,9 @@ Open = Callable[[], AbstractAsyncContextManager[Hypervisor]]
 
 @pytest.fixture
 def config(tmp_path: Path) -> GuestConfig:
-    disk = tmp_path / "disk.qcow2"
+    disk, seed = tmp_path / "disk.qcow2", tmp_path / "seed.iso"
     disk.touch()
+    seed.touch()
     return GuestConfig(
         name=OURS.domain("demo", "hello", 1),
         uuid="6a1f4c1e-3a35-4c57-9b3c-1f6b0a5f0c01",
@@ -61,7 +62,7 @@ def config(tmp_path: Path) -> GuestConfig:
         initrd=tmp_path / "initrd",
         command_line="quiet",
         system_disk=disk,
-        seed_disk=tmp_path / "seed.iso",
+        seed_disk=seed,
         mac="52:54:00:12:34:56",
         bridge="abcdef-br0",
         tap="abcdef-t0-64",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vmorch.hypervisor.platform import Platform
+from vmorch.hypervisor.platform import Owner, Platform
 from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity
 from vmorch.hypervisor.xml import domain_xml
 from vmorch.model.guest import Acceleration
@@ -57,7 +57,12 @@ LARGE = replace(
     memory_bytes=16 * 1024**3,
     command_line='quote="it\'s" less=<more>&',
 )
-TCG = Platform(domain_type="qemu", machine="pc-q35-7.2", acceleration=Acceleration.TCG, owner=None)
+TCG = Platform(
+    domain_type="qemu",
+    machine="pc-q35-7.2",
+    acceleration=Acceleration.TCG,
+    owner=Owner(uid=64055, gid=108),
+)
 KVM = replace(TCG, domain_type="kvm", acceleration=Acceleration.KVM)
 CASES = {"tcg-small": (SMALL, TCG), "kvm-small": (SMALL, KVM), "kvm-large": (LARGE, KVM)}
 

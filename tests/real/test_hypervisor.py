@@ -234,9 +234,13 @@ def test_a_guest_lives_under_its_caps_and_powers_off(
         assert pwd.getpwuid(qemu).pw_name != "root"
         assert config.system_disk.stat().st_uid == qemu
         assert config.seed_disk.stat().st_uid == qemu
-        for shared in (tiny.disk, place / "hypervisor/blank.raw"):
+        assert [stat.S_IMODE(p.stat().st_mode) for p in (config.system_disk, config.seed_disk)] == [
+            0o600,
+            0o400,
+        ]
+        for shared in (tiny.disk, config.kernel, config.initrd, place / "hypervisor/blank.raw"):
             found = shared.stat()
-            assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (0, 0o444)
+            assert (found.st_uid, found.st_mode & 0o022) == (0, 0)
         virtlogd = Path("/run/virtlogd.pid").read_text().strip()
         opened = {fd.resolve() for fd in Path(f"/proc/{virtlogd}/fd").iterdir()}
         assert {config.console_log, config.service_log} <= opened

@@ -80,7 +80,8 @@ class LibvirtHypervisor:
         def work(connection: libvirt.virConnect) -> None:
             domain = domains.existing(connection, config)
             if domain is None:
-                hand_over(config.system_disk, platform.owner)
+                hand_over(config.system_disk, platform.owner, mode=0o600)
+                hand_over(config.seed_disk, platform.owner, mode=0o400)
                 domain = domains.create(connection, document)
             elif not domains.is_paused(domain):
                 return

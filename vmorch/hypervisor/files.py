@@ -26,26 +26,26 @@ def ensure_spare_disk(directory: Path) -> Path:
     return path
 
 
-def hand_over(overlay: Path, owner: Owner | None) -> None:
-    """Give an instance's own overlay to QEMU's user, and it alone.
+def hand_over(path: Path, owner: Owner | None, *, mode: int) -> None:
+    """Give a file of one instance to QEMU's user, and to it alone.
 
-    libvirt must not do it: it would take the layers below along (see xml.py).
+    libvirt must not do it: it would take what is shared along (see xml.py).
 
     Raises:
-        HypervisorError: the overlay is missing or is not the instance's own file.
+        HypervisorError: the file is missing, or is not the instance's own.
     """
     try:
-        found = overlay.stat(follow_symlinks=False)
+        found = path.stat(follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             raise HypervisorError(
-                f"{overlay} is no file of its own, so it is not handed to QEMU.",
-                hint="Remove it; the instance's disk is made anew.",
+                f"{path} is no file of its own, so it is not handed to QEMU.",
+                hint="Remove it; it is made anew.",
             )
-        overlay.chmod(0o600)
+        path.chmod(mode)
         if owner is not None:
-            os.chown(overlay, owner.uid, owner.gid, follow_symlinks=False)
+            os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
     except OSError as error:
         raise HypervisorError(
-            f"The disk {overlay} cannot be handed to QEMU: {error.strerror}.",
+            f"{path} cannot be handed to QEMU: {error.strerror}.",
             hint="Does the file exist, and does this process run as root?",
         ) from error

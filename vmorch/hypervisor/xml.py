@@ -17,7 +17,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from vmorch.hypervisor.metadata import identity_element
-from vmorch.hypervisor.platform import MIB, TCG_CACHE_BYTES, Platform
+from vmorch.hypervisor.platform import MIB, TCG_CACHE_BYTES, Owner, Platform
 from vmorch.hypervisor.protocol import GuestConfig
 from vmorch.model.guest import Acceleration
 
@@ -58,6 +58,8 @@ def domain_xml(config: GuestConfig, platform: Platform, spare_disk: Path) -> str
     _add_clock(domain)
     _add_life_cycle(domain)
     _add_devices(domain, config, spare_disk)
+    if platform.owner is not None:
+        _add_owner(domain, platform.owner)
     ET.indent(domain)
     return ET.tostring(domain, encoding="unicode") + "\n"
 
@@ -116,6 +118,14 @@ def _add_life_cycle(domain: ET.Element) -> None:
     ET.SubElement(power, "suspend-to-disk", enabled="no")
 
 
+def _add_owner(domain: ET.Element, owner: Owner) -> None:
+    """QEMU's user, and that libvirt gives it nothing. By default libvirt hands over every file
+    that a guest uses, kernel and all layers below its disk included, and leaves them there: an
+    escaped guest could rewrite everybody's base. What a guest owns, files.py gives it."""
+    label = ET.SubElement(domain, "seclabel", type="static", model="dac", relabel="no")
+    _text(label, "label", f"+{owner.uid}:+{owner.gid}")
+
+
 def _add_devices(domain: ET.Element, config: GuestConfig, spare_disk: Path) -> None:
     devices = ET.SubElement(domain, "devices")
     _add_controllers(devices)
@@ -155,38 +165,30 @@ def _add_controllers(devices: ET.Element) -> None:
 
 def _disk(
     devices: ET.Element, target: str, serial: str, path: Path, driver: dict[str, str]
-) -> tuple[ET.Element, ET.Element]:
-    """A virtio disk and its source. It is cached as an ordinary file: guests of one image then
+) -> ET.Element:
+    """A virtio disk, cached as an ordinary file: guests of one image then
     share the pages of its layers; flushes of the guest are obeyed."""
     disk = ET.SubElement(devices, "disk", type="file", device="disk", model=_VIRTIO)
     ET.SubElement(disk, "driver", {"name": "qemu", "cache": "writeback", **driver})
-    source = ET.SubElement(disk, "source", file=str(path))
+    ET.SubElement(disk, "source", file=str(path))
     ET.SubElement(disk, "target", dev=target, bus="virtio")
     _text(disk, "serial", serial)
     _place(disk, _SLOT_DISK[target])
-    return disk, source
-
-
-def _keep_owner(source: ET.Element) -> None:
-    """libvirt would hand the file, and every layer below it, to QEMU's user, and leave them
-    there: an escaped guest could rewrite everybody's base."""
-    ET.SubElement(source, "seclabel", model="dac", relabel="no")
+    return disk
 
 
 def _add_system_disk(devices: ET.Element, path: Path) -> None:
     driver = {"type": "qcow2", "discard": "unmap"}
-    _, source = _disk(devices, "vda", "vmorch-system", path, driver)
-    _keep_owner(source)
+    _disk(devices, "vda", "vmorch-system", path, driver)
 
 
 def _add_seed(devices: ET.Element, path: Path) -> None:
-    disk, _ = _disk(devices, "vdb", "vmorch-seed", path, {"type": "raw"})
+    disk = _disk(devices, "vdb", "vmorch-seed", path, {"type": "raw"})
     ET.SubElement(disk, "readonly")
 
 
 def _add_spare_disk(devices: ET.Element, target: str, serial: str, path: Path) -> None:
-    disk, source = _disk(devices, target, serial, path, {"type": "raw"})
-    _keep_owner(source)
+    disk = _disk(devices, target, serial, path, {"type": "raw"})
     ET.SubElement(disk, "readonly")
 
 

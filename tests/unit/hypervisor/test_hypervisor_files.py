@@ -32,7 +32,7 @@ def test_a_blank_disk_of_another_size_is_made_anew(tmp_path: Path) -> None:
 def test_an_overlay_is_for_its_owner_alone(tmp_path: Path) -> None:
     disk = tmp_path / "disk.qcow2"
     disk.touch(mode=0o644)
-    hand_over(disk, ME)
+    hand_over(disk, ME, mode=0o600)
     assert stat.S_IMODE(disk.stat().st_mode) == 0o600
 
 
@@ -48,5 +48,5 @@ def test_a_shared_file_is_never_handed_over(tmp_path: Path, kind: str) -> None:
         case "directory":
             disk.mkdir()
     with pytest.raises(HypervisorError):
-        hand_over(disk, ME)
+        hand_over(disk, ME, mode=0o600)
     assert stat.S_IMODE(layer.stat().st_mode) == 0o444
