@@ -1,18 +1,17 @@
-"""What the commands share: the session, and the options that many of them have."""
+"""What the commands share: the session, and values of the form NAME=VALUE."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
+import typer
 
 if TYPE_CHECKING:
     from vmorch.client import Client
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _CONFIG_FILE = "/etc/vmorch/config.toml"
 _SOCKET = "/run/vmorch/api.sock"
@@ -48,65 +47,33 @@ class Session:
         return Client(self.socket)
 
 
-def project_options(*, short_file: bool = True) -> Callable[[F], F]:
-    """--file and --project-name, as every command has them that is about one environment. A
-    command's own value replaces the one given before its name. Without `short_file`, -f is left
-    to the command, for which Compose gives it another meaning (--follow)."""
-
-    def into(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-        def store(ctx: click.Context, _: click.Parameter, value: Any) -> None:
-            if value:
-                setattr(ctx.find_object(Session), name, value)
-
-        return store
-
-    def decorate(command: F) -> F:
-        command = click.option(
-            "-p",
-            "--project-name",
-            metavar="NAME",
-            expose_value=False,
-            callback=into("project"),
-            help="The environment's name (VMORCH_PROJECT).",
-        )(command)
-        return click.option(
-            *(("-f", "--file") if short_file else ("--file",)),
-            multiple=True,
-            metavar="FILE",
-            expose_value=False,
-            callback=into("files"),
-            help="A vmorch file (VMORCH_FILE); several are merged.",
-        )(command)
-
-    return decorate
+def session_of(
+    ctx: click.Context, *, files: Sequence[str] | None = None, project: str | None = None
+) -> Session:
+    """The session of this run. What a command was given replaces the root's."""
+    session = ctx.find_object(Session)
+    assert session is not None
+    session.files = tuple(files or session.files)
+    session.project = project or session.project
+    return session
 
 
-def output_option(command: F) -> F:
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Choice(["table", "json"]),
-        default="table",
-        help="What to print on standard output.",
-    )(command)
-
-
-def pairs(texts: tuple[str, ...], what: str) -> dict[str, str]:
-    """NAME=VALUE options as a dictionary. Raises click.BadParameter."""
+def pairs(texts: Sequence[str], what: str) -> dict[str, str]:
+    """NAME=VALUE options as a dictionary. Raises typer.BadParameter."""
     found = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise click.BadParameter(f"'{text}' is not of the form {what}.")
+            raise typer.BadParameter(f"'{text}' is not of the form {what}.")
         found[name] = value
     return found
 
 
-def counts(texts: tuple[str, ...]) -> dict[str, int]:
-    """SERVICE=NUMBER options as a dictionary. Raises click.BadParameter."""
+def counts(texts: Sequence[str]) -> dict[str, int]:
+    """SERVICE=NUMBER options as a dictionary. Raises typer.BadParameter."""
     found = {}
     for name, text in pairs(texts, "SERVICE=NUMBER").items():
         if not (text.isascii() and text.isdigit()):
-            raise click.BadParameter(f"'{name}={text}': {text!r} is not a whole number.")
+            raise typer.BadParameter(f"'{name}={text}': {text!r} is not a whole number.")
         found[name] = int(text)
     return found

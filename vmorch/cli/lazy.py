@@ -1,4 +1,4 @@
-"""A Click group that knows its commands by name and imports one when it is called."""
+"""A group that knows its commands by name and imports one when it is called."""
 
 from __future__ import annotations
 
@@ -6,27 +6,22 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import click
+from click.shell_completion import CompletionItem
+from typer.core import TyperGroup
+from typer.main import get_command
 
 _BROKEN_PIPE = 141  # as a shell shows a program that SIGPIPE has ended
 
 
-class LazyGroup(click.Group):
-    """`commands_by_heading` leads from heading and name to (module, help line); the module, under
-    `package`, has the command as `command`."""
+class LazyGroup(TyperGroup):
+    """`headings` leads from heading and name to (module, help line); the module, under `package`,
+    has the command as `app`, which becomes a Click command when it is asked for."""
 
-    def __init__(
-        self,
-        *args: Any,
-        commands_by_heading: Mapping[str, Mapping[str, tuple[str, str]]],
-        package: str,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self._headings = commands_by_heading
-        self._package = package
+    headings: ClassVar[Mapping[str, Mapping[str, tuple[str, str]]]]
+    package: ClassVar[str]
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -34,21 +29,20 @@ class LazyGroup(click.Group):
             sys.stdout.flush()
             return result
         except BrokenPipeError:
-            # The reader has seen enough. Click would exit with 1, which says that we failed.
+            # The reader has seen enough. Typer would exit with 1, which says that we failed.
             _drop_output()
             ctx.exit(_BROKEN_PIPE)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for group in self._headings.values() for name in group]
+        return [name for group in self.headings.values() for name in group]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        for group in self._headings.values():
-            if cmd_name in group:
-                module = import_module(f"{self._package}.{group[cmd_name][0]}")
-                command = module.command
-                assert isinstance(command, click.Command)
-                return command
-        return None
+        if cmd_name not in self.commands:
+            for group in self.headings.values():
+                if cmd_name in group:
+                    module = import_module(f"{self.package}.{group[cmd_name][0]}")
+                    self.commands[cmd_name] = get_command(module.app)
+        return self.commands.get(cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -64,9 +58,19 @@ class LazyGroup(click.Group):
         return f" Did you mean '{near[0]}'?" if near else ""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for heading, group in self._headings.items():
+        for heading, group in self.headings.items():
             with formatter.section(heading):
                 formatter.write_dl([(name, text) for name, (_, text) in group.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Command names from the list; Click would import every module for its help."""
+        found = [
+            CompletionItem(name, help=text)
+            for group in self.headings.values()
+            for name, (_, text) in group.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
 def _drop_output() -> None:

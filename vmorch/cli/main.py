@@ -1,21 +1,26 @@
 """The entry point: the list of commands, and how errors leave the program.
 
-Built on Click itself: Typer loads Pydantic to convert any option's value, which alone costs more
-than all that `vmorch ps` may take. A command's module is imported when it is called; `--help`
+A Typer app whose commands are Typer apps of their own, each imported when it is called; `--help`
 reads only the list here.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Annotated
 
 import click
+import typer
+from typer.main import get_command
 
-from vmorch.cli.common import Session
+from vmorch.cli import completion
+from vmorch.cli.common import Session, session_of
 from vmorch.cli.lazy import LazyGroup
+from vmorch.cli.options import Files, ProjectName
 
 # heading -> name -> (module under vmorch.cli.commands, what `--help` says)
 COMMANDS = {
@@ -41,32 +46,43 @@ COMMANDS = {
     "Host": {
         "doctor": ("doctor", "Check what this host needs."),
         "daemon": ("daemon", "Run, start and stop the daemon."),
+        "completion": ("completion", "Print a completion script for bash, zsh or fish."),
         "version": ("version", "Print the versions of client and daemon."),
     },
 }
 
 
-@click.group(
-    cls=LazyGroup,
-    commands_by_heading=COMMANDS,
-    package="vmorch.cli.commands",
+class Root(LazyGroup):
+    headings = COMMANDS
+    package = "vmorch.cli.commands"
+
+
+app = typer.Typer(
+    cls=Root,
+    add_completion=False,
+    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="'vmorch COMMAND --help' shows a command's options and examples.",
 )
-@click.option(
-    "--socket", type=click.Path(path_type=Path), help="The daemon's socket.", metavar="PATH"
-)
-@click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="A vmorch file.")
-@click.option("-p", "--project-name", "project", metavar="NAME", help="The environment's name.")
-@click.option("--debug", is_flag=True, help="Show a traceback on errors.")
-@click.pass_obj
+
+
+@app.callback()
 def root(
-    session: Session, socket: Path | None, files: tuple[str, ...], project: str | None, debug: bool
+    ctx: typer.Context,
+    *,
+    socket: Annotated[
+        Path | None,
+        typer.Option(
+            click_type=click.Path(path_type=Path), metavar="PATH", help="The daemon's socket."
+        ),
+    ] = None,
+    files: Files,
+    project: ProjectName = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
 ) -> None:
     """A Compose file whose services are virtual machines."""
+    session = session_of(ctx, files=files, project=project)
     session.socket_option = socket
-    session.files = files
-    session.project = project
     session.debug = debug
 
 
@@ -77,8 +93,11 @@ def main(args: Sequence[str] | None = None) -> int:
     7 refused, 130 interrupted, 141 nobody reads on; of exec and ssh, the command's own.
     """
     session = Session()
+    command = get_command(app)
     try:
-        code = root.main(args=args, prog_name="vmorch", obj=session, standalone_mode=False)
+        if instruction := os.environ.get(completion.VARIABLE):
+            return completion.answer(command, session, instruction)
+        code = command.main(args, prog_name="vmorch", obj=session, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (click.Abort, KeyboardInterrupt):
         return 130
@@ -91,6 +110,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _misused(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
     context = getattr(error, "ctx", None)
     print(f"error: {error.format_message()}", file=sys.stderr)
     print(f"See '{context.command_path if context else 'vmorch'} --help'.", file=sys.stderr)

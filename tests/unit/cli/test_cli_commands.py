@@ -253,7 +253,7 @@ def test_help_needs_no_command_and_shows_examples(run: Run) -> None:
 
 
 def test_the_light_path_imports_nothing_heavy(daemon: Any) -> None:
-    heavy = "'typer', 'rich', 'fastapi', 'pydantic', 'httpx', 'libvirt', 'yaml', 'asyncio'"
+    heavy = "'rich', 'pygments', 'fastapi', 'pydantic', 'httpx', 'libvirt', 'yaml', 'asyncio'"
     script = (
         "import sys; from vmorch.cli.main import main; "
         f"code = main(['--socket', {str(daemon.settings.socket)!r}, 'ps', '-a']); "

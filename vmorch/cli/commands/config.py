@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated, Literal
 
-import click
+import typer
 
-from vmorch.cli.common import Session, project_options
-from vmorch.cli.examples import ExampleCommand
+from vmorch.cli.apps import ExampleCommand, examples, new_app
+from vmorch.cli.common import session_of
+from vmorch.cli.options import Files, Profiles, ProjectName
 from vmorch.cli.output import print_json
 from vmorch.cli.project import require_project
 
+app = new_app()
 
-@click.command(
+
+@app.command(
     "config",
     cls=ExampleCommand,
-    examples=[
+    epilog=examples(
         ("vmorch config", "the file as vmorch understands it"),
         ("vmorch config --services", "the names of its services"),
         ("vmorch config --schema > vmorch.schema.json", "for an editor"),
-    ],
+    ),
 )
-@click.option("--schema", is_flag=True, help="Print a JSON Schema of vmorch files instead.")
-@click.option("--services", is_flag=True, help="Print the services' names instead.")
-@click.option("--profile", "profiles", multiple=True, help="Enable services of a profile.")
-@click.option(
-    "-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", help="The form."
-)
-@project_options()
-@click.pass_obj
 def command(
-    session: Session, schema: bool, services: bool, profiles: tuple[str, ...], output: str
+    ctx: typer.Context,
+    *,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print a JSON Schema of vmorch files instead.")
+    ] = False,
+    services: Annotated[
+        bool, typer.Option("--services", help="Print the services' names instead.")
+    ] = False,
+    profiles: Profiles,
+    output: Annotated[
+        Literal["yaml", "json"], typer.Option("-o", "--output", help="The form.")
+    ] = "yaml",
+    files: Files,
+    project: ProjectName = None,
 ) -> None:
     """Print the resolved vmorch file: merged, interpolated, with defaults. Needs no daemon."""
     from vmorch.model.compose import json_schema, render
@@ -40,6 +49,7 @@ def command(
         return
     from vmorch.cli.spec import load
 
+    session = session_of(ctx, files=files, project=project)
     spec = load(require_project(session), profiles=profiles)
     if services:
         print("\n".join(spec.services))

@@ -8,11 +8,13 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
 
-from vmorch.cli.common import Session, output_option
+from vmorch.cli.apps import new_app
+from vmorch.cli.common import Session, session_of
+from vmorch.cli.options import POSITIVE, Output
 from vmorch.cli.output import print_json, say
 from vmorch.errors import DaemonUnreachable, TimedOut, VmorchError
 
@@ -25,34 +27,34 @@ _TAIL_BYTES = 4096
 _TAIL_LINES = 15
 
 
-@click.group("daemon")
-def command() -> None:
-    """Run, start and stop the daemon. Guests and the proxy outlive it."""
+app = new_app("Run, start and stop the daemon. Guests and the proxy outlive it.")
 
 
-@command.command("run")
-@click.pass_obj
-def run(session: Session) -> None:
+@app.command("run")
+def run(ctx: typer.Context) -> None:
     """Run the daemon in the foreground, as a service manager wants it."""
+    session = session_of(ctx)
     if session.socket_option is not None:
         os.environ["VMORCH_SOCKET"] = str(session.socket_option.absolute())
     import_module("vmorch.daemon").main()
 
 
-@command.command("start")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=_START_SECONDS,
-    show_default=True,
-    help="Seconds until it must answer.",
-)
-@click.pass_obj
-def start(session: Session, timeout: float) -> None:
+@app.command("start")
+def start(
+    ctx: typer.Context,
+    *,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            click_type=POSITIVE, metavar="SECONDS", help="How long it may take to answer."
+        ),
+    ] = _START_SECONDS,
+) -> None:
     """Start the daemon in the background and wait until it answers.
 
     It writes to daemon.log in the state directory. Running already: fine.
     """
+    session = session_of(ctx)
     settings = _settings(session)
     session.socket_option = settings.socket
     if pid := _answering(session):
@@ -78,10 +80,10 @@ def start(session: Session, timeout: float) -> None:
     say(f"The daemon runs (process {pid}, log {log}).")
 
 
-@command.command("stop")
-@click.pass_obj
-def stop(session: Session) -> None:
+@app.command("stop")
+def stop(ctx: typer.Context) -> None:
     """Stop the daemon and wait until it is gone. Guests go on running."""
+    session = session_of(ctx)
     client = session.client
     pid = client.version().pid
     client.stop_daemon()
@@ -96,11 +98,10 @@ def stop(session: Session) -> None:
     say("The daemon has stopped.")
 
 
-@command.command("status")
-@output_option
-@click.pass_obj
-def status(session: Session, output: str) -> int:
+@app.command("status")
+def status(ctx: typer.Context, *, output: Output = "table") -> int:
     """Say whether the daemon runs; exit code 5 when it does not."""
+    session = session_of(ctx)
     try:
         version = session.client.version()
     except DaemonUnreachable as error:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
+import typer
 
-from vmorch.cli.common import Session, output_option
-from vmorch.cli.examples import ExampleCommand
+from vmorch.cli.apps import ExampleCommand, examples, new_app
+from vmorch.cli.common import Session, session_of
+from vmorch.cli.options import Output
 from vmorch.cli.output import clean, print_json
 from vmorch.errors import DaemonUnreachable
 from vmorch.model.view import Check
@@ -16,15 +17,18 @@ if TYPE_CHECKING:
     from vmorch.client import Client
 
 
-@click.command("doctor", cls=ExampleCommand, examples=[("vmorch doctor -o json", "for programs")])
-@output_option
-@click.pass_obj
-def command(session: Session, output: str) -> int:
+app = new_app()
+
+
+@app.command(
+    "doctor", cls=ExampleCommand, epilog=examples(("vmorch doctor -o json", "for programs"))
+)
+def command(ctx: typer.Context, *, output: Output = "table") -> int:
     """Check what this host needs; with a running daemon, what that finds too.
 
     The exit code is 1 when something must be put right. Changes nothing.
     """
-    checks = findings(session)
+    checks = findings(session_of(ctx))
     if output == "json":
         print_json(checks)
     else:

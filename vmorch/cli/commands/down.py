@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
-import click
+from typing import Annotated
 
-from vmorch.cli.common import Session, project_options
-from vmorch.cli.examples import ExampleCommand
+import typer
+
+from vmorch.cli.apps import ExampleCommand, examples, new_app
+from vmorch.cli.common import Session, session_of
+from vmorch.cli.options import POSITIVE, Files, ProjectName
 from vmorch.cli.output import say
 from vmorch.cli.project import require_environment
 
+app = new_app()
 
-@click.command(
+
+@app.command(
     "down",
     cls=ExampleCommand,
-    examples=[
+    epilog=examples(
         ("vmorch down", "remove this directory's environment, keep its volumes"),
         ("vmorch down -v -p shop", "remove 'shop' with its volumes"),
-    ],
+    ),
 )
-@click.option("-v", "--volumes", is_flag=True, help="Remove its volumes too.")
-@click.option("-d", "--detach", is_flag=True, help="Do not wait until it is gone.")
-@click.option(
-    "-t", "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait."
-)
-@project_options()
-@click.pass_obj
-def command(session: Session, volumes: bool, detach: bool, timeout: float | None) -> None:
+def command(
+    ctx: typer.Context,
+    *,
+    volumes: Annotated[
+        bool, typer.Option("-v", "--volumes", help="Remove its volumes too.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("-d", "--detach", help="Do not wait until it is gone.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "-t", "--timeout", click_type=POSITIVE, metavar="SECONDS", help="How long to wait."
+        ),
+    ] = None,
+    files: Files,
+    project: ProjectName = None,
+) -> None:
     """Stop and remove an environment, and wait until it is gone. Logs and images are kept."""
+    session = session_of(ctx, files=files, project=project)
     name = require_environment(session)
     remove(session, name, volumes=volumes, detach=detach, timeout=timeout)
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import time
+from typing import Annotated
 
-import click
+import typer
 
-from vmorch.cli.common import Session, output_option
-from vmorch.cli.examples import ExampleCommand
+from vmorch.cli.apps import ExampleCommand, examples, new_app
+from vmorch.cli.common import session_of
+from vmorch.cli.completion import environments as names_of_environments
+from vmorch.cli.options import Output
 from vmorch.cli.output import age, print_json, print_table
 
-
-@click.group("env")
-def command() -> None:
-    """List and remove environments."""
+app = new_app("List and remove environments.")
 
 
-@command.command("ls", cls=ExampleCommand, examples=[("vmorch env ls -o json", "for programs")])
-@output_option
-@click.pass_obj
-def list_environments(session: Session, output: str) -> None:
+@app.command("ls", cls=ExampleCommand, epilog=examples(("vmorch env ls -o json", "for programs")))
+def list_environments(ctx: typer.Context, *, output: Output = "table") -> None:
     """List all environments."""
-    client = session.client
+    client = session_of(ctx).client
     environments = client.environments()
     if output == "json":
         print_json(environments)
@@ -45,18 +43,27 @@ def list_environments(session: Session, output: str) -> None:
     )
 
 
-@command.command(
-    "rm", cls=ExampleCommand, examples=[("vmorch env rm test1 -v", "with its volumes")]
+@app.command(
+    "rm", cls=ExampleCommand, epilog=examples(("vmorch env rm test1 -v", "with its volumes"))
 )
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("-v", "--volumes", is_flag=True, help="Remove their volumes too.")
-@click.option("-d", "--detach", is_flag=True, help="Do not wait until they are gone.")
-@click.pass_obj
 def remove_environments(
-    session: Session, names: tuple[str, ...], volumes: bool, detach: bool
+    ctx: typer.Context,
+    *,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...", autocompletion=names_of_environments, help="Environments."
+        ),
+    ],
+    volumes: Annotated[
+        bool, typer.Option("-v", "--volumes", help="Remove their volumes too.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("-d", "--detach", help="Do not wait until they are gone.")
+    ] = False,
 ) -> None:
     """Remove environments, from anywhere."""
     from vmorch.cli.commands.down import remove
 
     for name in names:
-        remove(session, name, volumes=volumes, detach=detach, timeout=None)
+        remove(session_of(ctx), name, volumes=volumes, detach=detach, timeout=None)

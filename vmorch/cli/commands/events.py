@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 import time
+from typing import Annotated
 
-import click
+import typer
 
-from vmorch.cli.common import Session, output_option, project_options
-from vmorch.cli.examples import ExampleCommand
+from vmorch.cli.apps import ExampleCommand, examples, new_app
+from vmorch.cli.common import session_of
+from vmorch.cli.completion import services
+from vmorch.cli.options import LongFiles, Output, ProjectName, Since
 from vmorch.cli.output import clean, print_json_line
 from vmorch.cli.project import find_environment
 from vmorch.cli.times import moment, shown
 
+app = new_app()
 
-@click.command(
+
+@app.command(
     "events",
     cls=ExampleCommand,
-    examples=[
+    epilog=examples(
         ("vmorch events --since 1h", "the last hour of this directory's environment"),
         ("vmorch events -f -a -o json", "all that happens on the host, one JSON object a line"),
-    ],
+    ),
 )
-@click.argument("service", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on as they happen.")
-@click.option("-a", "--all", "everything", is_flag=True, help="Of all environments.")
-@click.option("--since", metavar="TIME", help="A time, or how long ago: 10m, 2026-11-24T10:00:00.")
-@project_options(short_file=False)
-@output_option
-@click.pass_obj
 def command(
-    session: Session,
-    service: str | None,
-    follow: bool,
-    everything: bool,
-    since: str | None,
-    output: str,
+    ctx: typer.Context,
+    *,
+    service: Annotated[
+        str | None, typer.Argument(autocompletion=services, help="Of this service only.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as they happen.")] = False,
+    everything: Annotated[bool, typer.Option("-a", "--all", help="Of all environments.")] = False,
+    since: Since = None,
+    files: LongFiles,
+    project: ProjectName = None,
+    output: Output = "table",
 ) -> None:
     """Show what happened, oldest first, also to environments that are gone."""
+    session = session_of(ctx, files=files, project=project)
     events = session.client.events(
         environment=None if everything else find_environment(session),
         service=service,

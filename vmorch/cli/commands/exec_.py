@@ -3,44 +3,61 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import Annotated
 
-import click
+import typer
 
-from vmorch.cli.common import Session, pairs, project_options
-from vmorch.cli.examples import ExampleCommand
+from vmorch.cli.apps import ExampleCommand, examples, new_app
+from vmorch.cli.common import Session, pairs, session_of
+from vmorch.cli.options import Files, Guest, ProjectName, several
 from vmorch.cli.project import require_environment
 
+app = new_app()
 
-@click.command(
+
+@app.command(
     "exec",
     cls=ExampleCommand,
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
-    examples=[
+    epilog=examples(
         ("vmorch exec orders-1 ls -l", "as the service's user, in its directory"),
         ("vmorch exec -u root orders bash", "in the first ready instance of orders"),
         ("vmorch exec -T db pg_dump shop > shop.sql", "without a terminal, for pipes"),
-    ],
+    ),
 )
-@click.option("-T", "--no-tty", is_flag=True, help="No terminal in the guest.")
-@click.option("-u", "--user", help="Another user than the service's own.")
-@click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable.")
-@click.option("-w", "--workdir", metavar="DIR", help="Another directory than the service's own.")
-@project_options()
-@click.argument("instance", metavar="SERVICE|INSTANCE")
-@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
-@click.pass_obj
 def command(
-    session: Session,
-    no_tty: bool,
-    user: str | None,
-    env: tuple[str, ...],
-    workdir: str | None,
-    instance: str,
-    argv: tuple[str, ...],
+    ctx: typer.Context,
+    *,
+    no_tty: Annotated[
+        bool, typer.Option("-T", "--no-tty", help="No terminal in the guest.")
+    ] = False,
+    user: Annotated[
+        str | None, typer.Option("-u", "--user", help="Another user than the service's own.")
+    ] = None,
+    env: Annotated[
+        list[str],
+        several(
+            "-e",
+            "--env",
+            metavar="NAME=VALUE",
+            help="Set a variable.",
+        ),
+    ],
+    workdir: Annotated[
+        str | None,
+        typer.Option(
+            "-w", "--workdir", metavar="DIR", help="Another directory than the service's own."
+        ),
+    ] = None,
+    files: Files,
+    project: ProjectName = None,
+    instance: Guest,
+    argv: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="What to run.")],
 ) -> int:
     """Run a command in an instance. The exit code is the command's."""
     return enter(
-        session,
+        session_of(ctx, files=files, project=project),
         instance,
         argv,
         tty=not no_tty and _on_terminal(),
@@ -53,7 +70,7 @@ def command(
 def enter(
     session: Session,
     instance: str,
-    argv: tuple[str, ...] | None,
+    argv: Sequence[str] | None,
     *,
     tty: bool,
     user: str | None,

@@ -4,58 +4,76 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Annotated
 
-import click
+import typer
 
-from vmorch.cli.common import Session, output_option, pairs, project_options
-from vmorch.cli.examples import ExampleCommand
+from vmorch.cli.apps import ExampleCommand, examples, new_app
+from vmorch.cli.common import Session, pairs, session_of
+from vmorch.cli.completion import services
+from vmorch.cli.options import Files, Output, ProjectName, any_number, several
 from vmorch.cli.output import age, print_json, print_table, size
 from vmorch.errors import NotFound
 
-
-@click.group("image")
-def command() -> None:
-    """Build and list images."""
+app = new_app("Build and list images.")
 
 
-@command.command(
+@app.command(
     "build",
     cls=ExampleCommand,
-    examples=[
+    epilog=examples(
         ("vmorch image build", "the images of this directory's services"),
         ("vmorch image build orders --no-cache", "one service's, every step anew"),
         ("vmorch image build -t hello ./hello", "a directory with a Dockerfile"),
-    ],
+    ),
 )
-@click.argument("names", nargs=-1, metavar="[SERVICE]... | DIRECTORY")
-@click.option("-t", "--tag", metavar="NAME", help="Build DIRECTORY and call the image NAME.")
-@click.option("--dockerfile", default="Dockerfile", help="The Dockerfile's path in DIRECTORY.")
-@click.option("--target", help="The stage to build, with -t.")
-@click.option("--build-arg", "args", multiple=True, metavar="NAME=VALUE", help="With -t.")
-@click.option("--no-cache", is_flag=True, help="Run every step anew.")
-@project_options()
-@output_option
-@click.pass_obj
 def build(
-    session: Session,
-    names: tuple[str, ...],
-    tag: str | None,
-    dockerfile: str,
-    target: str | None,
-    args: tuple[str, ...],
-    no_cache: bool,
-    output: str,
+    ctx: typer.Context,
+    *,
+    names: Annotated[
+        list[str],
+        any_number(
+            metavar="[SERVICE]... | DIRECTORY",
+            autocompletion=services,
+            help="Of these services only; with -t, where the Dockerfile is.",
+        ),
+    ],
+    tag: Annotated[
+        str | None,
+        typer.Option(
+            "-t", "--tag", metavar="NAME", help="Build DIRECTORY and call the image NAME."
+        ),
+    ] = None,
+    dockerfile: Annotated[
+        str, typer.Option(metavar="PATH", help="The Dockerfile's path in DIRECTORY.")
+    ] = "Dockerfile",
+    target: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="The stage to build, with -t.")
+    ] = None,
+    args: Annotated[
+        list[str],
+        several(
+            "--build-arg",
+            metavar="NAME=VALUE",
+            help="With -t.",
+        ),
+    ],
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step anew.")] = False,
+    files: Files,
+    project: ProjectName = None,
+    output: Output = "table",
 ) -> None:
     """Build the images of services, or of a directory."""
     from vmorch.cli.imagery import build as build_image
     from vmorch.cli.progress import reporter
     from vmorch.model.spec import BuildSpec
 
+    session = session_of(ctx, files=files, project=project)
     if tag is None:
         built = _of_services(session, names, no_cache=no_cache)
     else:
         if len(names) != 1:
-            raise click.UsageError("With -t, name one DIRECTORY.")
+            raise typer.BadParameter("With -t, name one DIRECTORY.")
         spec = BuildSpec(
             context=".", dockerfile=dockerfile, args=pairs(args, "NAME=VALUE"), target=target
         )
@@ -76,7 +94,7 @@ def build(
         print_table(("IMAGE", "DIGEST"), [[name, digest] for name, digest in built.items()])
 
 
-def _of_services(session: Session, names: tuple[str, ...], *, no_cache: bool) -> dict[str, str]:
+def _of_services(session: Session, names: list[str], *, no_cache: bool) -> dict[str, str]:
     from dataclasses import replace
 
     from vmorch.cli.imagery import with_images
@@ -104,12 +122,10 @@ def _of_services(session: Session, names: tuple[str, ...], *, no_cache: bool) ->
     return {name: service.image for name, service in resolved.services.items()}
 
 
-@command.command("ls", cls=ExampleCommand, examples=[("vmorch image ls -o json", "for programs")])
-@output_option
-@click.pass_obj
-def list_images(session: Session, output: str) -> None:
+@app.command("ls", cls=ExampleCommand, epilog=examples(("vmorch image ls -o json", "for programs")))
+def list_images(ctx: typer.Context, *, output: Output = "table") -> None:
     """List images. SIZE is an image with all its layers, OWN what only it needs."""
-    images = session.client.images()
+    images = session_of(ctx).client.images()
     if output == "json":
         print_json(images)
         return

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import click
+import typer
 
-from vmorch.cli.common import Session, output_option, project_options
-from vmorch.cli.examples import ExampleCommand
+from vmorch.cli.apps import ExampleCommand, examples, new_app
+from vmorch.cli.common import session_of
+from vmorch.cli.completion import guests
+from vmorch.cli.options import LongFiles, Output, ProjectName, Since, any_number
 from vmorch.cli.output import clean, print_json_line
 from vmorch.cli.project import require_environment
 from vmorch.cli.times import moment, shown
@@ -21,38 +23,47 @@ if TYPE_CHECKING:
 TAIL_LIMIT = 10_000
 
 
-@click.command(
+app = new_app()
+
+
+@app.command(
     "logs",
     cls=ExampleCommand,
-    examples=[
+    epilog=examples(
         ("vmorch logs -f", "follow all services"),
         ("vmorch logs orders-1 --tail 50 -t", "the last 50 lines of one instance, with times"),
         ("vmorch logs --source console orders-1", "what its kernel and boot said"),
         ("vmorch logs --since 10m -o json", "one JSON object a line"),
-    ],
+    ),
 )
-@click.argument("names", nargs=-1, metavar="[SERVICE|INSTANCE]...")
-@click.option("-f", "--follow", is_flag=True, help="Go on as lines come.")
-@click.option("-n", "--tail", metavar="N", default="all", help="The last N lines of each instance.")
-@click.option("--since", metavar="TIME", help="A time, or how long ago: 10m, 2026-11-24T10:00:00.")
-@click.option("-t", "--timestamps", is_flag=True, help="Show times.")
-@click.option("--source", type=click.Choice(["service", "console"]), default="service")
-@click.option("--no-log-prefix", is_flag=True, help="Leave out the instances' names.")
-@project_options(short_file=False)
-@output_option
-@click.pass_obj
 def command(
-    session: Session,
-    names: tuple[str, ...],
-    follow: bool,
-    tail: str,
-    since: str | None,
-    timestamps: bool,
-    source: str,
-    no_log_prefix: bool,
-    output: str,
+    ctx: typer.Context,
+    *,
+    names: Annotated[
+        list[str],
+        any_number(
+            metavar="[SERVICE|INSTANCE]...",
+            autocompletion=guests,
+            help="Of these only.",
+        ),
+    ],
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as lines come.")] = False,
+    tail: Annotated[
+        str,
+        typer.Option("-n", "--tail", metavar="N", help="The last N lines of each instance."),
+    ] = "all",
+    since: Since = None,
+    timestamps: Annotated[bool, typer.Option("-t", "--timestamps", help="Show times.")] = False,
+    source: Annotated[Literal["service", "console"], typer.Option(help="Whose lines.")] = "service",
+    no_log_prefix: Annotated[
+        bool, typer.Option("--no-log-prefix", help="Leave out the instances' names.")
+    ] = False,
+    files: LongFiles,
+    project: ProjectName = None,
+    output: Output = "table",
 ) -> None:
     """Show what services (or consoles) wrote, also of instances that are gone."""
+    session = session_of(ctx, files=files, project=project)
     show(
         session.client,
         require_environment(session),
@@ -98,4 +109,4 @@ def _tail(text: str) -> int | None:
         return None
     if text.isascii() and text.isdigit() and int(text) <= TAIL_LIMIT:
         return int(text)
-    raise click.BadParameter(f"--tail takes 'all' or a number up to {TAIL_LIMIT}, not '{text}'.")
+    raise typer.BadParameter(f"--tail takes 'all' or a number up to {TAIL_LIMIT}, not '{text}'.")

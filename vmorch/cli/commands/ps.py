@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
 
-from vmorch.cli.common import Session, output_option, project_options
-from vmorch.cli.examples import ExampleCommand
+from vmorch.cli.apps import ExampleCommand, examples, new_app
+from vmorch.cli.common import Session, session_of
+from vmorch.cli.options import Files, Output, ProjectName, Services
 from vmorch.cli.output import INSTANCE_HEADER, instance_row, print_json, print_table, say
 from vmorch.cli.project import find_environment, is_named
 from vmorch.errors import NotFound
@@ -17,22 +18,29 @@ if TYPE_CHECKING:
     from vmorch.model.view.instance import InstanceView
 
 
-@click.command(
+app = new_app()
+
+
+@app.command(
     "ps",
     cls=ExampleCommand,
-    examples=[
+    epilog=examples(
         ("vmorch ps", "this directory's environment, or all where there is no file"),
         ("vmorch ps -p shop orders", "the instances of one service"),
         ("vmorch ps -a -o json", "every instance on the host, for programs"),
-    ],
+    ),
 )
-@click.argument("services", nargs=-1, metavar="[SERVICE]...")
-@click.option("-a", "--all", "everything", is_flag=True, help="Of all environments.")
-@project_options()
-@output_option
-@click.pass_obj
-def command(session: Session, services: tuple[str, ...], everything: bool, output: str) -> None:
+def command(
+    ctx: typer.Context,
+    *,
+    services: Services,
+    everything: Annotated[bool, typer.Option("-a", "--all", help="Of all environments.")] = False,
+    files: Files,
+    project: ProjectName = None,
+    output: Output = "table",
+) -> None:
     """List instances. Changes nothing."""
+    session = session_of(ctx, files=files, project=project)
     environment = None if everything else find_environment(session)
     rows = _rows(session, environment, services)
     if output == "json":
@@ -46,9 +54,7 @@ def command(session: Session, services: tuple[str, ...], everything: bool, outpu
         print_table(header, [[row.environment, *instance_row(row, now)] for row in rows])
 
 
-def _rows(
-    session: Session, environment: str | None, services: tuple[str, ...]
-) -> list[InstanceView]:
+def _rows(session: Session, environment: str | None, services: list[str]) -> list[InstanceView]:
     client = session.client
     try:
         if services and environment:

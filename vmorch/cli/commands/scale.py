@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
-import click
+from typing import Annotated
 
-from vmorch.cli.common import Session, counts, project_options
-from vmorch.cli.examples import ExampleCommand
+import typer
+
+from vmorch.cli.apps import ExampleCommand, examples, new_app
+from vmorch.cli.common import counts, session_of
+from vmorch.cli.completion import scales
+from vmorch.cli.options import Files, ProjectName, Timeout
 from vmorch.cli.project import require_environment
 
+app = new_app()
 
-@click.command(
+
+@app.command(
     "scale",
     cls=ExampleCommand,
-    examples=[
+    epilog=examples(
         ("vmorch scale orders=3", "three instances of orders; wait until they are ready"),
         ("vmorch scale orders=0 front=2 -d", "several at once, without waiting"),
-    ],
+    ),
 )
-@click.argument("services", nargs=-1, required=True, metavar="SERVICE=N...")
-@click.option("-d", "--detach", is_flag=True, help="Do not wait until they are ready.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait.")
-@project_options()
-@click.pass_obj
 def command(
-    session: Session, services: tuple[str, ...], detach: bool, timeout: float | None
+    ctx: typer.Context,
+    *,
+    services: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SERVICE=N...",
+            autocompletion=scales,
+            help="How many instances each has.",
+        ),
+    ],
+    detach: Annotated[
+        bool, typer.Option("-d", "--detach", help="Do not wait until they are ready.")
+    ] = False,
+    timeout: Timeout = None,
+    files: Files,
+    project: ProjectName = None,
 ) -> None:
     """Change how many instances services have. The next 'up' sets what the file says."""
     replicas = counts(services)
+    session = session_of(ctx, files=files, project=project)
     name = require_environment(session)
     client = session.client
     environment = client.scale(name, replicas)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
 
-from vmorch.cli.common import Session, counts, output_option, project_options
-from vmorch.cli.examples import ExampleCommand
+from vmorch.cli.apps import ExampleCommand, examples, new_app
+from vmorch.cli.common import counts, session_of
+from vmorch.cli.completion import scales
+from vmorch.cli.options import POSITIVE, Files, Output, Profiles, ProjectName, several
 from vmorch.cli.output import INSTANCE_HEADER, instance_row, print_json, print_table, say
 from vmorch.errors import NotFound, TimedOut
 
@@ -21,40 +23,53 @@ if TYPE_CHECKING:
     from vmorch.model.view.instance import InstanceView
 
 
-@click.command(
+app = new_app()
+
+
+@app.command(
     "up",
     cls=ExampleCommand,
-    examples=[
+    epilog=examples(
         ("vmorch up", "build, start, wait until ready, print the table"),
         ("vmorch up -d", "return at once; 'vmorch wait' waits later"),
         ("vmorch up --scale orders=3 --attach", "three instances, then follow the logs"),
         ("vmorch up -f compose.yaml -p test1", "the same file as another environment"),
-    ],
+    ),
 )
-@click.option("-d", "--detach", is_flag=True, help="Return once the wish is written down.")
-@click.option("--wait", "wait", is_flag=True, help="Wait until ready, also with -d.")
-@click.option("--attach", is_flag=True, help="Follow the logs afterwards; Ctrl-C ends only that.")
-@click.option("--build", is_flag=True, help="Build first: always done, named as in Compose.")
-@click.option("--scale", multiple=True, metavar="SERVICE=N", help="Overrides deploy.replicas.")
-@click.option("--profile", "profiles", multiple=True, help="Enable services of a profile.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Seconds until ready; without it, what a boot takes here (longer without KVM).",
-)
-@project_options()
-@output_option
-@click.pass_obj
 def command(
-    session: Session,
-    detach: bool,
-    wait: bool,
-    attach: bool,
-    build: bool,
-    scale: tuple[str, ...],
-    profiles: tuple[str, ...],
-    timeout: float | None,
-    output: str,
+    ctx: typer.Context,
+    *,
+    detach: Annotated[
+        bool, typer.Option("-d", "--detach", help="Return once the wish is written down.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until ready, also with -d.")] = False,
+    attach: Annotated[
+        bool,
+        typer.Option("--attach", help="Follow the logs afterwards; Ctrl-C ends only that."),
+    ] = False,
+    build: Annotated[
+        bool, typer.Option("--build", help="Build first: always done, named as in Compose.")
+    ] = False,
+    scale: Annotated[
+        list[str],
+        several(
+            metavar="SERVICE=N",
+            autocompletion=scales,
+            help="Overrides deploy.replicas.",
+        ),
+    ],
+    profiles: Profiles,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            click_type=POSITIVE,
+            metavar="SECONDS",
+            help="Until ready; without it, what a boot takes here (longer without KVM).",
+        ),
+    ] = None,
+    files: Files,
+    project: ProjectName = None,
+    output: Output = "table",
 ) -> None:
     """Build, start and wait until everything is ready.
 
@@ -67,12 +82,13 @@ def command(
     from vmorch.cli.project import require_project
     from vmorch.cli.spec import load
 
-    project = require_project(session)
-    spec = _scaled(load(project, profiles=profiles), counts(scale))
+    session = session_of(ctx, files=files, project=project)
+    found = require_project(session)
+    spec = _scaled(load(found, profiles=profiles), counts(scale))
     client = session.client
     client.version()  # no hashing of a large context for a daemon that is not there
     with reporter() as report:
-        environment = client.apply(with_images(client, spec, project.directory, report))
+        environment = client.apply(with_images(client, spec, found.directory, report))
         if detach and not wait:
             rows = client.instances(environment.name)
         else:

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-import click
+from typing import Annotated
 
-from vmorch.cli.common import Session, project_options
-from vmorch.cli.examples import ExampleCommand
+import typer
+
+from vmorch.cli.apps import ExampleCommand, examples, new_app
+from vmorch.cli.common import session_of
+from vmorch.cli.options import Files, Profiles, ProjectName
 from vmorch.cli.output import say
 from vmorch.cli.project import require_project
 
+app = new_app()
 
-@click.command(
+
+@app.command(
     "validate",
     cls=ExampleCommand,
-    examples=[
+    epilog=examples(
         ("vmorch validate", "the file of this directory"),
         ("vmorch validate -f compose.yaml -f test.yaml", "several, merged"),
-    ],
+    ),
 )
-@click.option("--profile", "profiles", multiple=True, help="Enable services of a profile.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing when all is well.")
-@project_options()
-@click.pass_obj
-def command(session: Session, profiles: tuple[str, ...], quiet: bool) -> None:
+def command(
+    ctx: typer.Context,
+    *,
+    profiles: Profiles,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Say nothing when all is well.")
+    ] = False,
+    files: Files,
+    project: ProjectName = None,
+) -> None:
     """Check vmorch files: every mistake with its place, exit code 3. Needs no daemon."""
     from vmorch.cli.spec import load
 
-    project = require_project(session)
-    spec = load(project, profiles=profiles)
+    session = session_of(ctx, files=files, project=project)
+    found = require_project(session)
+    spec = load(found, profiles=profiles)
     if not quiet:
-        files = ", ".join(map(str, project.files))
+        places = ", ".join(map(str, found.files))
         names = ", ".join(spec.services)
-        say(f"{files}: '{spec.name}' is valid, with {names or 'no services'}.")
+        say(f"{places}: '{spec.name}' is valid, with {names or 'no services'}.")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import click
+import typer
 
 from vmorch import __version__
-from vmorch.cli.common import Session, output_option
+from vmorch.cli.apps import new_app
+from vmorch.cli.common import session_of
+from vmorch.cli.options import Output
 from vmorch.cli.output import print_json
 from vmorch.errors import DaemonUnreachable
 
+app = new_app()
 
-@click.command("version")
-@output_option
-@click.pass_obj
-def command(session: Session, output: str) -> None:
+
+@app.command("version")
+def command(ctx: typer.Context, *, output: Output = "table") -> None:
     """Print the versions of client and daemon. Works without a daemon."""
     try:
-        daemon = session.client.version()
+        daemon = session_of(ctx).client.version()
     except DaemonUnreachable:
         daemon = None
     if output == "json":

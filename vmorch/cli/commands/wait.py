@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-import click
+from typing import Annotated
 
-from vmorch.cli.common import Session, project_options
-from vmorch.cli.examples import ExampleCommand
+import typer
+
+from vmorch.cli.apps import ExampleCommand, examples, new_app
+from vmorch.cli.common import session_of
+from vmorch.cli.options import Files, ProjectName, Services, Timeout
 from vmorch.cli.project import require_environment
 from vmorch.errors import NotFound
 
+app = new_app()
 
-@click.command(
+
+@app.command(
     "wait",
     cls=ExampleCommand,
-    examples=[
+    epilog=examples(
         ("vmorch wait", "until every service is ready"),
         ("vmorch wait db --timeout 60", "until db is; exit code 6 after a minute"),
         ("vmorch wait --gone -p shop", "until nothing of 'shop' is left"),
-    ],
+    ),
 )
-@click.argument("services", nargs=-1, metavar="[SERVICE]...")
-@click.option("--gone", is_flag=True, help="Wait until the environment is gone.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait.")
-@project_options()
-@click.pass_obj
-def command(session: Session, services: tuple[str, ...], gone: bool, timeout: float | None) -> None:
+def command(
+    ctx: typer.Context,
+    *,
+    services: Services,
+    gone: Annotated[
+        bool, typer.Option("--gone", help="Wait until the environment is gone.")
+    ] = False,
+    timeout: Timeout = None,
+    files: Files,
+    project: ProjectName = None,
+) -> None:
     """Wait until an environment (or some of its services) is ready, or gone."""
     from vmorch.cli.progress import reporter
     from vmorch.cli.waiting import Limits, wait_gone, wait_ready
 
+    session = session_of(ctx, files=files, project=project)
     name = require_environment(session)
     client = session.client
     limits = Limits(timeout_seconds=timeout)
