@@ -34,9 +34,7 @@ async def filled(store: SqliteStore, count: int) -> None:
     spec = ServiceSpec(name="web", image="sha256:" + "0" * 64, replicas=count, cpus=0.5)
     await store.apply(EnvironmentSpec(name="bench", services={"web": spec}), now=clock.now())
     for _ in range(count):
-        made = await store.create_instance(
-            "bench", "web", 1, uuid=entropy.uuid(), now=clock.now()
-        )
+        made = await store.create_instance("bench", "web", 1, uuid=entropy.uuid(), now=clock.now())
         await store.put_instance(replace(made, state=State.READY, started_at=clock.now()))
 
 
@@ -56,7 +54,7 @@ async def main(socket: str, count: int) -> None:
     services = ApiServices(
         store=store,
         images=FakeImages(SystemClock()),
-        hypervisor=FakeHypervisor(Installation("ab" * 16), SystemClock()),
+        hypervisor=FakeHypervisor(SystemClock()),
         exec_sessions=NoSessions(),
         settings=replace(settings, state_dir=Path(tempfile.mkdtemp())),
         clock=SystemClock(),

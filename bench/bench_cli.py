@@ -16,20 +16,22 @@ from pathlib import Path
 
 from bench.figure import Figure, compared
 
+ROOT = Path(__file__).parent.parent
 ROUNDS = 15
 INSTANCES = 20
 
 
 def run() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as scratch:
-        installed = install_wheel(Path(scratch))
+        site = install_wheel(Path(scratch))
+        program = str(site / "bin" / "vmorch")
         socket = Path(scratch) / "api.sock"
-        environment = {**os.environ, "PYTHONPATH": str(installed), "VMORCH_SOCKET": str(socket)}
+        environment = {**os.environ, "PYTHONPATH": str(site), "VMORCH_SOCKET": str(socket)}
         with serving(socket):
-            for name, words in (("cli.help_ratio", ["--help"]), ("cli.ps_ratio", ["ps"])):
+            for name, word in (("cli.help_ratio", "--help"), ("cli.ps_ratio", "ps")):
                 yield compared(
                     name,
-                    lambda words=words: seconds(["-m", "vmorch.cli.main", *words], environment),
+                    lambda word=word: seconds([program, word], environment),
                     lambda: seconds(["-c", "pass"], environment),
                     rounds=ROUNDS,
                 )
@@ -48,12 +50,11 @@ def seconds(arguments: list[str], environment: dict[str, str]) -> float:
 
 
 def install_wheel(scratch: Path) -> Path:
-    """The wheel, unpacked as pip does, byte-compiled, apart from the checkout."""
+    """The wheel, installed as pip does, byte-compiled, apart from the checkout."""
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    root = Path(__file__).parent.parent
     wheels = scratch / "wheels"
-    common = ["--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "wheel", *common, "-w", wheels, root], check=True)
+    alone = ["--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "wheel", *alone, "-w", wheels, ROOT], check=True)
     target = scratch / "site"
     (wheel,) = wheels.glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--target", target, wheel], check=True)
@@ -65,12 +66,12 @@ def install_wheel(scratch: Path) -> Path:
 def serving(socket: Path) -> Iterator[None]:
     """The real API over the real store with 20 instances written into it; no guest runs."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "bench.api_server", str(socket), str(INSTANCES)]
+        [sys.executable, "-m", "bench.api_server", str(socket), str(INSTANCES)], cwd=ROOT
     )
     try:
-        for _ in range(200):
-            if socket.exists():
-                break
+        while not socket.exists():
+            if server.poll() is not None:
+                raise RuntimeError(f"bench.api_server ended with exit code {server.returncode}")
             time.sleep(0.05)
         yield
     finally:

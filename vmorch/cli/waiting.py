@@ -153,7 +153,9 @@ def _until(
 
 def _timed_out(environment: str, rows: list[InstanceView], timeout: float, what: str) -> TimedOut:
     waiting = [row for row in rows if not row.ready]
-    state = "; ".join(f"{r.instance} is {r.state} ({r.reason})" for r in waiting[:3])
+    state = "; ".join(
+        f"{r.instance} is {r.state}{f' ({r.reason})' if r.reason else ''}" for r in waiting[:3]
+    )
     return TimedOut(
         f"'{environment}' {what} within {timeout:.0f} s{': ' + state if state else ''}.",
         hint="It goes on in the background: see 'vmorch ps' and 'vmorch events', "

@@ -252,6 +252,47 @@ def test_help_needs_no_command_and_shows_examples(run: Run) -> None:
         assert "Examples:" in run(name, "--help")[1]
 
 
+def test_no_command_shows_help_and_is_misuse(run: Run) -> None:
+    for arguments in ((), ("env",)):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("Usage: vmorch")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("vmorch lo", ["logs"]),
+        ("vmorch -p ot", ["other"]),
+        ("vmorch logs hello-", ["hello-1", "hello-2"]),
+        ("vmorch exec hel", ["hello", "hello-1", "hello-2"]),
+        ("vmorch scale hel", ["hello="]),
+        ("vmorch -p nope logs hel", []),
+        ("vmorch -p nope logs -p other hel", ["hello", "hello-1", "hello-2"]),
+        ("vmorch --socket none logs hel", []),
+        ("vmorch env rm de", ["demo"]),
+        ("vmorch ps -o j", ["json"]),
+        ("vmorch daemon sta", ["start", "status"]),
+    ],
+)
+def test_shells_complete_names(
+    run: Run, monkeypatch: pytest.MonkeyPatch, line: str, found: list[str]
+) -> None:
+    run("up")
+    run("-p", "other", "up")
+    monkeypatch.setenv("_VMORCH_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+    code, out, err = run()
+    assert (code, out.split(), err) == (0, [f"plain,{name}" for name in found], "")
+
+
+def test_every_shell_has_a_script_that_asks_vmorch(run: Run) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert f"_VMORCH_COMPLETE={shell}_complete" in run("completion", shell)[1]
+    assert run("completion", "csh")[0] == 2
+
+
 def test_the_light_path_imports_nothing_heavy(daemon: Any) -> None:
     heavy = "'rich', 'pygments', 'fastapi', 'pydantic', 'httpx', 'libvirt', 'yaml', 'asyncio'"
     script = (
