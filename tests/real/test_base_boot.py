@@ -69,7 +69,7 @@ def bundle(argv: list[str], more: dict[str, bytes] | None = None) -> bytes:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
-            info.mode = 0o644
+            info.mode = 0o600 if name.endswith("_key") else 0o644
             tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
@@ -368,7 +368,7 @@ def test_debian_serves_logs_and_is_reachable_by_ssh(
         assert guest.shell("systemctl is-active multi-user.target") == "active"
         assert guest.shell("hostname; cat /etc/machine-id") == f"hello-1\n{MACHINE_ID}"
         assert int(guest.shell("stat -f -c %b /")) * 4096 > 16.5 * 1024**3
-        offered = guest.shell("ssh-keyscan -t ed25519 127.0.0.1 2>/dev/null")
+        offered = guest.shell("ssh-keyscan -T 60 -t ed25519 127.0.0.1 2>/dev/null")
         assert key.with_suffix(".pub").read_text().split()[1] in offered
         guest.shut_down()
         assert guest.wait_for_end() == 0

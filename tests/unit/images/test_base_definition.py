@@ -78,7 +78,7 @@ def test_a_mode_is_part_of_the_recipe(definitions: Path) -> None:
     [
         ("packages:", "packges:", "unknown keys: packges"),
         ("method: extract", "method: build", "'method' must be one of"),
-        ("least_memory: 64M", "least_memory: 64", "'64' is no size"),
+        ("least_memory: 96M", "least_memory: 96", "'96' is no size"),
         ("  command_line:", "  comand_line:", "command_line"),
         ("aliases: [", "aliases: [[", "does not define a base"),
         ("guest_modules: none", "guest_modules: some", "some"),
