@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,8 @@ from vmorch.errors import BuildFailed
 _PASSED = ("PATH", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
 _PASSED_TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR", "APT_CONFIG")
 _TAIL_LINES = 40
+# The parent-death signal outlives exec: a build must not go on writing after its daemon's end.
+_DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 Say = Callable[[str], None]
 
@@ -36,27 +39,28 @@ async def run(
 ) -> list[str]:
     """Run a program to its end, each line of its output given to `say`; returns all lines.
 
-    A caller that is cancelled takes the program and its children along.
+    A caller that is cancelled takes the program and its children along; so does one that is
+    killed, as far as the program takes its own children along ("unshare --kill-child").
 
     Raises:
-        BuildFailed: it could not be run or ended with another code than 0.
+        BuildFailed: the program is not there, or ended with another code than 0.
     """
     words = [str(word) for word in argv]
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *words,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=build_environment(environment),
-            cwd=directory,
-            start_new_session=True,
-        )
-    except OSError as error:
+    if shutil.which(words[0]) is None:
         raise BuildFailed(
-            f"The program {words[0]} cannot be run: {error.strerror}.",
+            f"The program {words[0]} is not on this host.",
             hint=hint or f"Install the package that has {words[0]}; 'vmorch doctor' names it.",
-        ) from error
+        )
+    process = await asyncio.create_subprocess_exec(
+        *_DIES_WITH_US,
+        *words,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=build_environment(environment),
+        cwd=directory,
+        start_new_session=True,
+    )
     try:
         lines = await _lines(process, say)
         code = await process.wait()
