@@ -79,8 +79,7 @@ class Modules:
                 f"The kernel in {self._directory.name} has no module {name}.",
                 hint="Correct 'boot.modules' of the base's definition.",
             )
-        # modules.dep lists the nearest need first, so the last one loads first.
-        for need in reversed(self._needs[name]):
+        for need in self._needs[name]:
             self._add(need, order)
         order[name] = None
 

@@ -8,6 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef ACCOUNTS /* tests have some of their own */
+#define ACCOUNTS "/etc"
+#endif
+#define PASSWD_FILE ACCOUNTS "/passwd"
+#define GROUP_FILE ACCOUNTS "/group"
+
 enum { FIELDS = 7 };
 
 static int is_number(const char *text)
@@ -65,7 +71,7 @@ static gid_t find_group(const char *text)
 {
     char *line = NULL, *fields[FIELDS];
 
-    if (find_line("/etc/group", text, &line, fields))
+    if (find_line(GROUP_FILE, text, &line, fields))
         return (gid_t)number(fields[2]);
     errno = 0;
     if (!is_number(text))
@@ -83,7 +89,7 @@ static int has_member(char *members, const char *name)
 
 static void add_groups_of(const char *name, struct account *account)
 {
-    FILE *file = fopen("/etc/group", "re");
+    FILE *file = fopen(GROUP_FILE, "re");
     char *line = NULL, *fields[FIELDS];
     size_t room = 0;
     const size_t limit = sizeof account->groups / sizeof account->groups[0] - 1;
@@ -110,7 +116,7 @@ void find_account(const char *text, struct account *account)
     if (!*user)
         user = "0";
     *account = (struct account){.home = "/"};
-    if (find_line("/etc/passwd", user, &line, fields)) {
+    if (find_line(PASSWD_FILE, user, &line, fields)) {
         account->uid = (uid_t)number(fields[2]);
         account->gid = (gid_t)number(fields[3]);
         account->home = fields[5];

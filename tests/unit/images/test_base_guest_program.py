@@ -15,12 +15,22 @@ from vmorch.resources import data_dir
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 
 
+PASSWD = """root:x:0:0:root:/root:/bin/sh
+app:x:1500:1501:An app:/srv/app:/bin/false
+4242:x:1600:1600::/:/bin/false
+"""
+GROUP = "root:x:0:\napp:x:1501:\nlog:x:1502:other,app\nend:x:1503:app\nnot:x:1504:apps\n"
+
+
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("guest") / "vmorch-guest"
     path.parent.chmod(0o755)
+    (path.parent / "passwd").write_text(PASSWD)
+    (path.parent / "group").write_text(GROUP)
     sources = sorted((data_dir("images") / "guest/src").glob("*.c"))
     flags = ["-std=c17", "-D_GNU_SOURCE", "-static", "-Os", "-Wall", "-Wextra", "-Werror"]
+    flags.append(f'-DACCOUNTS="{path.parent}"')
     subprocess.run(["gcc", *flags, "-o", path, *sources], check=True)
     return path
 
@@ -74,18 +84,21 @@ def test_a_path_of_the_bundle_decides_what_is_found(program: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("user", "ids"),
     [
-        (b"", "0:0 0"),
-        (b"nobody", "65534:65534 65534"),
-        (b"65534", "65534:65534 65534"),
-        (b"nobody:daemon", "65534:1 1"),
-        (b"4711", "4711:0 0"),
-        (b"4711:4712", "4711:4712 4712"),
+        (b"", "0:0 0 /root"),
+        (b"app", "1500:1501 1501 1502 1503 /srv/app"),
+        (b"1500", "1500:1501 1501 1502 1503 /srv/app"),
+        (b"app:log", "1500:1502 1502 /srv/app"),
+        (b"app:", "1500:1501 1501 1502 1503 /srv/app"),
+        (b":log", "0:1502 1502 /root"),
+        (b"4711", "4711:0 0 /"),
+        (b"4711:4712", "4711:4712 4712 /"),
+        (b"4242", "1600:1600 1600 /"),
     ],
 )
 def test_users_are_those_of_a_dockerfile(
     program: Path, tmp_path: Path, user: bytes, ids: str
 ) -> None:
-    line = "echo $(id -u):$(id -g) $(id -G)"
+    line = "echo $(id -u):$(id -g) $(id -G) $HOME"
     place = service(tmp_path / "s", ["sh", "-c", line], user=user, directory=b"/")
     assert run(program, place)[:2] == (0, f"{ids}\n")
 
@@ -104,7 +117,7 @@ def test_signals_of_the_caller_do_not_stick(program: Path, tmp_path: Path) -> No
         (["no-such-program"], {}, 127, "cannot run 'no-such-program'"),
         (["/etc/passwd"], {}, 126, "Permission denied"),
         (["true"], {"user": b"ghost"}, 126, "no user 'ghost'"),
-        (["true"], {"user": b"nobody:ghosts"}, 126, "no group 'ghosts'"),
+        (["true"], {"user": b"app:ghosts"}, 126, "no group 'ghosts'"),
         (["true"], {"directory": b"/no/such"}, 126, "working directory '/no/such'"),
         ([], {}, 127, "no service"),
     ],
