@@ -37,12 +37,7 @@ def command(
     ] = None,
     env: Annotated[
         list[str],
-        several(
-            "-e",
-            "--env",
-            metavar="NAME=VALUE",
-            help="Set a variable.",
-        ),
+        several("-e", "--env", metavar="NAME=VALUE", help="Set a variable."),
     ],
     workdir: Annotated[
         str | None,

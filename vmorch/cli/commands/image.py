@@ -52,11 +52,7 @@ def build(
     ] = None,
     args: Annotated[
         list[str],
-        several(
-            "--build-arg",
-            metavar="NAME=VALUE",
-            help="With -t.",
-        ),
+        several("--build-arg", metavar="NAME=VALUE", help="With -t."),
     ],
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step anew.")] = False,
     files: Files,

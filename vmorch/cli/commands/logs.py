@@ -41,11 +41,7 @@ def command(
     *,
     names: Annotated[
         list[str],
-        any_number(
-            metavar="[SERVICE|INSTANCE]...",
-            autocompletion=guests,
-            help="Of these only.",
-        ),
+        any_number(metavar="[SERVICE|INSTANCE]...", autocompletion=guests, help="Of these only."),
     ],
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as lines come.")] = False,
     tail: Annotated[

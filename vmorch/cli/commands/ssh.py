@@ -35,8 +35,7 @@ def command(
     argv: Annotated[
         list[str],
         any_number(
-            metavar="[COMMAND]...",
-            help="A command line for the shell, instead of what is typed.",
+            metavar="[COMMAND]...", help="A command line for the shell, instead of what is typed."
         ),
     ],
 ) -> int:

@@ -52,11 +52,7 @@ def command(
     ] = False,
     scale: Annotated[
         list[str],
-        several(
-            metavar="SERVICE=N",
-            autocompletion=scales,
-            help="Overrides deploy.replicas.",
-        ),
+        several(metavar="SERVICE=N", autocompletion=scales, help="Overrides deploy.replicas."),
     ],
     profiles: Profiles,
     timeout: Annotated[
