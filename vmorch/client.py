@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vmorch.model.spec import EnvironmentSpec
     from vmorch.model.view.daemon import AccelerationView, VersionView
     from vmorch.model.view.environment import EnvironmentView
-    from vmorch.model.view.image import BuildLine, ImageView
+    from vmorch.model.view.image import BuildLine, FreedView, ImageView, LayerView
     from vmorch.model.view.instance import InstanceView
     from vmorch.model.view.stream import EventView, LogLine
 
@@ -84,6 +84,34 @@ class Client:
         from vmorch.model.view.image import ImageView
 
         return [view_of(ImageView, row) for row in self._call("GET", "/v1/images")]
+
+    def image(self, reference: str) -> dict[str, Any]:
+        """An image's manifest and its names. Raises NotFound."""
+        answer = self._call("GET", "/v1/images/inspect" + _query(reference=reference))
+        return dict(answer)
+
+    def image_history(self, reference: str) -> list[LayerView]:
+        """Its layers, the base first. Raises NotFound."""
+        from vmorch.model.view.image import LayerView
+
+        path = "/v1/images/history" + _query(reference=reference)
+        return [view_of(LayerView, row) for row in self._call("GET", path)]
+
+    def tag_image(self, reference: str, name: str) -> None:
+        self._call("POST", "/v1/images/tag", {"reference": reference, "name": name})
+
+    def remove_image(self, reference: str) -> FreedView:
+        """Take a name away, and with the last one the image. Raises Refused (it is needed)."""
+        from vmorch.model.view.image import FreedView
+
+        return view_of(FreedView, self._call("DELETE", "/v1/images" + _query(reference=reference)))
+
+    def prune_images(self, *, everything: bool = False) -> FreedView:
+        """Remove what nobody needs; what the last hour's builds used only with `everything`."""
+        from vmorch.model.view.image import FreedView
+
+        answer = self._call("POST", "/v1/images/prune", {"everything": everything})
+        return view_of(FreedView, answer)
 
     def _image(self, path: str, body: Any, progress: Callable[[BuildLine], None]) -> str:
         from vmorch.model.view.image import BuildLine

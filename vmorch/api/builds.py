@@ -18,10 +18,11 @@ from starlette.requests import ClientDisconnect
 from vmorch.api.services import ApiServices
 from vmorch.api.streams import Rows, ndjson
 from vmorch.errors import UsageError
-from vmorch.images.protocol import BuildProgress, BuildRequest, Progress, StepState
+from vmorch.images.protocol import BuildProgress, BuildRequest, Freed, Progress, StepState
 from vmorch.model.codec import manifest_to_json
 from vmorch.model.image import ImageManifest
-from vmorch.model.view.image import ImageView
+from vmorch.model.view.image import FreedView, ImageView, LayerView
+from vmorch.store.protocol import Store
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 # A client that reads slower than a build writes loses output lines, never a step's state.
@@ -36,6 +37,17 @@ class MissingBlobs(BaseModel):
 class EnsureImage(BaseModel):
     model_config = ConfigDict(extra="forbid")
     reference: str
+
+
+class TagImage(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    reference: str
+    name: str
+
+
+class PruneImages(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    everything: bool = False
 
 
 def router(services: ApiServices) -> APIRouter:
@@ -77,7 +89,56 @@ def router(services: ApiServices) -> APIRouter:
             for image in await services.images.images()
         ]
 
+    @routes.get("/images/inspect")
+    async def inspect(reference: str) -> dict[str, Any]:
+        """An image's manifest and names."""
+        manifest = await services.images.find(reference)
+        rows = await services.images.images()
+        names = [name for row in rows if row.digest == manifest.digest for name in row.names]
+        return {"names": names, **manifest_to_json(manifest)}
+
+    @routes.get("/images/history")
+    async def history(reference: str) -> list[LayerView]:
+        layers = await services.images.history(reference)
+        return [LayerView(**asdict(layer)) for layer in layers]
+
+    @routes.post("/images/tag", status_code=204)
+    async def tag(body: TagImage) -> None:
+        await services.images.tag(body.reference, body.name)
+
+    @routes.delete("/images")
+    async def remove(reference: str) -> FreedView:
+        in_use = await images_in_use(services.store)
+        return _freed(await services.images.remove(reference, in_use))
+
+    @routes.post("/images/prune")
+    async def prune(body: PruneImages) -> FreedView:
+        in_use = await images_in_use(services.store)
+        return _freed(await services.images.prune(in_use, everything=body.everything))
+
     return routes
+
+
+async def images_in_use(store: Store) -> dict[str, str]:
+    """Images that must stay, and for whom: all revisions, as any can be rolled back to, and with
+    them those of all instances."""
+    needed: dict[str, str] = {}
+    for environment in await store.environments():
+        for revision in await store.revisions(environment.name):
+            who = f"revision {revision.number} of {environment.name}/{revision.service}"
+            needed[revision.spec.image] = who
+        for service in environment.spec.services.values():
+            needed[service.image] = f"the service {environment.name}/{service.name}"
+    return needed
+
+
+def _freed(freed: Freed) -> FreedView:
+    return FreedView(
+        names=list(freed.names),
+        images=list(freed.images),
+        layers=list(freed.layers),
+        bytes_freed=freed.bytes_freed,
+    )
 
 
 def _check_digest(text: str) -> None:

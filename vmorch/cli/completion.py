@@ -46,6 +46,10 @@ def guests(ctx: typer.Context) -> list[str]:
     return services(ctx) + _asked(ctx, _instances)
 
 
+def images(ctx: typer.Context) -> list[str]:
+    return _asked(ctx, lambda client, _: [n for image in client.images() for n in image.names])
+
+
 def _services(client: Client, session: Session) -> Iterable[str]:
     from vmorch.cli.project import require_environment
 

@@ -24,6 +24,7 @@ def with_images(
     report: Reporter,
     *,
     no_cache: bool = False,
+    pull: bool = False,
 ) -> EnvironmentSpec:
     """`spec` with the digest of each service's image. A build always runs: what has not changed
     comes from the cache in no time. Services that share an image wait for it once."""
@@ -32,7 +33,7 @@ def with_images(
     for name, service in spec.services.items():
         key = (repr(service.build), service.image)
         if key not in done:
-            done[key] = _image(client, service, directory, report, no_cache=no_cache)
+            done[key] = _image(client, service, directory, report, no_cache=no_cache, pull=pull)
         services[name] = replace(service, image=done[key], build=None)
     return replace(spec, services=services)
 
@@ -44,6 +45,7 @@ def _image(
     report: Reporter,
     *,
     no_cache: bool,
+    pull: bool,
 ) -> str:
     if service.build is None:
         return client.ensure_image(service.image, lambda line: report.build(service.name, line))
@@ -55,6 +57,7 @@ def _image(
         target=service.name,
         tag=service.image,
         no_cache=no_cache,
+        pull=pull,
     )
 
 
@@ -67,6 +70,7 @@ def build(
     target: str,
     tag: str,
     no_cache: bool = False,
+    pull: bool = False,
 ) -> str:
     """Send what the daemon lacks of the context, and build; the image's digest.
 
@@ -89,6 +93,7 @@ def build(
         "args": spec.args,
         "target": spec.target,
         "no_cache": no_cache,
+        "pull": pull,
     }
     return client.build(request, lambda line: report.build(target, line))
 

@@ -40,7 +40,7 @@ from vmorch.images.layers import LayerRecord, LayerStore
 from vmorch.images.protocol import BuildRequest, Progress
 from vmorch.images.selection import Context, check_entries
 from vmorch.images.stepnet import LazyNetwork
-from vmorch.images.story import Story
+from vmorch.images.story import Chapter, Story
 from vmorch.images.writer import Action, Assignment, LayerWriter
 from vmorch.model.image import BootConfig, ImageManifest, RunConfig
 
@@ -99,7 +99,7 @@ def _parent_stage(dockerfile: Dockerfile, stage: Stage) -> Stage | None:
 
 
 class Build:
-    """One request. `run` may be called once."""
+    """One request. `run` may be called once; `written` then has the layers that it wrote."""
 
     def __init__(
         self,
@@ -129,6 +129,7 @@ class Build:
         self._context = Context(request.context)
         self._tasks: dict[int, asyncio.Task[StageResult]] = {}
         self._globals: dict[str, str] = {}
+        self.written: set[str] = set()
 
     async def run(self) -> StageResult:
         """Raises InvalidSpec, BuildFailed, NotFound, UsageError, NetworkError."""
@@ -281,7 +282,13 @@ class Build:
                 copying = actions.Copying(step, self._context, self._blobs)
                 key, prepare = copying.key(parent.digest, directories), copying.prepare
             assignment = self._assignment(instruction, key, parent, directories, prepare)
-            return await self._writer.layer(assignment, chapter)
+            return await self._have(assignment, chapter)
+
+    async def _have(self, assignment: Assignment, chapter: Chapter) -> LayerRecord:
+        layer = await self._writer.layer(assignment, chapter)
+        if not chapter.is_cached:
+            self.written.add(layer.digest)
+        return layer
 
     def _run(
         self, step: RunStep, parent: LayerRecord, directories: tuple[str, ...]
@@ -306,7 +313,7 @@ class Build:
             key = keys.directory_key(parent.digest, directories)
             prepare = _ready(Action())
             assignment = self._assignment(instruction, key, parent, directories, prepare)
-            return await self._writer.layer(assignment, chapter)
+            return await self._have(assignment, chapter)
 
     def _assignment(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vmorch.effects import Clock
@@ -29,7 +29,15 @@ from vmorch.images.dockerfile.parse import parse
 from vmorch.images.dockerfile.stage import StageState, global_variables
 from vmorch.images.dockerfile.words import BadWord, Substitution
 from vmorch.images.manifests import normal_name
-from vmorch.images.protocol import BuildProgress, BuildRequest, ImageSummary, Progress, StepState
+from vmorch.images.protocol import (
+    BuildProgress,
+    BuildRequest,
+    Freed,
+    ImageSummary,
+    LayerHistory,
+    Progress,
+    StepState,
+)
 from vmorch.model.image import BootConfig, ImageManifest, Layer, RunConfig
 
 BASES = {"debian:12": "debian-12", "debian-12": "debian-12", "tiny": "tiny"}
@@ -148,6 +156,51 @@ class FakeImages:
             )
             for digest, manifest in self.manifests.items()
         ]
+
+    async def find(self, reference: str) -> ImageManifest:
+        await self._call("find")
+        name = normal_name(reference)
+        base = self.tags.get(f"base {BASES.get(reference, '')}")
+        return await self.manifest(self.tags.get(name) or base or reference)
+
+    async def history(self, reference: str) -> Sequence[LayerHistory]:
+        manifest = await self.find(reference)
+        return [
+            LayerHistory(
+                digest=layer.digest,
+                created_by=layer.created_by,
+                created_at=manifest.created_at,
+                seconds=self.step_seconds,
+                size_bytes=layer.size_bytes,
+                cached=False,
+            )
+            for layer in manifest.layers
+        ]
+
+    async def tag(self, reference: str, name: str) -> None:
+        self.tags[normal_name(name)] = (await self.find(reference)).digest
+
+    async def remove(self, reference: str, in_use: Mapping[str, str]) -> Freed:
+        digest = (await self.find(reference)).digest
+        names = [name for name, tagged in self.tags.items() if tagged == digest]
+        name = normal_name(reference)
+        if name in names and len(names) > 1:
+            del self.tags[name]
+            return Freed(names=(name,))
+        if digest in in_use:
+            raise Refused(f"The image '{reference}' is needed by {in_use[digest]}.")
+        for each in names:
+            del self.tags[each]
+        del self.manifests[digest]
+        return Freed(names=tuple(names), images=(digest,))
+
+    async def prune(self, in_use: Mapping[str, str], *, everything: bool) -> Freed:
+        await self._call("prune")
+        needed = {*self.tags.values(), *in_use}
+        gone = tuple(digest for digest in self.manifests if digest not in needed)
+        for digest in gone:
+            del self.manifests[digest]
+        return Freed(images=gone)
 
     async def create_disk(self, digest: str, path: Path, size_bytes: int | None) -> None:
         await self._call("create_disk")

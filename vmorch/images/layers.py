@@ -15,6 +15,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -48,6 +50,8 @@ class LayerStore:
         self.directory = images_dir / "layers"
         self.temporary = images_dir / "tmp"
         self._keys = images_dir / "keys"
+        # Held while a layer is looked up and marked as used, and while layers are taken away.
+        self.guard = threading.RLock()
 
     def prepare(self) -> None:
         """Make the directories. QEMU's user must pass through to the layers, and no further."""
@@ -66,13 +70,17 @@ class LayerStore:
             return None
 
     def find(self, key: str) -> LayerRecord | None:
-        """The layer of this key, if it is there and sound."""
-        try:
-            digest = (self._keys / hexadecimal(key)).read_text()
-        except FileNotFoundError:
-            return None
-        record = self.record(digest)
-        return record if record is not None and self.damage(record) == "" else None
+        """The layer of this key, if it is there and sound. It counts as used now."""
+        with self.guard:
+            try:
+                digest = (self._keys / hexadecimal(key)).read_text()
+            except FileNotFoundError:
+                return None
+            record = self.record(digest)
+            if record is None or self.damage(record):
+                return None
+            os.utime(self._record_path(digest))
+            return record
 
     def is_taken(self, digest: str) -> bool:
         """A file of this name is there, sound or not."""
@@ -140,7 +148,35 @@ class LayerStore:
         final.chmod(0o444)
         if self.record(record.digest) != record:
             self._remember(record)
+        os.utime(self._record_path(record.digest))
         return record
+
+    def every(self) -> list[LayerRecord]:
+        """All layers with a record, in no order."""
+        found = (self.record(f"sha256:{path.stem}") for path in self.directory.glob("*.json"))
+        return [record for record in found if record is not None]
+
+    def used_at(self, digest: str) -> float:
+        """When a build last wrote or found it (seconds since the epoch); 0: not here."""
+        try:
+            return self._record_path(digest).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def remove(self, record: LayerRecord) -> int:
+        """Delete a layer that nothing stands on; returns the bytes that this frees. The record
+        goes last: after a crash in between the layer is damaged, and found the next time."""
+        path, freed = self.path(record.digest), 0
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            freed = status.st_blocks * 512 if status.st_nlink == 1 else 0
+            path.unlink()
+        key = self._keys / hexadecimal(record.key)
+        with contextlib.suppress(FileNotFoundError):
+            if key.read_text() == record.digest:
+                key.unlink()
+        self._record_path(record.digest).unlink(missing_ok=True)
+        return freed
 
     def _remember(self, record: LayerRecord) -> None:
         text = json.dumps(asdict(record), indent=1)

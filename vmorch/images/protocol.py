@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -16,8 +16,10 @@ __all__ = [
     "BuildProgress",
     "BuildRequest",
     "ContextEntry",
+    "Freed",
     "ImageSummary",
     "Images",
+    "LayerHistory",
     "OpenStepNetwork",
     "Progress",
     "StepNetwork",
@@ -76,6 +78,30 @@ class ImageSummary:
     created_at: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerHistory:
+    """One layer of an image. `cached`: the newest build of the image found it; `content` is the
+    digest of its bytes ("" for a base)."""
+
+    digest: str
+    created_by: str
+    created_at: float
+    seconds: float
+    size_bytes: int
+    cached: bool
+    content: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freed:
+    """What was taken away: names, images and layers (digests), and the bytes that this freed."""
+
+    names: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    bytes_freed: int = 0
+
+
 class Images(Protocol):
     async def missing_blobs(self, digests: Sequence[str]) -> Sequence[str]:
         """Which of these contents the store lacks."""
@@ -111,6 +137,33 @@ class Images(Protocol):
         ...
 
     async def images(self) -> Sequence[ImageSummary]: ...
+
+    async def find(self, reference: str) -> ImageManifest:
+        """The image of a name, base name, digest or unambiguous beginning of a digest. Nothing
+        is made. Raises NotFound, UsageError (several begin so)."""
+        ...
+
+    async def history(self, reference: str) -> Sequence[LayerHistory]:
+        """Its layers, the base first. Raises as `find`."""
+        ...
+
+    async def tag(self, reference: str, name: str) -> None:
+        """Give an image one more name. Raises as `find`, and Refused (a base has that name)."""
+        ...
+
+    async def remove(self, reference: str, in_use: Mapping[str, str]) -> Freed:
+        """Take a name away, and the image with it when it was the last one. `in_use` maps
+        digests of images that must stay to who needs them.
+
+        Raises:
+            Refused: somebody needs the image. Else as `find`.
+        """
+        ...
+
+    async def prune(self, in_use: Mapping[str, str], *, everything: bool) -> Freed:
+        """Remove images without a name that nobody needs, and layers of no image. What was built
+        or used as cache within the last hour stays, unless `everything`."""
+        ...
 
     async def create_disk(self, digest: str, path: Path, size_bytes: int | None) -> None:
         """A fresh overlay over the image's top layer, atomically; an existing file is kept.

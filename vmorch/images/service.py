@@ -9,21 +9,22 @@ images/tmp/        work in progress, empty at rest
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from vmorch.effects import Clock, Entropy, Faults, NoFaults, SystemClock, SystemEntropy
-from vmorch.errors import NotFound, Refused, VmorchError
+from vmorch.errors import NotFound, Refused, UsageError, VmorchError
 from vmorch.images import keys, qcow2
 from vmorch.images.blobs import BlobStore
-from vmorch.images.builder import Build, StageResult
-from vmorch.images.dockerfile.mistakes import did_you_mean
+from vmorch.images.builder import Build, EnsureImage, StageResult
 from vmorch.images.layers import LayerRecord, LayerStore
-from vmorch.images.manifests import ManifestStore, normal_name
-from vmorch.images.protocol import BuildRequest, ImageSummary, Progress
+from vmorch.images.library import RECENT_SECONDS, Library
+from vmorch.images.manifests import ManifestStore
+from vmorch.images.protocol import BuildRequest, Freed, ImageSummary, LayerHistory, Progress
 from vmorch.images.stepnet import LazyNetwork
 from vmorch.images.sweeping import sweep_directory
 from vmorch.images.writer import WORK_PREFIX, LayerWriter
@@ -32,6 +33,7 @@ from vmorch.model.stepnet import OpenStepNetwork
 
 STEP_LIMIT_SECONDS = 3600.0
 BLOB_AGE_SECONDS = 14 * 24 * 3600.0
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*(?::[A-Za-z0-9._-]+)?\Z")
 
 
 class Base(Protocol):
@@ -90,6 +92,7 @@ class ImageService:
             faults=self._faults,
             limit_seconds=step_limit_seconds,
         )
+        self._library = Library(images_dir, self._layers, self._manifests, clock=self._clock)
         self._layers.prepare()
         self._manifests.prepare()
         self._blobs.prepare()
@@ -113,31 +116,50 @@ class ImageService:
         await asyncio.to_thread(self._blobs.put, digest, content)
 
     async def build(self, request: BuildRequest, progress: Progress) -> ImageManifest:
-        if self._catalog.resolve(request.name) is not None:
-            raise Refused(
-                f"'{request.name}' is the name of a base.", hint="Give the image another name."
-            )
+        self._check_name(request.name)
 
         async def ensure(reference: str, pull: bool) -> ImageManifest:
             return await self._ensure(reference, progress, pull=pull)
 
         network = LazyNetwork(self._open_step_network)
-        try:
-            build = Build(
-                request,
-                progress,
-                store=self._layers,
-                blobs=self._blobs,
-                writer=self._writer,
-                network=network,
-                ensure=ensure,
-                clock=self._clock,
-            )
-            result = await build.run()
-        finally:
-            await network.close()
+        with self._library.building():
+            try:
+                return await self._build(request, progress, network, ensure)
+            finally:
+                await network.close()
+
+    async def _build(
+        self,
+        request: BuildRequest,
+        progress: Progress,
+        network: LazyNetwork,
+        ensure: EnsureImage,
+    ) -> ImageManifest:
+        build = Build(
+            request,
+            progress,
+            store=self._layers,
+            blobs=self._blobs,
+            writer=self._writer,
+            network=network,
+            ensure=ensure,
+            clock=self._clock,
+        )
+        result = await build.run()
         await self._faults.at("image.manifest")
-        return await asyncio.to_thread(self._keep, result, request.name)
+        kept = await asyncio.to_thread(self._keep, result, request.name)
+        await asyncio.to_thread(self._manifests.note_build, kept.digest, build.written)
+        return kept
+
+    def _check_name(self, name: str) -> None:
+        """Raises Refused, UsageError."""
+        if self._catalog.resolve(name) is not None:
+            raise Refused(f"'{name}' is the name of a base.", hint="Give the image another name.")
+        if not _NAME.match(name) or name.startswith("sha256:"):
+            raise UsageError(
+                f"'{name}' cannot name an image.",
+                hint="Names are letters, digits and . _ - / with an optional :TAG.",
+            )
 
     async def ensure(self, reference: str, progress: Progress) -> ImageManifest:
         return await self._ensure(reference, progress, pull=False)
@@ -150,18 +172,11 @@ class ImageService:
         digest = reference if reference.startswith("sha256:") else None
         digest = digest or await asyncio.to_thread(self._manifests.tagged, reference)
         if digest is None:
-            raise await asyncio.to_thread(self._unknown, reference)
+            raise await asyncio.to_thread(self._library.unknown, reference)
         manifest = await self.manifest(digest)
+        await asyncio.to_thread(self._manifests.touch, digest)
         await asyncio.to_thread(self._check, manifest)
         return manifest
-
-    def _unknown(self, reference: str) -> NotFound:
-        close = did_you_mean(normal_name(reference), self._manifests.tags())
-        return NotFound(
-            f"There is no image '{reference}'{close}",
-            hint="'vmorch image ls' shows all images; FROM and image: also take bases, "
-            "such as debian:12.",
-        )
 
     def _adopt(self, base: Base) -> ImageManifest:
         record = LayerRecord(
@@ -215,28 +230,34 @@ class ImageService:
         return manifest
 
     async def images(self) -> Sequence[ImageSummary]:
-        return await asyncio.to_thread(self._summaries)
+        return await asyncio.to_thread(self._library.summaries)
 
-    def _summaries(self) -> list[ImageSummary]:
-        manifests = self._manifests.every()
-        users = Counter(layer.digest for manifest in manifests for layer in manifest.layers)
-        names: dict[str, list[str]] = {}
-        for name, digest in self._manifests.tags().items():
-            names.setdefault(digest, []).append(name)
-        rows = [
-            ImageSummary(
-                digest=manifest.digest,
-                names=tuple(names.get(manifest.digest, ())),
-                base=manifest.base,
-                size_bytes=sum(layer.size_bytes for layer in manifest.layers),
-                own_bytes=sum(
-                    layer.size_bytes for layer in manifest.layers if users[layer.digest] == 1
-                ),
-                created_at=manifest.created_at,
-            )
-            for manifest in manifests
-        ]
-        return sorted(rows, key=lambda row: row.created_at)
+    async def find(self, reference: str) -> ImageManifest:
+        return await asyncio.to_thread(self._find, reference)
+
+    def _find(self, reference: str) -> ImageManifest:
+        return self._library.find(reference, self._catalog.resolve(reference))
+
+    async def history(self, reference: str) -> Sequence[LayerHistory]:
+        manifest = await self.find(reference)
+        return await asyncio.to_thread(self._library.history, manifest)
+
+    async def tag(self, reference: str, name: str) -> None:
+        self._check_name(name)
+        manifest = await self.find(reference)
+        await asyncio.to_thread(self._manifests.tag, name, manifest.digest)
+
+    async def remove(self, reference: str, in_use: Mapping[str, str]) -> Freed:
+        base = self._catalog.resolve(reference)
+        return await asyncio.to_thread(self._library.remove, reference, base, in_use)
+
+    async def prune(self, in_use: Mapping[str, str], *, everything: bool) -> Freed:
+        freed = await asyncio.to_thread(self._library.prune, in_use, everything=everything)
+        age = 0.0 if everything else RECENT_SECONDS
+        contents = await asyncio.to_thread(
+            self._blobs.collect, unused_since=self._clock.now() - age
+        )
+        return replace(freed, bytes_freed=freed.bytes_freed + contents)
 
     async def create_disk(self, digest: str, path: Path, size_bytes: int | None) -> None:
         """Raises NotFound, Refused (smaller than the image), VmorchError (no room, damage)."""

@@ -19,17 +19,17 @@ class Chapter:
     number: int
     total: int
     _progress: Progress
-    _cached: bool = False
+    is_cached: bool = False
 
     def say(self, line: str) -> None:
         self.tell(StepState.OUTPUT, line)
 
     def cached(self) -> None:
-        self._cached = True
+        self.is_cached = True
 
     @property
     def ending(self) -> StepState:
-        return StepState.CACHED if self._cached else StepState.DONE
+        return StepState.CACHED if self.is_cached else StepState.DONE
 
     def tell(self, state: StepState, text: str = "", seconds: float = 0.0) -> None:
         self._progress(

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vmorch.cli.apps import ExampleCommand, examples, new_app
 from vmorch.cli.common import Session, pairs, session_of
-from vmorch.cli.completion import services
+from vmorch.cli.completion import images, services
 from vmorch.cli.options import Files, Output, ProjectName, any_number, several
-from vmorch.cli.output import age, print_json, print_table, size
+from vmorch.cli.output import age, print_json, print_table, say, size
 from vmorch.errors import NotFound
 
-app = new_app("Build and list images.")
+if TYPE_CHECKING:
+    from vmorch.model.view.image import FreedView, ImageView
+
+app = new_app("Build, list, import and remove images.")
+
+_LINE = 70
+
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE...", autocompletion=images, help="Names, or beginnings of digests."
+    ),
+]
 
 
 @app.command(
@@ -55,6 +67,9 @@ def build(
         several("--build-arg", metavar="NAME=VALUE", help="With -t."),
     ],
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step anew.")] = False,
+    pull: Annotated[
+        bool, typer.Option("--pull", help="Renew bases that have newer packages.")
+    ] = False,
     files: Files,
     project: ProjectName = None,
     output: Output = "table",
@@ -66,7 +81,7 @@ def build(
 
     session = session_of(ctx, files=files, project=project)
     if tag is None:
-        built = _of_services(session, names, no_cache=no_cache)
+        built = _of_services(session, names, no_cache=no_cache, pull=pull)
     else:
         if len(names) != 1:
             raise typer.BadParameter("With -t, name one DIRECTORY.")
@@ -82,6 +97,7 @@ def build(
                 target=tag,
                 tag=tag,
                 no_cache=no_cache,
+                pull=pull,
             )
         built = {tag: digest}
     if output == "json":
@@ -90,7 +106,9 @@ def build(
         print_table(("IMAGE", "DIGEST"), [[name, digest] for name, digest in built.items()])
 
 
-def _of_services(session: Session, names: list[str], *, no_cache: bool) -> dict[str, str]:
+def _of_services(
+    session: Session, names: list[str], *, no_cache: bool, pull: bool
+) -> dict[str, str]:
     from dataclasses import replace
 
     from vmorch.cli.imagery import with_images
@@ -114,29 +132,154 @@ def _of_services(session: Session, names: list[str], *, no_cache: bool) -> dict[
             project.directory,
             report,
             no_cache=no_cache,
+            pull=pull,
         )
     return {name: service.image for name, service in resolved.services.items()}
 
 
 @app.command("ls", cls=ExampleCommand, epilog=examples(("vmorch image ls -o json", "for programs")))
 def list_images(ctx: typer.Context, *, output: Output = "table") -> None:
-    """List images. SIZE is an image with all its layers, OWN what only it needs."""
+    """List images. OWN is what only this image needs, SHARED what others stand on too."""
     images = session_of(ctx).client.images()
     if output == "json":
-        print_json(images)
+        print_json([_with_shared(image) for image in images])
         return
     now = time.time()
     print_table(
-        ("NAMES", "DIGEST", "BASE", "SIZE", "OWN", "AGE"),
+        ("NAMES", "DIGEST", "BASE", "SIZE", "OWN", "SHARED", "AGE"),
         [
             [
                 ",".join(image.names) or "-",
-                image.digest.removeprefix("sha256:")[:12],
+                _short(image.digest),
                 image.base,
                 size(image.size_bytes),
                 size(image.own_bytes),
+                size(image.size_bytes - image.own_bytes),
                 age(image.created_at, now),
             ]
             for image in images
         ],
     )
+
+
+def _with_shared(image: ImageView) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(image), "shared_bytes": image.size_bytes - image.own_bytes}
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]
+
+
+Image = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE", autocompletion=images, help="A name, or the beginning of a digest."
+    ),
+]
+
+
+@app.command(
+    "inspect", cls=ExampleCommand, epilog=examples(("vmorch image inspect orders", "as JSON"))
+)
+def inspect(ctx: typer.Context, *, image: Image) -> None:
+    """Show all of an image as JSON: layers, how it boots, how its service runs."""
+    print_json(session_of(ctx).client.image(image))
+
+
+@app.command(
+    "history",
+    cls=ExampleCommand,
+    epilog=examples(("vmorch image history orders", "what made it so large, what took so long")),
+)
+def history(ctx: typer.Context, *, image: Image, output: Output = "table") -> None:
+    """Show an image's layers, the newest first: instruction, time, bytes, cached or not."""
+    layers = session_of(ctx).client.image_history(image)[::-1]
+    if output == "json":
+        print_json(layers)
+        return
+    now = time.time()
+    print_table(
+        ("LAYER", "AGE", "TOOK", "SIZE", "CACHED", "INSTRUCTION"),
+        [
+            [
+                _short(layer.digest),
+                age(layer.created_at, now),
+                f"{layer.seconds:.1f}s",
+                size(layer.size_bytes),
+                "yes" if layer.cached else "no",
+                _line(layer.created_by),
+            ]
+            for layer in layers
+        ],
+    )
+
+
+def _line(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= _LINE else words[: _LINE - 1] + "…"
+
+
+@app.command(
+    "tag",
+    cls=ExampleCommand,
+    epilog=examples(("vmorch image tag orders orders:known-good", "one more name")),
+)
+def tag_image(
+    ctx: typer.Context,
+    *,
+    image: Image,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new name.")],
+) -> None:
+    """Give an image one more name, which also keeps it from 'prune'."""
+    session_of(ctx).client.tag_image(image, name)
+
+
+@app.command(
+    "rm",
+    cls=ExampleCommand,
+    epilog=examples(
+        ("vmorch image rm orders", "the name; with its last one, the image"),
+        ("vmorch image rm 3f2a9c1b", "by digest, with all its names"),
+    ),
+)
+def remove(ctx: typer.Context, *, images: Images, output: Output = "table") -> None:
+    """Remove images. Refused while an instance or a revision needs one."""
+    client = session_of(ctx).client
+    _tell_freed([client.remove_image(image) for image in images], output)
+
+
+@app.command(
+    "prune",
+    cls=ExampleCommand,
+    epilog=examples(("vmorch image prune --all", "with the cache of the last hour's builds")),
+)
+def prune(
+    ctx: typer.Context,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what builds of the last hour made or used.")
+    ] = False,
+    output: Output = "table",
+) -> None:
+    """Remove images without a name, and layers of none, that nothing needs.
+
+    What an instance needs, or a revision that can be rolled back to, always stays."""
+    _tell_freed([session_of(ctx).client.prune_images(everything=everything)], output)
+
+
+def _tell_freed(freed: list[FreedView], output: str) -> None:
+    names = [name for each in freed for name in each.names]
+    digests = [digest for each in freed for digest in each.images]
+    layers = [digest for each in freed for digest in each.layers]
+    count = sum(each.bytes_freed for each in freed)
+    if output == "json":
+        print_json({"names": names, "images": digests, "layers": layers, "bytes_freed": count})
+        return
+    rows = [["name", name] for name in names]
+    rows += [["image", _short(digest)] for digest in digests]
+    rows += [["layer", _short(digest)] for digest in layers]
+    if rows:
+        print_table(("REMOVED", ""), rows)
+    say(f"{size(count)} freed")

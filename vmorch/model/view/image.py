@@ -16,6 +16,30 @@ class ImageView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayerView:
+    """One layer of an image, the base first. `cached`: the newest build of the image found it
+    made already; `content` is the digest of its bytes ("" for a base)."""
+
+    digest: str
+    created_by: str
+    created_at: float
+    seconds: float
+    size_bytes: int
+    cached: bool
+    content: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreedView:
+    """What was taken away: names, digests of images and of layers, and the bytes freed."""
+
+    names: list[str]
+    images: list[str]
+    layers: list[str]
+    bytes_freed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildLine:
     """One line of a build's story: step `number` of `total`. `state` is started, output, cached,
     done or failed; `text` is output or an error; `seconds` counts at the step's end."""

@@ -1,0 +1,83 @@
+"""Images from the command line to the store, through a whole daemon: no guest boots here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TEXT = "FROM tiny\nRUN echo {what} > /what\nRUN cat /what\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "Dockerfile").write_text(TEXT.format(what="one"))
+    return tmp_path
+
+
+def rows(daemon: Any) -> dict[str, dict[str, Any]]:
+    listed = json.loads(daemon.cli("image", "ls", "-o", "json").stdout)
+    return {name: row for row in listed for name in row["names"] or [row["digest"]]}
+
+
+def test_names_history_and_removal(daemon: Any, project: Path) -> None:
+    daemon.cli("image", "build", "-t", "life", str(project))
+    first = rows(daemon)["life"]
+    assert 0 < first["own_bytes"] < first["shared_bytes"]
+    assert rows(daemon)["tiny"]["own_bytes"] == 0
+    history = json.loads(daemon.cli("image", "history", "life", "-o", "json").stdout)
+    assert [row["created_by"] for row in history] == [
+        "RUN cat /what",
+        "RUN echo one > /what",
+        "tiny",
+    ]
+    assert [row["cached"] for row in history] == [False, False, True]
+    daemon.cli("image", "build", "-t", "life", str(project))
+    history = json.loads(daemon.cli("image", "history", "life", "-o", "json").stdout)
+    assert all(row["cached"] for row in history)
+    short = first["digest"].removeprefix("sha256:")[:12]
+    inspected = json.loads(daemon.cli("image", "inspect", short).stdout)
+    assert inspected["names"] == ["life"]
+    assert inspected["layers"][-1]["created_by"] == "RUN cat /what"
+    daemon.cli("image", "tag", "life", "life:good")
+    said = daemon.cli("image", "rm", "life")
+    assert "name" in said.stdout
+    assert "life:good" in rows(daemon)
+    said = daemon.cli("image", "rm", "life:good")
+    assert said.stdout.count("layer") == 2
+    assert "freed" in said.stderr
+    gone = daemon.cli("image", "rm", "life:good", check=False)
+    assert gone.returncode == 4
+
+
+def test_prune_spares_what_revisions_need(daemon: Any, project: Path) -> None:
+    (project / "vmorch.yaml").write_text(
+        "name: prune\nservices:\n  one:\n    build: .\n    image: pruned\n"
+        "    deploy: {replicas: 0, resources: {limits: {memory: 96M}}}\n"
+    )
+    daemon.cli("up", "-d", cwd=project)
+    needed = rows(daemon)["pruned"]["digest"]
+    (project / "Dockerfile").write_text(TEXT.format(what="two"))
+    daemon.cli("image", "build", "-t", "pruned", str(project))
+    (project / "Dockerfile").write_text(TEXT.format(what="three"))
+    daemon.cli("image", "build", "-t", "pruned", str(project))
+    pruned = json.loads(daemon.cli("image", "prune", "--all", "-o", "json").stdout)
+    assert len(pruned["images"]) == 1
+    assert len(pruned["layers"]) == 2
+    assert pruned["bytes_freed"] > 0
+    assert needed in rows(daemon)
+    refused = daemon.cli("image", "rm", needed[7:19], check=False)
+    assert refused.returncode == 7
+    assert "prune/one" in refused.stderr
+    daemon.cli("down", cwd=project)
+    daemon.cli("image", "prune", "--all")
+    assert needed not in rows(daemon)
+
+
+def test_names_that_cannot_be(daemon: Any, project: Path) -> None:
+    for name, code in (("debian:12", 7), ("sha256:00", 2), ("../up", 2)):
+        assert (
+            daemon.cli("image", "build", "-t", name, str(project), check=False).returncode == code
+        )
