@@ -25,9 +25,12 @@ class State(enum.StrEnum):
 
 
 class Goal(enum.StrEnum):
-    """What the planner has decided for an instance; written down before anything is done."""
+    """What the user or the planner has decided for an instance, written down before anything is
+    done. STOP keeps the instance with its disk and addresses, PAUSE also its running guest."""
 
     RUN = "run"
+    STOP = "stop"
+    PAUSE = "pause"
     REMOVE = "remove"
 
 

@@ -74,8 +74,10 @@ class Sync:
         for environment in environments:
             await self._parts.network.set_names(environment.record.network, names(environment))
         config = proxy_config(self._parts.store.installation, environments)
-        if config.backends or config.routes or await self._parts.proxy.running():
+        if config != ProxyConfig():
             await self._tell_proxy(config)
+        elif await self._parts.proxy.running():
+            await self._parts.proxy.stop()
         changed = config != self._memory.told
         self._memory.told = config
         return changed

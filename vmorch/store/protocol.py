@@ -7,12 +7,12 @@ environment counts its changes; a write that states the version it was decided o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from vmorch.model.event import Event, EventKind
-from vmorch.model.instance import EnvironmentNetwork, Instance, Revision
+from vmorch.model.instance import EnvironmentNetwork, Goal, Instance, Revision
 from vmorch.model.names import Installation
 from vmorch.model.spec import EnvironmentSpec
 
@@ -83,6 +83,18 @@ class Store(Protocol):
 
     async def put_instance(self, instance: Instance) -> None:
         """Replace what is known of an instance that exists. Raises NotFound."""
+        ...
+
+    async def set_goal(
+        self,
+        environment: str,
+        goal: Goal,
+        *,
+        services: Collection[str] = (),
+        instances: Collection[str] = (),
+    ) -> Sequence[Instance]:
+        """Give these instances (none named: all of the environment) another goal; those under
+        removal keep theirs. Returns the instances changed. Raises NotFound (environment)."""
         ...
 
     async def delete_instance(

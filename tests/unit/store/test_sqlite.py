@@ -16,8 +16,9 @@ from vmorch.model.event import EventKind
 from vmorch.model.instance import State
 from vmorch.model.names import Installation
 from vmorch.model.spec import EnvironmentSpec, NetworkSpec, ServiceSpec
+from vmorch.store.instances import QUARANTINE_SECONDS
 from vmorch.store.schema import MIGRATIONS
-from vmorch.store.sqlite import QUARANTINE_SECONDS, SqliteStore
+from vmorch.store.sqlite import SqliteStore
 
 T = TypeVar("T")
 UUID = "00000000-0000-4000-8000-000000000001"

@@ -1,0 +1,243 @@
+"""Environments in the store: what is desired, its revisions, its services' addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from vmorch.errors import NotFound, Refused
+from vmorch.model import addresses
+from vmorch.model.instance import EnvironmentNetwork, Revision
+from vmorch.model.spec import EnvironmentSpec
+from vmorch.store.database import Database
+from vmorch.store.documents import dumped, loaded
+from vmorch.store.protocol import EnvironmentRecord
+
+
+class Environments:
+    """See the methods of the same names in `vmorch.store.protocol.Store`.
+
+    `taken_subnets` tells the host's own routes, which a new environment's addresses must avoid.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        outer_pool: str,
+        inner_subnet: str,
+        taken_subnets: Callable[[], Awaitable[Sequence[str]]],
+    ) -> None:
+        self._db = database
+        self._outer_pool = outer_pool
+        self._inner_subnet = inner_subnet
+        self._taken_subnets = taken_subnets
+
+    async def environments(self) -> Sequence[EnvironmentRecord]:
+        rows = self._db.execute("SELECT document FROM environments ORDER BY name")
+        return [loaded(EnvironmentRecord, document) for (document,) in rows]
+
+    async def environment(self, name: str) -> EnvironmentRecord:
+        record = self._find(name)
+        if record is None:
+            raise NotFound(
+                f"There is no environment '{name}'.",
+                hint="'vmorch env ls' lists what there is.",
+            )
+        return record
+
+    async def apply(
+        self, spec: EnvironmentSpec, *, now: float, expected_version: int | None = None
+    ) -> EnvironmentRecord:
+        taken = await self._taken_subnets()
+        with self._db.transaction():
+            old = self._find(spec.name)
+            _refuse_stale(old, expected_version)
+            record = self._changed(old, spec) if old else self._created(spec, now, taken)
+            self._save(record)
+            record = self._with_revisions(record, now)
+            self._assign_service_addresses(record)
+            self._save(record)
+        return record
+
+    async def scale(
+        self, environment: str, replicas: dict[str, int], *, now: float
+    ) -> EnvironmentRecord:
+        with self._db.transaction():
+            record = await self.environment(environment)
+            _refuse_stale(record, None)
+            services = dict(record.spec.services)
+            for name, count in replicas.items():
+                if name not in services:
+                    raise NotFound(
+                        f"Environment '{environment}' has no service '{name}'.",
+                        hint=f"Its services: {', '.join(services)}.",
+                    )
+                services[name] = replace(services[name], replicas=count)
+            record = replace(
+                record,
+                spec=replace(record.spec, services=services),
+                version=record.version + 1,
+            )
+            self._save(record)
+        return record
+
+    async def remove(self, environment: str, *, volumes: bool, now: float) -> EnvironmentRecord:
+        with self._db.transaction():
+            record = await self.environment(environment)
+            record = replace(
+                record,
+                removing=True,
+                remove_volumes=record.remove_volumes or volumes,
+                version=record.version + 1,
+            )
+            self._save(record)
+        return record
+
+    async def forget(self, environment: str) -> None:
+        with self._db.transaction():
+            self._db.execute("DELETE FROM environments WHERE name = ?", (environment,))
+
+    def _find(self, name: str) -> EnvironmentRecord | None:
+        row = self._db.execute(
+            "SELECT document FROM environments WHERE name = ?", (name,)
+        ).fetchone()
+        return loaded(EnvironmentRecord, row[0]) if row else None
+
+    def _created(
+        self, spec: EnvironmentSpec, now: float, taken: Sequence[str]
+    ) -> EnvironmentRecord:
+        used = {i for (i,) in self._db.execute("SELECT network_index FROM environments")}
+        network = addresses.allocate_network(
+            spec.name,
+            used_indices=used,
+            taken=taken,
+            outer_pool=self._outer_pool,
+            inner=spec.network.subnet or self._inner_subnet,
+            internal=spec.network.internal,
+        )
+        return EnvironmentRecord(
+            name=spec.name, spec=spec, version=1, network=network, current={}, created_at=now
+        )
+
+    def _changed(self, old: EnvironmentRecord, spec: EnvironmentSpec) -> EnvironmentRecord:
+        network = _changed_network(old.network, spec, self._inner_subnet)
+        return replace(old, spec=spec, network=network, version=old.version + 1)
+
+    def _save(self, record: EnvironmentRecord) -> None:
+        self._db.execute(
+            "INSERT INTO environments (name, version, network_index, document)"
+            " VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE"
+            " SET version = excluded.version, document = excluded.document",
+            (
+                record.name,
+                record.version,
+                record.network.index,
+                dumped(EnvironmentRecord, record),
+            ),
+        )
+
+    # Revisions and service addresses
+
+    async def revisions(self, environment: str) -> Sequence[Revision]:
+        rows = self._db.execute(
+            "SELECT document FROM revisions WHERE environment = ? ORDER BY service, number",
+            (environment,),
+        )
+        return [loaded(Revision, document) for (document,) in rows]
+
+    def _with_revisions(self, record: EnvironmentRecord, now: float) -> EnvironmentRecord:
+        """The record with `current` brought up to date; new revisions are written down."""
+        current = {s: n for s, n in record.current.items() if s in record.spec.services}
+        for name, service in record.spec.services.items():
+            digest = service.revision_digest()
+            newest = self._newest_revision(record.name, name)
+            if newest is not None and newest.digest == digest:
+                current[name] = newest.number
+                continue
+            revision = Revision(
+                environment=record.name,
+                service=name,
+                number=newest.number + 1 if newest else 1,
+                digest=digest,
+                spec=service,
+                created_at=now,
+            )
+            self._db.execute(
+                "INSERT INTO revisions (environment, service, number, document)"
+                " VALUES (?, ?, ?, ?)",
+                (record.name, name, revision.number, dumped(Revision, revision)),
+            )
+            current[name] = revision.number
+        return replace(record, current=current)
+
+    def _newest_revision(self, environment: str, service: str) -> Revision | None:
+        row = self._db.execute(
+            "SELECT document FROM revisions WHERE environment = ? AND service = ?"
+            " ORDER BY number DESC LIMIT 1",
+            (environment, service),
+        ).fetchone()
+        return loaded(Revision, row[0]) if row else None
+
+    async def service_addresses(self, environment: str) -> dict[str, str]:
+        record = await self.environment(environment)
+        rows = self._db.execute(
+            "SELECT service, position FROM service_addresses WHERE environment = ?"
+            " ORDER BY service",
+            (environment,),
+        )
+        return {s: addresses.service_address(record.network, p) for s, p in rows}
+
+    def _assign_service_addresses(self, record: EnvironmentRecord) -> None:
+        held = dict(
+            self._db.execute(
+                "SELECT service, position FROM service_addresses WHERE environment = ?",
+                (record.name,),
+            ).fetchall()
+        )
+        for gone in held.keys() - record.spec.services.keys():
+            del held[gone]
+            self._db.execute(
+                "DELETE FROM service_addresses WHERE environment = ? AND service = ?",
+                (record.name, gone),
+            )
+        for name in record.spec.services:
+            if name not in held:
+                held[name] = _lowest_free(set(held.values()))
+                addresses.service_address(record.network, held[name])  # refuses beyond the range
+                self._db.execute(
+                    "INSERT INTO service_addresses VALUES (?, ?, ?)",
+                    (record.name, name, held[name]),
+                )
+
+
+def _refuse_stale(record: EnvironmentRecord | None, expected_version: int | None) -> None:
+    if record is not None and record.removing:
+        raise Refused(
+            f"Environment '{record.name}' is being removed.",
+            hint="Wait until 'vmorch down' has ended, then try again.",
+        )
+    version = record.version if record else 0
+    if expected_version is not None and expected_version != version:
+        raise Refused(
+            f"The environment is at version {version}, not {expected_version}: "
+            "somebody else changed it.",
+            hint="Look at it again ('vmorch ps') and repeat the command.",
+        )
+
+
+def _changed_network(
+    old: EnvironmentNetwork, spec: EnvironmentSpec, default_inner: str
+) -> EnvironmentNetwork:
+    inner = spec.network.subnet or default_inner
+    if inner != old.inner:
+        raise Refused(
+            f"Environment '{old.environment}' runs with the subnet {old.inner}; "
+            f"it cannot change to {inner} while it lives.",
+            hint="Run 'vmorch down' first, or keep the subnet.",
+        )
+    return replace(old, internal=spec.network.internal)
+
+
+def _lowest_free(taken: set[int]) -> int:
+    return next(n for n in range(len(taken) + 1) if n not in taken)
