@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vmorch.errors import HypervisorError, Refused
+from vmorch.errors import HypervisorError, Refused, VmorchError
 from vmorch.hypervisor.initramfs import find_busybox, initramfs
 from vmorch.model.guest import Acceleration
 
@@ -67,7 +67,12 @@ class AccelerationProbe:
         """
         if wanted == "tcg":
             return Acceleration.TCG
-        verdict = await self.verdict()
+        try:
+            verdict = await self.verdict()
+        except VmorchError as error:
+            # No kernel to ask with (no network, say). Slow and right beats not at all; the
+            # question is asked again at the next start.
+            verdict = Verdict(key="", usable=False, reason=error.message.rstrip("."))
         if verdict.usable:
             return Acceleration.KVM
         if wanted == "auto":
