@@ -67,12 +67,7 @@ class AccelerationProbe:
         """
         if wanted == "tcg":
             return Acceleration.TCG
-        try:
-            verdict = await self.verdict()
-        except VmorchError as error:
-            # No kernel to ask with (no network, say). Slow and right beats not at all; the
-            # question is asked again at the next start.
-            verdict = Verdict(key="", usable=False, reason=error.message.rstrip("."))
+        verdict = await self.verdict()
         if verdict.usable:
             return Acceleration.KVM
         if wanted == "auto":
@@ -93,7 +88,14 @@ class AccelerationProbe:
             known = await asyncio.to_thread(self._load)
             if known is not None and known.key == key:
                 return known
-            usable, reason = await self._boot(await self._kernel())
+            try:
+                kernel = await self._kernel()
+            except VmorchError as error:
+                # Slow and right beats not at all; the next start asks again.
+                return Verdict(
+                    key="", usable=False, reason=f"no kernel to try it with: {error.message}"
+                )
+            usable, reason = await self._boot(kernel)
             verdict = Verdict(key=key, usable=usable, reason=reason)
             await asyncio.to_thread(self._save, verdict)
             return verdict
