@@ -36,6 +36,7 @@ from vmorch.model.guest import Acceleration
 from vmorch.model.names import Installation
 from vmorch.model.view import Check
 from vmorch.network.build import open_step_network
+from vmorch.network.ports import port_is_free
 from vmorch.network.router import RouterNetwork
 from vmorch.proxy.haproxy import HAProxy
 from vmorch.proxy.place import Place
@@ -119,6 +120,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         outer_pool=settings.outer_pool,
         inner_subnet=settings.inner_subnet,
         taken_subnets=network.taken_subnets,
+        port_is_free=port_is_free,
     )
     guests = GuestAccess(hypervisor.agent, clock)
     prober = HealthProber(clock, guests)

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import time
 import uuid
+from pathlib import Path
 from typing import Protocol
 
 
@@ -33,6 +34,13 @@ class Faults(Protocol):
     async def at(self, point: str) -> None: ...
 
 
+class Processes(Protocol):
+    def identity(self, pid: int) -> str | None:
+        """What tells this process from a later one of the same number: `PID:…`. None when there
+        is no such process, or it has ended and only its parent has not noticed."""
+        ...
+
+
 class SystemClock:
     def now(self) -> float:
         return time.time()
@@ -52,3 +60,18 @@ class SystemEntropy:
 class NoFaults:
     async def at(self, point: str) -> None:
         return None
+
+
+class SystemProcesses:
+    """By /proc: the number, the time of its start in ticks since boot, and which boot that was
+    (proc(5))."""
+
+    def identity(self, pid: int) -> str | None:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        except OSError:
+            return None
+        # The second field is the program's name in parentheses, and may hold any character.
+        state, *fields = stat.rpartition(")")[2].split()
+        return None if state in {"Z", "X"} else f"{pid}:{fields[18]}:{boot[:8]}"

@@ -11,13 +11,15 @@ from vmorch.model.instance import EnvironmentNetwork, Revision
 from vmorch.model.spec import EnvironmentSpec
 from vmorch.store.database import Database
 from vmorch.store.documents import dumped, loaded
+from vmorch.store.exclusive import IsFree, refuse_conflicts, with_chosen_ports
 from vmorch.store.protocol import EnvironmentRecord
 
 
 class Environments:
     """See the methods of the same names in `vmorch.store.protocol.Store`.
 
-    `taken_subnets` tells the host's own routes, which a new environment's addresses must avoid.
+    `taken_subnets` tells the host's own routes, which a new environment's addresses must avoid;
+    `port_is_free` whether nobody listens on a port of an address of the host.
     """
 
     def __init__(
@@ -27,11 +29,13 @@ class Environments:
         outer_pool: str,
         inner_subnet: str,
         taken_subnets: Callable[[], Awaitable[Sequence[str]]],
+        port_is_free: IsFree,
     ) -> None:
         self._db = database
         self._outer_pool = outer_pool
         self._inner_subnet = inner_subnet
         self._taken_subnets = taken_subnets
+        self._port_is_free = port_is_free
 
     async def environments(self) -> Sequence[EnvironmentRecord]:
         rows = self._db.execute("SELECT document FROM environments ORDER BY name")
@@ -47,13 +51,27 @@ class Environments:
         return record
 
     async def apply(
-        self, spec: EnvironmentSpec, *, now: float, expected_version: int | None = None
+        self,
+        spec: EnvironmentSpec,
+        *,
+        now: float,
+        expected_version: int | None = None,
+        expires_at: float | None = None,
+        holder: str | None = None,
     ) -> EnvironmentRecord:
         taken = await self._taken_subnets()
         with self._db.transaction():
             old = self._find(spec.name)
             _refuse_stale(old, expected_version)
+            others = [r for r in await self.environments() if r.name != spec.name]
+            refuse_conflicts(spec, others)
+            spec = with_chosen_ports(spec, old.spec if old else None, others, self._port_is_free)
             record = self._changed(old, spec) if old else self._created(spec, now, taken)
+            record = replace(
+                record,
+                expires_at=expires_at or record.expires_at,
+                holder=holder or record.holder,
+            )
             self._save(record)
             record = self._with_revisions(record, now)
             self._assign_service_addresses(record)

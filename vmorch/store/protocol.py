@@ -20,8 +20,9 @@ from vmorch.model.spec import EnvironmentSpec
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentRecord:
     """`current` maps each service to the number of its newest revision. `removing` is set by
-    `down`; the record goes when nothing of the environment is left. `holder` is a process id
-    whose end ends the environment, `expires_at` a time that does."""
+    `down`; the record goes when nothing of the environment is left. `holder` is a process whose
+    end ends the environment (see `vmorch.effects.Processes`), `expires_at` a time that does.
+    Each published port in `spec` has its number."""
 
     name: str
     spec: EnvironmentSpec
@@ -46,14 +47,23 @@ class Store(Protocol):
         ...
 
     async def apply(
-        self, spec: EnvironmentSpec, *, now: float, expected_version: int | None = None
+        self,
+        spec: EnvironmentSpec,
+        *,
+        now: float,
+        expected_version: int | None = None,
+        expires_at: float | None = None,
+        holder: str | None = None,
     ) -> EnvironmentRecord:
         """Create or change an environment; a service whose revision digest is new gets the next
-        revision. Images in `spec` must be digests. The network is allocated at creation.
+        revision. Images in `spec` must be digests. The network is allocated at creation, and a
+        published port without a number is given one that it keeps for the environment's life.
+        `expires_at` and `holder` stay what they were where they are None.
 
         Raises:
             Refused: the environment is being removed, or its version is not the expected one,
-                or no network index is free.
+                or no network index is free, or another environment has one of its ports or
+                routed host names.
         """
         ...
 
@@ -101,6 +111,18 @@ class Store(Protocol):
         self, environment: str, service: str, ordinal: int, *, now: float
     ) -> None:
         """Forget it; its addresses stay in quarantine for a while. Absent: fine."""
+        ...
+
+    async def disown(self, uuids: Collection[str], *, now: float) -> None:
+        """Remember these as instances that are gone: a guest of one that turns up is removed."""
+        ...
+
+    async def disowned(self, uuids: Collection[str]) -> frozenset[str]:
+        """Those of them that belonged to instances which are gone, deleted or disowned."""
+        ...
+
+    async def reserve_ordinal(self, environment: str, service: str, ordinal: int) -> None:
+        """Never give out this ordinal nor one below it. No such environment: nothing to do."""
         ...
 
     async def service_addresses(self, environment: str) -> dict[str, str]:

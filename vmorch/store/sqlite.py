@@ -9,6 +9,7 @@ from vmorch.model.names import Installation
 from vmorch.store.database import Database
 from vmorch.store.environments import Environments
 from vmorch.store.events import Events
+from vmorch.store.exclusive import IsFree, always_free
 from vmorch.store.instances import Instances
 
 
@@ -31,6 +32,7 @@ class SqliteStore:
         outer_pool: str,
         inner_subnet: str,
         taken_subnets: Callable[[], Awaitable[Sequence[str]]] = no_subnets,
+        port_is_free: IsFree = always_free,
     ) -> None:
         self._db = Database(path)
         self.installation = installation
@@ -39,6 +41,7 @@ class SqliteStore:
             outer_pool=outer_pool,
             inner_subnet=inner_subnet,
             taken_subnets=taken_subnets,
+            port_is_free=port_is_free,
         )
         self.environments = environments.environments
         self.environment = environments.environment
@@ -54,6 +57,9 @@ class SqliteStore:
         self.put_instance = instances.put_instance
         self.delete_instance = instances.delete_instance
         self.set_goal = instances.set_goal
+        self.disown = instances.disown
+        self.disowned = instances.disowned
+        self.reserve_ordinal = instances.reserve_ordinal
         events = Events(self._db)
         self.add_event = events.add_event
         self.events = events.events
