@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vmorch.effects import Clock
+from vmorch.effects import Clock, Faults, NoFaults
 from vmorch.errors import GuestError, HypervisorError
 from vmorch.hypervisor.protocol import GuestConfig, GuestHint, GuestState, ObservedGuest
 from vmorch.model.guest import Acceleration
@@ -59,6 +59,7 @@ class FakeHypervisor:
         shutdown_seconds: float = 1.0,
         call_seconds: float = 0.0,
         answer: AgentAnswer = _no_answer,
+        faults: Faults | None = None,
     ) -> None:
         self.domains: dict[str, FakeGuest] = {}
         self.foreign: list[ObservedGuest] = []
@@ -69,6 +70,7 @@ class FakeHypervisor:
         self._clock = clock
         self._acceleration = acceleration
         self._faults = _Faults()
+        self._points = faults or NoFaults()
         self._queues: list[asyncio.Queue[GuestHint]] = []
         self._poweroffs: set[asyncio.Task[None]] = set()
 
@@ -114,11 +116,14 @@ class FakeHypervisor:
         present = self.domains.get(config.name)
         if present is not None:
             _check_same(present, config)
+            present.state = GuestState.RUNNING
             return
         boots_at = self._clock.now() + self.boot_seconds
         self.domains[config.name] = FakeGuest(
-            config=config, cpus=config.boot_cpus, boots_at=boots_at
+            config=config, cpus=config.boot_cpus, boots_at=boots_at, state=GuestState.PAUSED
         )
+        await self._points.at("hypervisor:paused")
+        self.domains[config.name].state = GuestState.RUNNING
         self._publish(config.name, "started")
 
     async def set_cpus(self, name: str, cpus: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vmorch.effects import Faults, NoFaults
 from vmorch.errors import NetworkError
 from vmorch.model.instance import EnvironmentNetwork
 
@@ -16,7 +17,8 @@ class FakeNetwork:
 
     `failures` maps an operation ("ensure", "set_names", "remove", "present", "taken_subnets")
     to errors that its next calls raise, in order, before they do anything; a failing "ensure"
-    leaves its index in `half_made`, as an interrupted real one would.
+    leaves its index in `half_made`, as an interrupted real one would. `faults`: see
+    `vmorch.effects.Faults`; a change and a removal have a point in their middle.
     """
 
     ensured: dict[int, tuple[EnvironmentNetwork, tuple[str, ...]]] = field(default_factory=dict)
@@ -25,10 +27,13 @@ class FakeNetwork:
     taken: list[str] = field(default_factory=list)
     failures: dict[str, list[NetworkError]] = field(default_factory=dict)
     calls: list[tuple[str, int | None]] = field(default_factory=list)
+    faults: Faults = field(default_factory=NoFaults)
 
     async def ensure(self, network: EnvironmentNetwork, service_addresses: Sequence[str]) -> None:
         self.half_made.add(network.index)
         self._called("ensure", network.index)
+        if (network, tuple(service_addresses)) != self.ensured.get(network.index):
+            await self.faults.at("network:links")
         self.half_made.discard(network.index)
         self.ensured[network.index] = network, tuple(service_addresses)
 
@@ -40,7 +45,9 @@ class FakeNetwork:
 
     async def remove(self, index: int) -> None:
         self._called("remove", index)
+        self.half_made.add(index)
         self.ensured.pop(index, None)
+        await self.faults.at("network:links-removed")
         self.names.pop(index, None)
         self.half_made.discard(index)
 

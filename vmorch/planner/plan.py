@@ -37,8 +37,7 @@ REMOVED_REASON = "the environment is being removed"
 def plan(snapshot: Snapshot, now: float) -> Plan:
     """What to do at `now` (seconds since the epoch), and when to look again."""
     actions: list[Action] = [
-        DestroyOrphan(domain=name, reason="it is ours, but no instance claims it")
-        for name in snapshot.orphans
+        DestroyOrphan(domain=name, reason="its instance is gone") for name in snapshot.orphans
     ]
     wakes: list[float] = []
     free_slots = snapshot.boots_at_once - sum(

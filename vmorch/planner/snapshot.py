@@ -60,8 +60,9 @@ class EnvironmentView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """`orphans` are domains that bear our owner but that no instance claims. `time_scale`
-    multiplies what a guest may take (see Acceleration). `boots_at_once` bounds cold boots."""
+    """`orphans` are domains of instances that are gone: what an interrupted removal left.
+    `time_scale` multiplies what a guest may take (see Acceleration). `boots_at_once` bounds cold
+    boots."""
 
     environments: tuple[EnvironmentView, ...]
     orphans: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
 """One consistent look at everything: the snapshot that the planner gets.
 
 Domains and networks are listed *before* the store is read. A record is written before its domain
-is made and deleted after it is gone, so what is listed and has no record is an orphan, and no
-domain that was just made can look like one.
+is made and deleted after it is gone, so what is listed and has no record is unclaimed, and no
+domain that was just made can look so.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
 from vmorch.proxy.protocol import ProxyConfig, ServerStatus
 from vmorch.reconciler.endings import POWERED_OFF
 from vmorch.reconciler.parts import Parts
+from vmorch.reconciler.unclaimed import Unclaimed, sorted_out
 from vmorch.store.protocol import EnvironmentRecord
 
 
@@ -48,6 +49,7 @@ class Observed:
     instances: Sequence[Instance]
     revisions: Mapping[tuple[str, str, int], Revision]
     sessions: Mapping[tuple[str, str], ServerStatus]
+    unclaimed: Unclaimed
     busy: frozenset[tuple[str, str, int] | str]
 
 
@@ -63,6 +65,9 @@ async def observe(parts: Parts, memory: Memory) -> Observed:
         for environment in environments
         for revision in await parts.store.revisions(environment.name)
     }
+    unclaimed = await sorted_out(
+        guests, instances, parts.store, ignore={name for name in busy if isinstance(name, str)}
+    )
     return Observed(
         guests=guests,
         network_indices=indices,
@@ -70,6 +75,7 @@ async def observe(parts: Parts, memory: Memory) -> Observed:
         instances=instances,
         revisions=revisions,
         sessions=sessions,
+        unclaimed=unclaimed,
         busy=busy,
     )
 
@@ -84,15 +90,13 @@ def snapshot_of(
     boots_at_once: int,
 ) -> Snapshot:
     """Purely computational."""
-    guests = {guest.name: guest for guest in observed.guests}
+    guests = {guest.uuid: guest for guest in observed.guests}
     views: dict[str, list[InstanceView]] = {env.name: [] for env in observed.environments}
-    claimed: set[str] = set()
     for instance in observed.instances:
         domain = installation.domain(instance.environment, instance.service, instance.ordinal)
-        claimed.add(domain)
         revision = observed.revisions[instance.environment, instance.service, instance.revision]
         views[instance.environment].append(
-            _view(instance, revision, domain, guests.get(domain), observed, memory, health)
+            _view(instance, revision, domain, guests.get(instance.uuid), observed, memory, health)
         )
     return Snapshot(
         environments=tuple(
@@ -110,10 +114,8 @@ def snapshot_of(
         ),
         orphans=tuple(
             guest.name
-            for guest in observed.guests
-            if guest.identity is not None
-            and guest.name not in claimed
-            and guest.name not in memory.busy | observed.busy
+            for guest in observed.unclaimed.leftovers
+            if guest.name not in memory.busy | observed.busy
         ),
         time_scale=time_scale,
         boots_at_once=boots_at_once,

@@ -21,6 +21,7 @@ from vmorch.reconciler.observe import Memory, Observed
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.perform import domain_of
 from vmorch.reconciler.routing import Routed, names, proxy_config
+from vmorch.reconciler.unclaimed import Unclaimed
 from vmorch.store.protocol import EnvironmentRecord
 
 log = structlog.get_logger("vmorch.sync")
@@ -37,17 +38,38 @@ class Sync:
         self._time_scale = time_scale
         self._manifests: dict[str, ImageManifest] = {}
         self._blocked = ""
+        self._reported: set[str] = set()
 
     async def networks(self, observed: Observed) -> None:
         """Networks of environments are made or mended; those of nobody are taken away."""
+        await self._report_unclaimed(observed.unclaimed)
         wanted = {record.network.index for record in observed.environments}
         for index in observed.network_indices:
-            if index not in wanted:
+            # An unknown guest's network may be the one that nobody wants.
+            if index not in wanted and not observed.unclaimed.unknown:
                 log.info("removing a stray network", index=index)
                 await self._parts.network.remove(index)
         for record in observed.environments:
             if record.name not in self._memory.busy:
                 await self._ensure(record)
+
+    async def _report_unclaimed(self, unclaimed: Unclaimed) -> None:
+        """Once in a daemon's life; and the ordinals of unknown guests are not given out again."""
+        for guest in (*unclaimed.unknown, *unclaimed.unreadable):
+            if guest.name in self._reported:
+                continue
+            self._reported.add(guest.name)
+            identity = guest.identity
+            await self._parts.store.add_event(
+                EventKind.UNKNOWN_GUEST,
+                f"{guest.name} runs, but this store does not know it; it is left alone. "
+                "'vmorch doctor' says what to do.",
+                now=self._parts.clock.now(),
+                environment=identity.environment if identity else "",
+            )
+        for guest in unclaimed.unknown:
+            if (one := guest.identity) is not None:
+                await self._parts.store.reserve_ordinal(one.environment, one.service, one.ordinal)
 
     async def _ensure(self, record: EnvironmentRecord) -> None:
         """One environment's trouble must not keep the others from running."""

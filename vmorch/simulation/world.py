@@ -68,11 +68,11 @@ class World:
         self.clock = VirtualClock()
         self.entropy = SeededEntropy(seed)
         self.faults = CrashPoints()
-        self.hypervisor = FakeHypervisor(self.clock, call_seconds=0.01)
-        self.network = FakeNetwork()
+        self.hypervisor = FakeHypervisor(self.clock, call_seconds=0.01, faults=self.faults)
+        self.network = FakeNetwork(faults=self.faults)
         self.images = FakeImages(self.clock)
         self.guests = FakeGuests()
-        self.proxy = FakeProxy()
+        self.proxy = FakeProxy(self.faults)
         settings = Settings(state_dir=directory)
         self.store = SqliteStore(
             ":memory:",

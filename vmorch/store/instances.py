@@ -15,6 +15,8 @@ from vmorch.store.documents import dumped, loaded
 from vmorch.store.environments import Environments
 
 QUARANTINE_SECONDS = 60.0
+GONE_KEPT = 10_000
+"""Instances remembered as gone. A guest of one turns up within seconds or never."""
 
 
 class Instances:
@@ -101,6 +103,9 @@ class Instances:
     ) -> None:
         key = (environment, service, ordinal)
         with self._db.transaction():
+            for instance in await self.instances(environment):
+                if instance.key == key:
+                    self._disown(instance.uuid, now)
             self._db.execute(
                 "INSERT OR REPLACE INTO quarantine SELECT environment, host_number, ?"
                 " FROM instances WHERE environment = ? AND service = ? AND ordinal = ?",
@@ -108,6 +113,32 @@ class Instances:
             )
             self._db.execute(
                 "DELETE FROM instances WHERE environment = ? AND service = ? AND ordinal = ?", key
+            )
+
+    async def disown(self, uuids: Collection[str], *, now: float) -> None:
+        with self._db.transaction():
+            for uuid in uuids:
+                self._disown(uuid, now)
+
+    def _disown(self, uuid: str, now: float) -> None:
+        self._db.execute("INSERT OR REPLACE INTO gone VALUES (?, ?)", (uuid, now))
+        self._db.execute(
+            "DELETE FROM gone WHERE rowid <= (SELECT max(rowid) FROM gone) - ?", (GONE_KEPT,)
+        )
+
+    async def disowned(self, uuids: Collection[str]) -> frozenset[str]:
+        return frozenset(
+            uuid
+            for uuid in uuids
+            if self._db.execute("SELECT 1 FROM gone WHERE uuid = ?", (uuid,)).fetchone()
+        )
+
+    async def reserve_ordinal(self, environment: str, service: str, ordinal: int) -> None:
+        with self._db.transaction():
+            self._db.execute(
+                "INSERT INTO ordinals SELECT name, ?2, ?3 FROM environments WHERE name = ?1"
+                " ON CONFLICT DO UPDATE SET last = max(last, excluded.last)",
+                (environment, service, ordinal),
             )
 
     def _next_ordinal(self, environment: str, service: str) -> int:

@@ -64,6 +64,13 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX events_by_environment ON events (environment, id);
     """,
+    # Not tied to the environment: a guest may turn up after its environment was forgotten.
+    """
+    CREATE TABLE gone (
+        uuid TEXT PRIMARY KEY,
+        since REAL NOT NULL
+    );
+    """,
 )
 
 

@@ -297,7 +297,7 @@ def test_an_environment_goes_last() -> None:
 
 def test_orphans_are_ended() -> None:
     assert planned(orphans=("abc-shop-web-9",)) == [
-        DestroyOrphan(domain="abc-shop-web-9", reason="it is ours, but no instance claims it")
+        DestroyOrphan(domain="abc-shop-web-9", reason="its instance is gone")
     ]
 
 
