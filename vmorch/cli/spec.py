@@ -30,6 +30,7 @@ def load(project: Project, *, profiles: Collection[str] = ()) -> EnvironmentSpec
         files,
         variables={**_dot_env(project.directory), **os.environ},
         read=lambda name: _text(project.directory / name),
+        read_bytes=lambda name: _bytes(project.directory / name),
         project_name=project.name,
         profiles=active,
         default_name=default_name(project.directory),
@@ -55,6 +56,14 @@ def _text(path: Path) -> str | None:
     try:
         return path.read_text()
     except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_LARGEST_BYTES)
+    except OSError:
         return None
 
 

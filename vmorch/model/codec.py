@@ -48,6 +48,7 @@ def _check(spec: EnvironmentSpec) -> None:
     """
     from vmorch.model.compose import SourceFile, load, render
     from vmorch.model.compose.checks import check
+    from vmorch.model.compose.storage_checks import unsent
 
     misnamed = [key for key, service in spec.services.items() if key != service.name]
     if misnamed:
@@ -58,13 +59,19 @@ def _check(spec: EnvironmentSpec) -> None:
         name: replace(service, cloud_init=service.cloud_init and service.cloud_init[:80])
         for name, service in spec.services.items()
     }
-    file = SourceFile("request", render(replace(spec, services=services)))
+    # Where secrets and configs come from is the client's; here they are what was sent.
+    elsewhere = {
+        kind: {name: replace(declared, file="sent", environment=None) for name, declared in files}
+        for kind, files in (("secrets", spec.secrets.items()), ("configs", spec.configs.items()))
+    }
+    plain = replace(spec, services=services, contents={}, **elsewhere)
+    file = SourceFile("request", render(plain))
     try:
         load([file], variables={}, read=lambda path: "", default_name=spec.name)
     except InvalidSpec as error:
         # Places in a file that nobody wrote help nobody.
         raise InvalidSpec([_problem(p.path, p.message) for p in error.problems]) from error
-    problems = [_problem(path, message) for path, message in check(spec)]
+    problems = [_problem(path, message) for path, message in (*check(spec), *unsent(spec))]
     if problems:
         raise InvalidSpec(problems)
 

@@ -13,6 +13,11 @@ from dataclasses import asdict, dataclass, field
 
 DEFAULT_MEMORY_BYTES = 512 * 1024**2
 DEFAULT_CPUS = 1.0
+DEFAULT_VOLUME_BYTES = 10 * 1024**3
+"""A volume takes the room of what is in it, so this is only a bound."""
+
+LATER_KEYS = frozenset({"volumes", "secrets", "configs"})
+"""Keys that the first revisions were counted without: empty, they must not make new ones."""
 
 
 class Protocol(enum.StrEnum):
@@ -104,6 +109,30 @@ class RestartPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeMount:
+    """A named volume in a service's guests, at the directory `target`. `per_instance` gives each
+    instance a disk of its own under that name; without it there is one, for one instance."""
+
+    source: str
+    target: str
+    read_only: bool = False
+    per_instance: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantedFile:
+    """A secret or config in a service's guests. `digest` is that of its content, so that another
+    content is another revision; the content itself is no part of a service."""
+
+    source: str
+    target: str
+    digest: str
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o444
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
     """One service, everything resolved.
 
@@ -135,6 +164,14 @@ class ServiceSpec:
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     extra_hosts: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    volumes: tuple[VolumeMount, ...] = ()
+    secrets: tuple[GrantedFile, ...] = ()
+    configs: tuple[GrantedFile, ...] = ()
+
+    @property
+    def files(self) -> tuple[GrantedFile, ...]:
+        """Everything that is laid into a guest beside its image."""
+        return self.secrets + self.configs
 
     @property
     def all_ports(self) -> tuple[int, ...]:
@@ -175,7 +212,11 @@ class ServiceSpec:
                 "disk_bytes",
                 "cloud_init",
                 "extra_hosts",
+                "volumes",
+                "secrets",
+                "configs",
             }
+            and (key not in LATER_KEYS or value)
         }
         text = json.dumps(reaching, sort_keys=True, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
@@ -191,7 +232,33 @@ class NetworkSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeSpec:
+    """A disk that outlives instances. It grows when `size_bytes` does and is never shrunk."""
+
+    size_bytes: int = DEFAULT_VOLUME_BYTES
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredFile:
+    """A secret or config: from a client's `file`, from its variable `environment`, or, with
+    neither, written out in the vmorch file. `digest` is that of its content."""
+
+    digest: str
+    file: str | None = None
+    environment: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentSpec:
+    """`contents` are those of secrets and configs by their digests, in base64. They are there on
+    the way from the client to the store only, which keeps them apart: what is shown, logged or
+    remembered of an environment has none."""
+
     name: str
     services: dict[str, ServiceSpec]
     network: NetworkSpec = field(default_factory=NetworkSpec)
+    volumes: dict[str, VolumeSpec] = field(default_factory=dict)
+    secrets: dict[str, DeclaredFile] = field(default_factory=dict)
+    configs: dict[str, DeclaredFile] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict, repr=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
@@ -56,6 +57,6 @@ def command(
     elif output == "json":
         from vmorch.model.codec import to_json
 
-        print_json(to_json(spec))
+        print_json(to_json(replace(spec, contents={})))
     else:
         sys.stdout.write(render(spec))

@@ -8,12 +8,6 @@ from __future__ import annotations
 
 NOT_YET = frozenset(
     {
-        "file.volumes",
-        "file.secrets",
-        "file.configs",
-        "service.volumes",
-        "service.secrets",
-        "service.configs",
         "service.autoscale",
         "service.blkio_config",
         "service.mem_reservation",

@@ -12,6 +12,7 @@ from itertools import islice
 from vmorch.model.compose.nodes import quoted
 from vmorch.model.compose.quantities import byte_text, cpus_text, duration_text
 from vmorch.model.compose.reading import MOST_PROBLEMS, did_you_mean
+from vmorch.model.compose.storage_checks import storage_findings
 from vmorch.model.names import host_name, is_name
 from vmorch.model.spec import DependencyCondition, EnvironmentSpec, HealthKind, ServiceSpec
 
@@ -41,7 +42,7 @@ def check(spec: EnvironmentSpec) -> list[Finding]:
 
 
 def _findings(spec: EnvironmentSpec) -> Iterator[Finding]:
-    for across in (_environment, _names, _dependencies, _published, _routes):
+    for across in (_environment, _names, _dependencies, _published, _routes, storage_findings):
         yield from across(spec)
     for service in spec.services.values():
         for part in (_caps, _health, _ports, _texts):

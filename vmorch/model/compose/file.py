@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from vmorch.model.compose.containers import MapOf
+from vmorch.model.compose.contents import Contents
 from vmorch.model.compose.forms import Word
 from vmorch.model.compose.objects import Key, Object, Values
 from vmorch.model.compose.parts import refused
@@ -39,6 +41,8 @@ def environment_spec(
     values: Values, *, inputs: Inputs, profiles: Collection[str]
 ) -> EnvironmentSpec:
     """The environment that a merged file describes; what is wrong goes to the reading."""
+    contents = Contents()
+    contents.read(values, inputs)
     services: dict[str, ServiceSpec] = {}
     hidden: dict[str, list[str]] = {}
     found: dict[str, Values] = values.get("services", {})
@@ -47,11 +51,19 @@ def environment_spec(
         if wanted and "*" not in profiles and not set(wanted) & set(profiles):
             hidden[name] = wanted
         else:
-            services[name] = service_spec(name, service, inputs)
+            files = contents.granted(service, inputs)
+            services[name] = replace(service_spec(name, service, inputs), **files)
     _check_hidden(services, hidden, inputs)
     _check_any(values, services, hidden, inputs)
     network = values.get("networks", {}).get("default") or NetworkSpec()
-    return EnvironmentSpec(name=inputs.project, services=services, network=network)
+    return EnvironmentSpec(
+        name=inputs.project,
+        services=services,
+        network=network,
+        volumes=values.get("volumes", {}),
+        **contents.declared,
+        contents=contents.contents,
+    )
 
 
 def _check_hidden(

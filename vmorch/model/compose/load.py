@@ -26,6 +26,7 @@ def load(
     *,
     variables: Mapping[str, str],
     read: Callable[[str], str | None],
+    read_bytes: Callable[[str], bytes | None] | None = None,
     project_name: str | None = None,
     profiles: Collection[str] = (),
     default_name: str,
@@ -35,8 +36,9 @@ def load(
 
     `variables` are for `${…}` and for variables without a value. `read` gives the text of a file
     that the files name, by its path relative to the first file's directory, or None; Dockerfiles
-    too, to see that they are there. The name is `project_name`, else the files' `name`, else
-    `default_name`.
+    too, to see that they are there; `read_bytes` (`read` when it is left out) does so for those
+    that need not be text, secrets and configs. The name is `project_name`, else the files' `name`,
+    else `default_name`.
     `warn` hears one sentence about each variable that is not set. Pure but for `read` and `warn`.
 
     Raises:
@@ -49,8 +51,10 @@ def load(
         project = project_name or _file_name(documents, variables) or default_name
         variables = {**variables, "COMPOSE_PROJECT_NAME": project}
         documents = _interpolated(documents, variables, reading, warn)
+        encoded = read_bytes or (lambda path: None if (t := read(path)) is None else t.encode())
+        inputs = Inputs(project, variables, read, reading, encoded)
         if documents:
-            spec = _environment(documents, Inputs(project, variables, read, reading), profiles)
+            spec = _environment(documents, inputs, profiles)
         elif not files:
             reading.add(Mark("vmorch.yaml"), "", "No file was given.")
     if spec is None or reading.problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import yaml
@@ -9,7 +10,9 @@ import yaml
 from vmorch.model.compose.quantities import byte_text, cpus_text, duration_text
 from vmorch.model.spec import (
     BuildSpec,
+    DeclaredFile,
     EnvironmentSpec,
+    GrantedFile,
     HealthCheck,
     HealthKind,
     NetworkSpec,
@@ -18,6 +21,8 @@ from vmorch.model.spec import (
     Route,
     ServiceSpec,
     StartMode,
+    VolumeMount,
+    VolumeSpec,
 )
 
 
@@ -42,6 +47,8 @@ def render(spec: EnvironmentSpec) -> str:
         "name": spec.name,
         "services": {name: _service(service) for name, service in spec.services.items()},
         **_network(spec.network),
+        **_without_empty({"volumes": {n: _volume(v) for n, v in spec.volumes.items()}}),
+        **_declared_files(spec),
     }
     text: str = yaml.dump(
         _escaped(document), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
@@ -83,6 +90,9 @@ def _service(service: ServiceSpec) -> dict[str, Any]:
         "stop_grace_period": duration_text(service.stop_grace_period_seconds),
         "extra_hosts": dict(service.extra_hosts),
         "labels": dict(service.labels),
+        "volumes": [_mount(mount) for mount in service.volumes],
+        "secrets": [_granted(file) for file in service.secrets],
+        "configs": [_granted(file) for file in service.configs],
     }
     # An empty command means something: the image's own is taken away.
     words = {"entrypoint": service.entrypoint, "command": service.command}
@@ -160,3 +170,41 @@ def _network(network: NetworkSpec) -> dict[str, Any]:
         return {}
     subnet = {"ipam": {"config": [{"subnet": network.subnet}]}} if network.subnet else {}
     return {"networks": {"default": {"internal": network.internal, **subnet}}}
+
+
+def _mount(mount: VolumeMount) -> dict[str, Any]:
+    return {
+        "type": "volume",
+        "source": mount.source,
+        "target": mount.target,
+        "read_only": mount.read_only,
+        "per_instance": mount.per_instance,
+    }
+
+
+def _granted(file: GrantedFile) -> dict[str, Any]:
+    mode = f"{file.mode:04o}"
+    places = {"source": file.source, "target": file.target}
+    return {**places, "uid": file.uid, "gid": file.gid, "mode": mode}
+
+
+def _volume(volume: VolumeSpec) -> dict[str, Any]:
+    return {"size": byte_text(volume.size_bytes), **_without_empty({"labels": dict(volume.labels)})}
+
+
+def _declared_files(spec: EnvironmentSpec) -> dict[str, Any]:
+    """Where they come from, not what is in them, but for what stands in the file itself."""
+    kinds = {"secrets": spec.secrets, "configs": spec.configs}
+    return {
+        kind: {name: _declared_file(file, spec) for name, file in files.items()}
+        for kind, files in kinds.items()
+        if files
+    }
+
+
+def _declared_file(file: DeclaredFile, spec: EnvironmentSpec) -> dict[str, Any]:
+    if file.file is not None:
+        return {"file": file.file}
+    if file.environment is not None:
+        return {"environment": file.environment}
+    return {"content": base64.b64decode(spec.contents.get(file.digest, "")).decode()}

@@ -25,6 +25,7 @@ class Inputs:
     variables: Mapping[str, str]
     read: Callable[[str], str | None]
     reading: Reading
+    read_bytes: Callable[[str], bytes | None]
 
 
 def service_spec(name: str, values: Values, inputs: Inputs) -> ServiceSpec:
@@ -120,6 +121,8 @@ def _guest(values: Values, inputs: Inputs) -> dict[str, Any]:
     if "cloud_init" in values:
         given["cloud_init"] = _user_data(values, inputs)
     labels = values.get("labels", {})
+    if "volumes" in values:
+        given["volumes"] = tuple(values.get("volumes"))
     return given | {"labels": {name: value or "" for name, value in labels.items()}}
 
 

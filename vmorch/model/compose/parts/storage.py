@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from vmorch.model.compose.containers import ListOf, MapOf
-from vmorch.model.compose.forms import BOOLEAN, BYTES, COUNT, PATH, TEXT, Choice, Form, Word
+from vmorch.model.compose.forms import BOOLEAN, BYTES, COUNT, PATH, TEXT, Choice, Word
 from vmorch.model.compose.nodes import Fields, Node, Scalar
-from vmorch.model.compose.objects import Either, Key, Object
+from vmorch.model.compose.objects import Either, Key, Object, Values
+from vmorch.model.compose.reading import Reading, Wrong
+from vmorch.model.spec import DEFAULT_VOLUME_BYTES, VolumeMount, VolumeSpec
 
 _HOST_PATH = "guests do not share directories with the host; use a named volume."
+_TMPFS = "mount one in the guest."
+_REFUSED_TYPES = {
+    "bind": _HOST_PATH,
+    "tmpfs": _TMPFS,
+    "image": "an image is a whole disk here.",
+    "npipe": "it is for Windows containers.",
+    "cluster": "vmorch runs on one host.",
+}
 _NAMED = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 _NAME = Word("a name", _NAMED)
 _MODE = Word(
@@ -32,24 +44,49 @@ def _target_key(node: Node) -> object:
     return id(node)
 
 
+class _MountType(Choice):
+    """Compose's other types of mounts are known, and each refused with its reason."""
+
+    def read(self, node: Node, path: str, reading: Reading) -> str:
+        if isinstance(node, Scalar) and node.text in _REFUSED_TYPES:
+            raise Wrong(f"'{node.text}' is refused: {_REFUSED_TYPES[node.text]}")
+        return super().read(node, path, reading)
+
+
+def _short_mount(text: str) -> VolumeMount:
+    source, target, *mode = text.split(":")
+    return VolumeMount(source=source, target=target, read_only=mode == ["ro"])
+
+
+def _long_mount(values: Values) -> VolumeMount:
+    return VolumeMount(
+        source=values.get("source", ""),
+        target=values.get("target", ""),
+        read_only=values.get("read_only", False),
+        per_instance=values.get("per_instance", False),
+    )
+
+
 VOLUMES = ListOf(
     Either(
         scalar=Word(
             "NAME:PATH or NAME:PATH:ro (guests share no directories with the host)",
             rf"{_NAMED}:/[^:\n]*(?::r[ow])?",
+            _short_mount,
         ),
         fields=Object(
             name="mount",
+            build=_long_mount,
             refused={
                 "bind": _HOST_PATH,
-                "tmpfs": "mount one in the guest.",
+                "tmpfs": _TMPFS,
                 "image": "an image is a whole disk here.",
                 "consistency": "it has a meaning for Docker Desktop only.",
                 "volume": "'nocopy' and 'subpath' have no meaning for a disk.",
                 "cluster": "vmorch runs on one host.",
             },
             keys={
-                "type": Key(Choice(("volume",)), "volume."),
+                "type": Key(_MountType(("volume",)), "volume."),
                 "source": Key(_NAME, "The named volume.", required=True),
                 "target": Key(PATH, "Where it is mounted.", required=True),
                 "read_only": Key(BOOLEAN, "true: it cannot be written to."),
@@ -59,10 +96,18 @@ VOLUMES = ListOf(
     ),
     _target_key,
 )
+
+
+def _volume(values: Values) -> VolumeSpec:
+    labels = {name: value or "" for name, value in values.get("labels", {}).items()}
+    return VolumeSpec(size_bytes=values.get("size", DEFAULT_VOLUME_BYTES), labels=labels)
+
+
 TOP_VOLUMES = MapOf(
     Object(
         name="volume",
         empty=True,
+        build=_volume,
         refused={
             "driver": "every volume is a qcow2 disk.",
             "driver_opts": "every volume is a qcow2 disk.",
@@ -79,15 +124,37 @@ TOP_VOLUMES = MapOf(
 )
 
 
-def _granted(kind: str, file_form: Form) -> ListOf:
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a service says about a secret or config that it is given."""
+
+    source: str
+    target: str | None = None
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o444
+
+
+def _grant(values: Values) -> Grant:
+    return Grant(
+        source=values.get("source", ""),
+        target=values.get("target"),
+        uid=values.get("uid", 0),
+        gid=values.get("gid", 0),
+        mode=values.get("mode", 0o444),
+    )
+
+
+def _granted(kind: str) -> ListOf:
     return ListOf(
         Either(
-            scalar=_NAME,
+            scalar=Word("a name", _NAMED, Grant),
             fields=Object(
                 name=f"granted_{kind}",
+                build=_grant,
                 keys={
                     "source": Key(_NAME, f"The {kind}.", required=True),
-                    "target": Key(file_form, "The file in the guest."),
+                    "target": Key(TEXT, "The file in the guest."),
                     "uid": Key(COUNT, "Its owner."),
                     "gid": Key(COUNT, "Its group."),
                     "mode": Key(_MODE, "Its permissions."),
@@ -98,21 +165,40 @@ def _granted(kind: str, file_form: Form) -> ListOf:
     )
 
 
-def _declared(kind: str) -> MapOf:
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the content of a secret or config comes from: one of the three."""
+
+    file: str | None = None
+    environment: str | None = None
+    content: str | None = None
+
+
+def _declared(kind: str, *, refused: dict[str, str], keys: dict[str, Key]) -> MapOf:
+    words = (*keys, "file", "environment")
+
+    def origin(values: Values) -> Origin:
+        given = [key for key in words if key in values.node.fields]
+        if len(given) != 1:
+            raise Wrong(f"A {kind} needs one of {', '.join(map(repr, words))}.")
+        return Origin(**{given[0]: values.get(given[0], "")})
+
     return MapOf(
         Object(
             name=kind,
+            build=origin,
             refused={
                 "external": f"a {kind} belongs to one environment.",
                 "name": f"a {kind}'s name is its key.",
                 "driver": "there is no other driver than the file itself.",
                 "template_driver": "there are no templates.",
+                **refused,
             },
             keys={
                 "file": Key(TEXT, "The file that holds it."),
                 "environment": Key(TEXT, "The variable that holds it."),
-                "content": Key(TEXT, "The content itself."),
                 "labels": Key(MapOf(TEXT, separators="=", nullable=True), "Labels."),
+                **keys,
             },
         ),
         _NAMED,
@@ -120,10 +206,14 @@ def _declared(kind: str) -> MapOf:
     )
 
 
-SECRETS = _granted("secret", TEXT)
-CONFIGS = _granted("config", TEXT)
-TOP_SECRETS = _declared("secret")
-TOP_CONFIGS = _declared("config")
+SECRETS = _granted("secret")
+CONFIGS = _granted("config")
+TOP_SECRETS = _declared(
+    "secret",
+    refused={"content": "a secret in the file is none; use 'file' or 'environment'."},
+    keys={},
+)
+TOP_CONFIGS = _declared("config", refused={}, keys={"content": Key(TEXT, "The content itself.")})
 _RATES = {
     name: Key(
         ListOf(
