@@ -22,7 +22,7 @@ from vmorch import __version__, resources
 from vmorch.api.app import create_app
 from vmorch.api.services import ApiServices
 from vmorch.config import Settings, load_settings
-from vmorch.effects import NoFaults, SystemClock, SystemEntropy
+from vmorch.effects import NoFaults, SystemClock, SystemEntropy, SystemProcesses
 from vmorch.errors import NotFound, Refused, VmorchError
 from vmorch.guest.access import GuestAccess
 from vmorch.guest.keys import InstallationKeys, installation_keys
@@ -137,6 +137,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         clock=clock,
         entropy=entropy,
         faults=faults,
+        processes=SystemProcesses(),
     )
     acceleration = await hypervisor.acceleration()
     log.info("started", version=__version__, installation=installation.id, accel=acceleration)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 class EventKind(enum.StrEnum):
     ENVIRONMENT_APPLIED = "environment-applied"
+    ENVIRONMENT_EXPIRED = "environment-expired"
     ENVIRONMENT_REMOVED = "environment-removed"
     REVISION_CREATED = "revision-created"
     INSTANCE_CREATED = "instance-created"

@@ -35,6 +35,7 @@ from vmorch.reconciler import perform
 from vmorch.reconciler.endings import ending
 from vmorch.reconciler.observe import Memory, observe, snapshot_of
 from vmorch.reconciler.parts import Parts
+from vmorch.reconciler.reaper import reap
 from vmorch.reconciler.sync import Sync
 
 IDLE_SECONDS = 5.0
@@ -77,6 +78,7 @@ class Reconciler:
     async def cycle(self) -> float | None:
         """One look, plan and start of its actions; when to look again."""
         parts = self._parts
+        reap_at = await reap(parts)
         observed = await observe(parts, self._memory)
         await self._sync.networks(observed)
         snapshot = snapshot_of(
@@ -93,7 +95,7 @@ class Reconciler:
             await self._act(action)
         if await self._sync.traffic():
             self.wake()
-        return planned.wake_at
+        return min((at for at in (planned.wake_at, reap_at) if at is not None), default=None)
 
     async def settle(self) -> None:
         """Wait for the actions under way (for tests and for a clean end)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vmorch.config import Settings
-from vmorch.effects import Clock, Entropy, Faults
+from vmorch.effects import Clock, Entropy, Faults, Processes
 from vmorch.guest.protocol import Guests
 from vmorch.health.protocol import Prober
 from vmorch.hypervisor.protocol import Hypervisor
@@ -30,3 +30,4 @@ class Parts:
     clock: Clock
     entropy: Entropy
     faults: Faults
+    processes: Processes

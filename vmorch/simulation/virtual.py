@@ -93,3 +93,13 @@ def run_virtually(main: Coroutine[Any, Any, T]) -> T:
         if pending:
             loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
         loop.close()
+
+
+class VirtualProcesses:
+    """Processes that exist because a test says so: number → identity."""
+
+    def __init__(self) -> None:
+        self.identities: dict[int, str] = {}
+
+    def identity(self, pid: int) -> str | None:
+        return self.identities.get(pid)

@@ -24,7 +24,7 @@ from vmorch.network.fake import FakeNetwork
 from vmorch.proxy.fake import FakeProxy
 from vmorch.reconciler.loop import Reconciler
 from vmorch.reconciler.parts import Parts
-from vmorch.simulation.virtual import SeededEntropy, VirtualClock
+from vmorch.simulation.virtual import SeededEntropy, VirtualClock, VirtualProcesses
 from vmorch.store.sqlite import SqliteStore
 
 INSTALLATION = Installation("5e" * 16)
@@ -34,16 +34,21 @@ HEALTHY_AFTER_SECONDS = 6.0
 @dataclass(slots=True)
 class CrashPoints:
     """See `vmorch.effects.Faults`. The daemon stops dead at the armed point: nothing after it
-    happens. `seen` counts every point that was passed."""
+    happens. `skip` lets it be passed so many times before. `seen` counts every point that was
+    passed."""
 
     armed: str | None = None
+    skip: int = 0
     crashed: asyncio.Event = field(default_factory=asyncio.Event)
     seen: dict[str, int] = field(default_factory=dict)
 
     async def at(self, point: str) -> None:
         self.seen[point] = self.seen.get(point, 0) + 1
-        if self.armed in {point, "*"}:
-            self.armed = None
+        if self.armed not in {point, "*"}:
+            return
+        self.skip -= 1
+        if self.skip < 0:
+            self.skip, self.armed = 0, None
             self.crashed.set()
             await asyncio.Event().wait()
 
@@ -83,6 +88,7 @@ class World:
         )
         self.prober = FakeProber(self.clock, judge=self._health)
         self.sick: set[str] = set()
+        self.processes = VirtualProcesses()
         self.parts = Parts(
             settings=settings,
             store=self.store,
@@ -96,6 +102,7 @@ class World:
             clock=self.clock,
             entropy=self.entropy,
             faults=self.faults,
+            processes=self.processes,
         )
         self.reconciler: Reconciler | None = None
         self._running: asyncio.Task[None] | None = None
@@ -119,7 +126,7 @@ class World:
         self._running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._running
-        self.faults.armed = None
+        self.faults.armed, self.faults.skip = None, 0
         self.faults.crashed.clear()
         self.prober.watch([])
 
