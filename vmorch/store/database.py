@@ -7,6 +7,7 @@ simulation needs them to take no real time. WAL with synchronous=FULL makes a co
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,8 +51,20 @@ class Database:
             ) from error
 
 
+def _make_private(path: Path | str) -> None:
+    """It holds secrets; SQLite gives its journal the same mode."""
+    if path == ":memory:":
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
 def _opened(path: Path | str) -> sqlite3.Connection:
     try:
+        _make_private(path)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -63,7 +76,7 @@ def _opened(path: Path | str) -> sqlite3.Connection:
                 hint="Move it away and restore a copy; running guests are not touched.",
             )
         migrate(connection)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise StoreError(
             f"The database {path} cannot be opened: {error}.",
             hint="Move it away and restore a copy; running guests are not touched.",

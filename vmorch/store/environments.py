@@ -8,11 +8,12 @@ from dataclasses import replace
 from vmorch.errors import NotFound, Refused
 from vmorch.model import addresses
 from vmorch.model.instance import EnvironmentNetwork, Revision
-from vmorch.model.spec import EnvironmentSpec
+from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 from vmorch.store.database import Database
 from vmorch.store.documents import dumped, loaded
 from vmorch.store.exclusive import IsFree, refuse_conflicts, with_chosen_ports
 from vmorch.store.protocol import EnvironmentRecord
+from vmorch.store.volumes import doom, keep_contents
 
 
 class Environments:
@@ -65,6 +66,8 @@ class Environments:
             _refuse_stale(old, expected_version)
             others = [r for r in await self.environments() if r.name != spec.name]
             refuse_conflicts(spec, others)
+            contents = spec.contents
+            spec = replace(spec, contents={})
             spec = with_chosen_ports(spec, old.spec if old else None, others, self._port_is_free)
             record = self._changed(old, spec) if old else self._created(spec, now, taken)
             record = replace(
@@ -73,6 +76,7 @@ class Environments:
                 holder=holder or record.holder,
             )
             self._save(record)
+            keep_contents(self._db, spec.name, contents)
             record = self._with_revisions(record, now)
             self._assign_service_addresses(record)
             self._save(record)
@@ -91,6 +95,7 @@ class Environments:
                         f"Environment '{environment}' has no service '{name}'.",
                         hint=f"Its services: {', '.join(services)}.",
                     )
+                _refuse_sharing(services[name], count)
                 services[name] = replace(services[name], replicas=count)
             record = replace(
                 record,
@@ -110,6 +115,8 @@ class Environments:
                 version=record.version + 1,
             )
             self._save(record)
+            if volumes:
+                doom(self._db, environment)
         return record
 
     async def forget(self, environment: str) -> None:
@@ -242,6 +249,17 @@ def _refuse_stale(record: EnvironmentRecord | None, expected_version: int | None
             "somebody else changed it.",
             hint="Look at it again ('vmorch ps') and repeat the command.",
         )
+
+
+def _refuse_sharing(service: ServiceSpec, replicas: int) -> None:
+    """As the check of a file does: a volume belongs to one instance at a time."""
+    for mount in service.volumes:
+        if replicas > 1 and not mount.per_instance:
+            raise Refused(
+                f"'{service.name}' cannot have {replicas} instances: its volume "
+                f"'{mount.source}' is for one at a time.",
+                hint="Write 'per_instance: true' at the volume to give each its own.",
+            )
 
 
 def _changed_network(

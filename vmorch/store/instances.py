@@ -9,10 +9,11 @@ from dataclasses import replace
 from vmorch.errors import NotFound, Refused
 from vmorch.model import addresses
 from vmorch.model.instance import Goal, Instance, State
-from vmorch.model.names import Installation
+from vmorch.model.names import Installation, instance_name
 from vmorch.store.database import Database
 from vmorch.store.documents import dumped, loaded
 from vmorch.store.environments import Environments
+from vmorch.store.volumes import let_go
 
 QUARANTINE_SECONDS = 60.0
 GONE_KEPT = 10_000
@@ -64,9 +65,21 @@ class Instances:
             )
         return instance
 
-    async def put_instance(self, instance: Instance) -> None:
+    async def put_instance(self, instance: Instance, *, decides_goal: bool = False) -> None:
+        """See `Store.put_instance`."""
         with self._db.transaction():
+            goal = self._goal(instance)
+            if goal is Goal.REMOVE or not decides_goal:
+                instance = replace(instance, goal=goal)
             await self._write(instance)
+
+    def _goal(self, instance: Instance) -> Goal:
+        """What is decided for it now; its own when nothing is known of it."""
+        row = self._db.execute(
+            "SELECT document FROM instances WHERE environment = ? AND service = ? AND ordinal = ?",
+            instance.key,
+        ).fetchone()
+        return loaded(Instance, row[0]).goal if row else instance.goal
 
     async def _write(self, instance: Instance) -> None:
         done = self._db.execute(
@@ -114,6 +127,7 @@ class Instances:
             self._db.execute(
                 "DELETE FROM instances WHERE environment = ? AND service = ? AND ordinal = ?", key
             )
+            let_go(self._db, environment, instance_name(service, ordinal))
 
     async def disown(self, uuids: Collection[str], *, now: float) -> None:
         with self._db.transaction():

@@ -7,14 +7,15 @@ environment counts its changes; a write that states the version it was decided o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from vmorch.model.event import Event, EventKind
 from vmorch.model.instance import EnvironmentNetwork, Goal, Instance, Revision
 from vmorch.model.names import Installation
-from vmorch.model.spec import EnvironmentSpec
+from vmorch.model.spec import EnvironmentSpec, VolumeMount
+from vmorch.model.volume import Volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +92,10 @@ class Store(Protocol):
         """Take the next ordinal and free addresses, as one step; state pending."""
         ...
 
-    async def put_instance(self, instance: Instance) -> None:
-        """Replace what is known of an instance that exists. Raises NotFound."""
+    async def put_instance(self, instance: Instance, *, decides_goal: bool = False) -> None:
+        """Replace what is known of an instance that exists, but for its goal: an order that came
+        while an action was under way must not be undone by that action's result. With
+        `decides_goal` the goal too, except one to remove. Raises NotFound."""
         ...
 
     async def set_goal(
@@ -123,6 +126,34 @@ class Store(Protocol):
 
     async def reserve_ordinal(self, environment: str, service: str, ordinal: int) -> None:
         """Never give out this ordinal nor one below it. No such environment: nothing to do."""
+        ...
+
+    async def volumes(self, environment: str | None = None) -> Sequence[Volume]:
+        """Also those whose environment is gone: they wait for its next `up`."""
+        ...
+
+    async def claim_volumes(
+        self, instance: Instance, mounts: Sequence[VolumeMount], sizes: Mapping[str, int]
+    ) -> Sequence[Volume]:
+        """Give `instance` the volumes that it mounts, in that order, all or none; until it is
+        deleted nobody else gets them. Repeated, it gives the same. `sizes` are the declared ones.
+
+        Raises:
+            Refused: another instance still has one, or it is being removed.
+        """
+        ...
+
+    async def remove_volumes(self, environment: str) -> None:
+        """Mark all of them for removal, with or without a record of the environment.
+        Raises NotFound: there are none."""
+        ...
+
+    async def forget_volume(self, volume: Volume) -> None:
+        """Its file is gone. Absent: fine."""
+        ...
+
+    async def contents(self, environment: str, digests: Collection[str]) -> Mapping[str, bytes]:
+        """Those of secrets and configs. Raises NotFound."""
         ...
 
     async def service_addresses(self, environment: str) -> dict[str, str]:

@@ -71,6 +71,24 @@ MIGRATIONS: tuple[str, ...] = (
         since REAL NOT NULL
     );
     """,
+    # Volumes outlive their environment, and find it again by its name.
+    """
+    CREATE TABLE volumes (
+        environment TEXT NOT NULL,
+        name TEXT NOT NULL,
+        slot INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        holder TEXT,
+        removing INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (environment, name, slot)
+    );
+    CREATE TABLE contents (
+        environment TEXT NOT NULL REFERENCES environments(name) ON DELETE CASCADE,
+        digest TEXT NOT NULL,
+        content BLOB NOT NULL,
+        PRIMARY KEY (environment, digest)
+    );
+    """,
 )
 
 

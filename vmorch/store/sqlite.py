@@ -11,6 +11,7 @@ from vmorch.store.environments import Environments
 from vmorch.store.events import Events
 from vmorch.store.exclusive import IsFree, always_free
 from vmorch.store.instances import Instances
+from vmorch.store.volumes import Volumes
 
 
 async def no_subnets() -> Sequence[str]:
@@ -60,6 +61,12 @@ class SqliteStore:
         self.disown = instances.disown
         self.disowned = instances.disowned
         self.reserve_ordinal = instances.reserve_ordinal
+        volumes = Volumes(self._db)
+        self.volumes = volumes.volumes
+        self.claim_volumes = volumes.claim_volumes
+        self.remove_volumes = volumes.remove_volumes
+        self.forget_volume = volumes.forget_volume
+        self.contents = volumes.contents
         events = Events(self._db)
         self.add_event = events.add_event
         self.events = events.events
