@@ -62,7 +62,7 @@ def run() -> Iterator[Figure]:
             "cold.base_ratio",
             lambda: seconds_of_bare(bare, scratch),
             lambda: seconds_of_untrimmed(untrimmed, scratch),
-            rounds=2,
+            rounds=1,
         )
 
 
