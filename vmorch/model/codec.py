@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from vmorch.errors import InvalidSpec, SpecProblem
 from vmorch.model.image import ImageManifest, RunConfig
-from vmorch.model.spec import EnvironmentSpec
+from vmorch.model.spec import DeclaredFile, EnvironmentSpec
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -60,11 +60,13 @@ def _check(spec: EnvironmentSpec) -> None:
         for name, service in spec.services.items()
     }
     # Where secrets and configs come from is the client's; here they are what was sent.
-    elsewhere = {
-        kind: {name: replace(declared, file="sent", environment=None) for name, declared in files}
-        for kind, files in (("secrets", spec.secrets.items()), ("configs", spec.configs.items()))
-    }
-    plain = replace(spec, services=services, contents={}, **elsewhere)
+    plain = replace(
+        spec,
+        services=services,
+        secrets=_as_sent(spec.secrets),
+        configs=_as_sent(spec.configs),
+        contents={},
+    )
     file = SourceFile("request", render(plain))
     try:
         load([file], variables={}, read=lambda path: "", default_name=spec.name)
@@ -74,6 +76,10 @@ def _check(spec: EnvironmentSpec) -> None:
     problems = [_problem(path, message) for path, message in (*check(spec), *unsent(spec))]
     if problems:
         raise InvalidSpec(problems)
+
+
+def _as_sent(files: dict[str, DeclaredFile]) -> dict[str, DeclaredFile]:
+    return {name: replace(f, file="sent", environment=None) for name, f in files.items()}
 
 
 def manifest_to_json(manifest: ImageManifest) -> dict[str, Any]:

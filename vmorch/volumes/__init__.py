@@ -1,0 +1,1 @@
+"""Disks that outlive instances: made, grown and removed as files on the host."""

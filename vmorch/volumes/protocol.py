@@ -1,0 +1,22 @@
+"""What the daemon asks of the disks behind named volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+
+class VolumeDisks(Protocol):
+    async def ensure(self, path: Path, *, size_bytes: int, label: str) -> None:
+        """Make the disk, with an empty file system of that label, if it is not there; make it
+        larger if it is smaller than `size_bytes`. What is in it stays, whatever happens. No
+        guest may have it meanwhile.
+
+        Raises:
+            VmorchError: it could not be made, or is no disk of ours.
+        """
+        ...
+
+    async def remove(self, path: Path) -> None:
+        """Absent: fine."""
+        ...
