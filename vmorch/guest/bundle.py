@@ -47,6 +47,7 @@ def bundle_tar(bundle: IdentityBundle) -> bytes:
         Member(path="random", content=bundle.random_seed, mode=0o600),
         Member(path="settings", content=settings(bundle)),
         *_root_members(bundle),
+        *_mount_members(bundle),
         *_service_members(bundle),
     ]
     return _tar(members)
@@ -133,6 +134,16 @@ def _user_file(file: GuestFile) -> Member:
         uid=file.uid,
         gid=file.gid,
     )
+
+
+def _mount_members(bundle: IdentityBundle) -> Iterable[Member]:
+    """`mounts`: a line "LABEL ro|rw TARGET" for each, the outer directory before the inner."""
+    lines = [
+        f"{mount.label} {'ro' if mount.read_only else 'rw'} {mount.target}\n"
+        for mount in sorted(bundle.mounts, key=lambda mount: mount.target)
+    ]
+    if lines:
+        yield Member(path="mounts", content="".join(lines).encode())
 
 
 def _service_members(bundle: IdentityBundle) -> Iterable[Member]:

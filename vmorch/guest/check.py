@@ -22,6 +22,7 @@ _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 _STOP_SIGNAL = re.compile(r"(?:SIG)?[A-Z0-9]+(?:[+-][0-9]+)?\Z")
 _USER = re.compile(r"[^\s:/\0]+(?::[^\s:/\0]+)?\Z")
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,16}\Z")  # of ext4; a virtio disk's serial may have 20
 _ONE_LINE = re.compile(r"[^\x00-\x1f\x7f]+\Z")
 OWN_PATHS = frozenset(
     {
@@ -42,6 +43,9 @@ def bundle(value: IdentityBundle) -> None:
     _network(value)
     _access(value)
     _service(value)
+    for mount in value.mounts:
+        _matches("the label of a volume", mount.label, _LABEL)
+        _plain_path(mount.target)
     seen: set[str] = set(OWN_PATHS)
     for file in value.files:
         _file(file, seen)
@@ -100,19 +104,23 @@ def _service(value: IdentityBundle) -> None:
 
 
 def _file(file: GuestFile, seen: set[str]) -> None:
-    _matches("the path of a file", file.path, _ONE_LINE)
-    path = PurePosixPath(file.path)
-    plain = str(path) == file.path and len(path.parts) > 1 and ".." not in path.parts
-    if not plain or path.parts[0] != "/":
-        raise UsageError(
-            f"{file.path!r} cannot be the path of a file in a guest.",
-            hint="Name an absolute path without '.', '..', '//' or a final '/'.",
-        )
+    _plain_path(file.path)
     if file.path in seen:
         raise UsageError(
             f"{file.path} would be written twice in the guest.",
             hint="Each path is for one secret or config, and vmorch's own files are taken: "
             f"{', '.join(sorted(OWN_PATHS))}.",
+        )
+
+
+def _plain_path(text: str) -> None:
+    _matches("the path of a file", text, _ONE_LINE)
+    path = PurePosixPath(text)
+    plain = str(path) == text and len(path.parts) > 1 and ".." not in path.parts
+    if not plain or path.parts[0] != "/":
+        raise UsageError(
+            f"{text!r} cannot be a path in a guest.",
+            hint="Name an absolute path without '.', '..', '//' or a final '/'.",
         )
 
 

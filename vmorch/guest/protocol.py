@@ -29,6 +29,16 @@ class GuestFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuestMount:
+    """A volume's disk to mount before the service starts: the one with this serial, which is
+    also its file system's label, at the directory `target`."""
+
+    label: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityBundle:
     """All that makes a guest this instance and no other (design.md, "Decided now", 4).
 
@@ -59,6 +69,7 @@ class IdentityBundle:
     restart: RestartCondition = RestartCondition.ANY
     extra_hosts: dict[str, str] = field(default_factory=dict)
     files: tuple[GuestFile, ...] = ()
+    mounts: tuple[GuestMount, ...] = ()
     user_data: str | None = None
 
 

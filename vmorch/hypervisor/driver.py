@@ -82,6 +82,8 @@ class LibvirtHypervisor:
             if domain is None:
                 hand_over(config.system_disk, platform.owner, mode=0o600)
                 hand_over(config.seed_disk, platform.owner, mode=0o400)
+                for volume in config.volumes:
+                    hand_over(volume.path, platform.owner, mode=0o600)
                 domain = domains.create(connection, document)
             elif not domains.is_paused(domain):
                 return

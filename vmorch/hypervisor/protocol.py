@@ -31,11 +31,19 @@ class GuestIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuestVolume:
+    """A qcow2 disk of the guest's own that outlives it, found inside by its serial (20 bytes)."""
+
+    path: Path
+    serial: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GuestConfig:
     """Everything a domain is made from. Paths are absolute; the disks and log directories exist.
 
     `cpus` is the cap (0.5 is half a core), `boot_cpus` what the guest may use until the cap is
-    set by `set_cpus` (boot burst).
+    set by `set_cpus` (boot burst). There is room for four volumes.
     """
 
     name: str
@@ -55,6 +63,7 @@ class GuestConfig:
     tap: str
     service_log: Path
     console_log: Path
+    volumes: tuple[GuestVolume, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

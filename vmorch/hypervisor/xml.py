@@ -18,7 +18,7 @@ from pathlib import Path
 
 from vmorch.hypervisor.metadata import identity_element
 from vmorch.hypervisor.platform import MIB, TCG_CACHE_BYTES, Owner, Platform
-from vmorch.hypervisor.protocol import GuestConfig
+from vmorch.hypervisor.protocol import GuestConfig, GuestVolume
 from vmorch.model.guest import Acceleration
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
@@ -133,6 +133,8 @@ def _add_devices(domain: ET.Element, config: GuestConfig, spare_disk: Path) -> N
     _add_seed(devices, config.seed_disk)
     _add_spare_disk(devices, "vdc", "vmorch-spare0", spare_disk)
     _add_spare_disk(devices, "vdd", "vmorch-spare1", spare_disk)
+    for number, volume in enumerate(config.volumes):
+        _add_volume(devices, number, volume)
     _add_nic(devices, config)
     _add_rng(devices)
     _add_balloon(devices)
@@ -173,7 +175,8 @@ def _disk(
     ET.SubElement(disk, "source", file=str(path))
     ET.SubElement(disk, "target", dev=target, bus="virtio")
     _text(disk, "serial", serial)
-    _place(disk, _SLOT_DISK[target])
+    if target in _SLOT_DISK:
+        _place(disk, _SLOT_DISK[target])
     return disk
 
 
@@ -190,6 +193,13 @@ def _add_seed(devices: ET.Element, path: Path) -> None:
 def _add_spare_disk(devices: ET.Element, target: str, serial: str, path: Path) -> None:
     disk = _disk(devices, target, serial, path, {"type": "raw"})
     ET.SubElement(disk, "readonly")
+
+
+def _add_volume(devices: ET.Element, number: int, volume: GuestVolume) -> None:
+    """In the spare root port of that number, where it could also be plugged in later."""
+    driver = {"type": "qcow2", "discard": "unmap"}
+    disk = _disk(devices, f"vd{'efgh'[number]}", volume.serial, volume.path, driver)
+    _place(disk, 0).set("bus", f"0x{number + 1:02x}")
 
 
 def _add_nic(devices: ET.Element, config: GuestConfig) -> None:
