@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
 from vmorch.api.admission import admit
+from vmorch.api.preview import merged, steps_to_apply, steps_to_remove
 from vmorch.api.services import ApiServices
 from vmorch.api.views import environment_view
-from vmorch.errors import NotFound, UsageError
+from vmorch.errors import NotFound, Refused, UsageError
 from vmorch.model import codec
 from vmorch.model.event import EventKind
+from vmorch.model.instance import Goal
 from vmorch.model.spec import EnvironmentSpec
 from vmorch.model.view.environment import EnvironmentView
+from vmorch.model.view.step import StepView
+from vmorch.store.exclusive import refuse_conflicts
 from vmorch.store.protocol import EnvironmentRecord
 
 
 class ApplyBody(BaseModel):
+    """`partial`: the services in `spec` are created or changed, the others stay as they are.
+    After `ttl_seconds`, or when the process `holder` (its `vmorch.effects.Processes` identity)
+    ends, the environment is removed with its volumes."""
+
     model_config = ConfigDict(extra="forbid")
     spec: dict[str, Any]
     expected_version: int | None = None
+    partial: bool = False
+    ttl_seconds: PositiveFloat | None = None
+    holder: Annotated[str, Field(pattern=r"^[1-9][0-9]*:[0-9]+:[0-9a-f]+$")] | None = None
+
+
+class PreviewBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    spec: dict[str, Any]
+    partial: bool = False
 
 
 class ScaleBody(BaseModel):
@@ -35,14 +52,34 @@ def router(services: ApiServices) -> APIRouter:
 
     @routes.put("/{name}")
     async def apply(name: str, body: ApplyBody) -> EnvironmentView:
-        """Create or change. Images in the spec are digests, from a build or from ensure."""
-        spec = codec.from_json(body.spec)
-        if spec.name != name:
-            raise UsageError(f"The spec is of '{spec.name}', the address says '{name}'.")
+        """Create or change, and start what was stopped or paused. Images in the spec are
+        digests, from a build or from ensure."""
+        spec = _spec(name, body.spec)
         await admit(spec, services.images)
-        record = await _applied(services, spec, body.expected_version)
+        record = await _applied(services, spec, body)
+        await store.set_goal(name, Goal.RUN, services=spec.services)
         services.wake()
         return environment_view(record, services.settings)
+
+    @routes.post("/{name}/preview")
+    async def preview(name: str, body: PreviewBody) -> list[StepView]:
+        """What `apply` would do; nothing is changed. Images in the spec need not be there yet."""
+        spec = _spec(name, body.spec)
+        record = await _found(services, name)
+        whole = merged(spec, record) if body.partial else spec
+        refuse_conflicts(whole, [r for r in await store.environments() if r.name != name])
+        if record is not None and record.removing:
+            raise Refused(
+                f"Environment '{name}' is being removed.",
+                hint="Wait until 'vmorch down' has ended, then try again.",
+            )
+        return steps_to_apply(whole, record, await store.instances(name) if record else ())
+
+    @routes.get("/{name}/removal")
+    async def removal(name: str, volumes: bool = False) -> list[StepView]:
+        """What `remove` would do; nothing is changed."""
+        record = await store.environment(name)
+        return steps_to_remove(record, await store.instances(name), volumes=volumes)
 
     @routes.get("")
     async def environments() -> list[EnvironmentView]:
@@ -68,12 +105,32 @@ def router(services: ApiServices) -> APIRouter:
     return routes
 
 
+def _spec(name: str, document: dict[str, Any]) -> EnvironmentSpec:
+    """Raises InvalidSpec, UsageError (it is of another environment)."""
+    spec = codec.from_json(document)
+    if spec.name != name:
+        raise UsageError(f"The spec is of '{spec.name}', the address says '{name}'.")
+    return spec
+
+
 async def _applied(
-    services: ApiServices, spec: EnvironmentSpec, expected_version: int | None
+    services: ApiServices, spec: EnvironmentSpec, body: ApplyBody
 ) -> EnvironmentRecord:
-    before = await _current(services, spec.name)
+    old = await _found(services, spec.name)
+    before = old.current if old else {}
+    expected_version = body.expected_version
+    if body.partial:
+        spec = merged(spec, old)
+        # What is merged must be what was looked at.
+        expected_version = expected_version or (old.version if old else 0)
     now = services.clock.now()
-    record = await services.store.apply(spec, now=now, expected_version=expected_version)
+    record = await services.store.apply(
+        spec,
+        now=now,
+        expected_version=expected_version,
+        expires_at=now + body.ttl_seconds if body.ttl_seconds else None,
+        holder=body.holder,
+    )
     await services.store.add_event(
         EventKind.ENVIRONMENT_APPLIED,
         f"Version {record.version} was applied, with {', '.join(spec.services) or 'no services'}.",
@@ -92,11 +149,11 @@ async def _applied(
     return record
 
 
-async def _current(services: ApiServices, name: str) -> dict[str, int]:
+async def _found(services: ApiServices, name: str) -> EnvironmentRecord | None:
     try:
-        return (await services.store.environment(name)).current
+        return await services.store.environment(name)
     except NotFound:
-        return {}
+        return None
 
 
 async def _scaled(services: ApiServices, name: str, replicas: dict[str, int]) -> EnvironmentRecord:

@@ -23,7 +23,7 @@ def environment_view(record: EnvironmentRecord, settings: Settings) -> Environme
         created_at=record.created_at,
         removing=record.removing,
         expires_at=record.expires_at,
-        holder=record.holder,
+        holder=record.holder.partition(":")[0] if record.holder else None,
     )
 
 
