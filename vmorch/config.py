@@ -72,6 +72,10 @@ class Settings:
     def keys_dir(self) -> Path:
         return self.state_dir / "keys"
 
+    @property
+    def volumes_dir(self) -> Path:
+        return self.state_dir / "volumes"
+
     def instance_dir(self, environment: str, instance: str) -> Path:
         """Disk, seed and logs of one instance. The logs outlive it."""
         return self.state_dir / "environments" / environment / instance

@@ -44,6 +44,7 @@ from vmorch.reconciler.loop import Reconciler
 from vmorch.reconciler.parts import Parts
 from vmorch.store.installation import installation_of, lock_state_dir
 from vmorch.store.sqlite import SqliteStore
+from vmorch.volumes.disks import QcowDisks
 
 log = structlog.get_logger("vmorch.daemon")
 
@@ -130,6 +131,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         hypervisor=hypervisor,
         network=network,
         images=images,
+        disks=QcowDisks(),
         guests=guests,
         proxy=HAProxy(Place.of(settings), clock=clock, faults=faults),
         prober=prober,
@@ -208,6 +210,7 @@ def _api_server(
             client_key=keys.client_key,
             host_key_for=host_key_of,
             agent=parts.hypervisor.agent,
+            console=parts.hypervisor.open_console,
             clock=parts.clock,
             entropy=parts.entropy,
             group_id=_group_id(parts.settings),
@@ -260,7 +263,12 @@ def _group_id(settings: Settings) -> int | None:
 
 def _make_directories(settings: Settings) -> None:
     """0711 where QEMU's user passes through to its disks, 0700 where nobody but us has business."""
-    for path in (settings.state_dir, settings.images_dir, settings.run_dir):
+    for path in (
+        settings.state_dir,
+        settings.images_dir,
+        settings.volumes_dir,
+        settings.run_dir,
+    ):
         path.mkdir(mode=0o711, parents=True, exist_ok=True)
     for path in (settings.proxy_dir, settings.network_run_dir, settings.exec_dir):
         path.mkdir(mode=0o711, parents=True, exist_ok=True)

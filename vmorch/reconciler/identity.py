@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Protocol
 
-from vmorch.guest.protocol import IdentityBundle
+from vmorch.guest.protocol import GuestFile, GuestMount, IdentityBundle
 from vmorch.model import addresses
 from vmorch.model.image import RunConfig
 from vmorch.model.instance import EnvironmentNetwork, Instance
@@ -43,6 +43,8 @@ def bundle_for(
     network: EnvironmentNetwork,
     keys: InstanceKeys,
     random_seed: bytes,
+    files: tuple[GuestFile, ...] = (),
+    mounts: tuple[GuestMount, ...] = (),
 ) -> IdentityBundle:
     """Pure but for `keys`. `random_seed` are 64 fresh bytes."""
     host_key = keys.host_key(instance.uuid)
@@ -67,6 +69,8 @@ def bundle_for(
         stop_signal=image.stop_signal,
         restart=spec.restart.condition,
         extra_hosts=spec.extra_hosts,
+        files=files,
+        mounts=mounts,
         user_data=spec.cloud_init,
     )
 

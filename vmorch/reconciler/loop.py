@@ -26,8 +26,10 @@ from vmorch.planner.actions import (
     Note,
     RemoveEnvironment,
     RemoveInstance,
+    ResumeGuest,
     ShutDownGuest,
     StartGuest,
+    SuspendGuest,
 )
 from vmorch.planner.backoff import delay_seconds
 from vmorch.planner.plan import plan
@@ -36,6 +38,7 @@ from vmorch.reconciler.endings import ending
 from vmorch.reconciler.observe import Memory, observe, snapshot_of
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.reaper import reap
+from vmorch.reconciler.storage import sweep_volumes
 from vmorch.reconciler.sync import Sync
 
 IDLE_SECONDS = 5.0
@@ -79,6 +82,7 @@ class Reconciler:
         """One look, plan and start of its actions; when to look again."""
         parts = self._parts
         reap_at = await reap(parts)
+        await sweep_volumes(parts)
         observed = await observe(parts, self._memory)
         await self._sync.networks(observed)
         snapshot = snapshot_of(
@@ -143,6 +147,10 @@ class Reconciler:
                 self._spawn(action.instance, perform.start_guest(parts, action))
             case CapGuest():
                 self._spawn(action.instance, perform.cap_guest(parts, action))
+            case SuspendGuest():
+                self._spawn(action.instance, perform.suspend_guest(parts, action))
+            case ResumeGuest():
+                self._spawn(action.instance, perform.resume_guest(parts, action))
             case ShutDownGuest():
                 self._spawn(action.instance, perform.shut_down_guest(parts, action))
             case DestroyGuest():

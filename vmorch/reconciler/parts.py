@@ -14,6 +14,7 @@ from vmorch.network.protocol import Network
 from vmorch.proxy.protocol import Proxy
 from vmorch.reconciler.identity import InstanceKeys
 from vmorch.store.protocol import Store
+from vmorch.volumes.protocol import VolumeDisks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class Parts:
     hypervisor: Hypervisor
     network: Network
     images: Images
+    disks: VolumeDisks
     guests: Guests
     proxy: Proxy
     prober: Prober

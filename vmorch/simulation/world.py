@@ -26,6 +26,7 @@ from vmorch.reconciler.loop import Reconciler
 from vmorch.reconciler.parts import Parts
 from vmorch.simulation.virtual import SeededEntropy, VirtualClock, VirtualProcesses
 from vmorch.store.sqlite import SqliteStore
+from vmorch.volumes.fake import FakeDisks
 
 INSTALLATION = Installation("5e" * 16)
 HEALTHY_AFTER_SECONDS = 6.0
@@ -76,6 +77,7 @@ class World:
         self.hypervisor = FakeHypervisor(self.clock, call_seconds=0.01, faults=self.faults)
         self.network = FakeNetwork(faults=self.faults)
         self.images = FakeImages(self.clock)
+        self.disks = FakeDisks()
         self.guests = FakeGuests()
         self.proxy = FakeProxy(self.faults)
         settings = Settings(state_dir=directory)
@@ -95,6 +97,7 @@ class World:
             hypervisor=self.hypervisor,
             network=self.network,
             images=self.images,
+            disks=self.disks,
             guests=self.guests,
             proxy=self.proxy,
             prober=self.prober,
