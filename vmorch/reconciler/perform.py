@@ -28,6 +28,7 @@ from vmorch.planner.actions import (
 )
 from vmorch.reconciler.identity import bundle_for
 from vmorch.reconciler.parts import Parts
+from vmorch.reconciler.storage import remove_volumes, storage_of
 from vmorch.store.protocol import EnvironmentRecord
 
 SEED_BYTES = 64
@@ -87,6 +88,7 @@ async def _prepared(parts: Parts, instance: Instance, record: EnvironmentRecord)
     directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     await parts.images.create_disk(manifest.digest, directory / "disk.qcow2", spec.disk_bytes)
     await parts.faults.at("start:disk")
+    storage = await storage_of(parts, instance, spec, record.spec)
     bundle = bundle_for(
         instance,
         boot=instance.boot,
@@ -95,6 +97,8 @@ async def _prepared(parts: Parts, instance: Instance, record: EnvironmentRecord)
         network=record.network,
         keys=parts.keys,
         random_seed=parts.entropy.random_bytes(SEED_BYTES),
+        files=storage.files,
+        mounts=storage.mounts,
     )
     await parts.guests.write_seed(directory / "seed.iso", bundle)
     await parts.faults.at("start:seed")
@@ -126,6 +130,7 @@ async def _prepared(parts: Parts, instance: Instance, record: EnvironmentRecord)
         tap=installation.tap(record.network.index, instance.inner_address),
         service_log=directory / "service.log",
         console_log=directory / "console.log",
+        volumes=storage.disks,
     )
 
 
@@ -200,6 +205,7 @@ async def remove_environment(parts: Parts, action: RemoveEnvironment) -> None:
     await parts.faults.at("remove-environment:network")
     shutil.rmtree(parts.settings.instance_dir(record.name, ""), ignore_errors=True)
     await parts.faults.at("remove-environment:files")
+    await remove_volumes(parts, record.name)
     await parts.store.add_event(
         EventKind.ENVIRONMENT_REMOVED,
         action.reason,
