@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import io
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,123 +17,27 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from vmorch.context import read_context
+sys.path.insert(0, str(Path(__file__).parent))
+
+from image_bench import CANARY, Bench, DieAt, bench_at, service, wait_until_gone
+
 from vmorch.errors import BuildFailed, InvalidSpec, NotFound, Refused, VmorchError
 from vmorch.images import qcow2
-from vmorch.images.bases import BaseCatalog
-from vmorch.images.protocol import BuildProgress, BuildRequest, StepState
-from vmorch.images.service import ImageService
+from vmorch.images.protocol import BuildProgress, StepState
 from vmorch.model.image import ImageManifest
-from vmorch.model.stepnet import StepNetwork
-from vmorch.resources import data_dir
 
 T = TypeVar("T")
-GONE_SECONDS = 30.0
-CANARY = "a secret of the host"
-
-
-@contextlib.asynccontextmanager
-async def no_network() -> AsyncIterator[StepNetwork]:
-    yield StepNetwork(namespace=None)
-
-
-class DieAt:
-    """Faults that end this process as a power cut would."""
-
-    def __init__(self, point: str) -> None:
-        self.point = point
-
-    async def at(self, point: str) -> None:
-        if point == self.point:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def service(images: Path, faults: Any = None, **more: Any) -> ImageService:
-    catalog = BaseCatalog(images, data_dir("images"))
-    return ImageService(images, catalog, no_network, faults, **more)
-
-
-class Bench:
-    """A store of its own and a context to build from. `told` is all progress of all builds."""
-
-    def __init__(self, images: Path, context: Path) -> None:
-        self.images = images
-        self.context = context
-        self.service = service(images)
-        self.told: list[BuildProgress] = []
-
-    def file(self, path: str, content: str | bytes = "x") -> Path:
-        file = self.context / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content.encode() if isinstance(content, str) else content)
-        return file
-
-    async def send(self, dockerfile: str, **more: Any) -> BuildRequest:
-        context = read_context(self.context)
-        for digest in await self.service.missing_blobs(list(context.files)):
-            copy = self.images / "tmp" / "blob-sent"
-            shutil.copyfile(context.files[digest], copy)
-            await self.service.put_blob(digest, copy)
-        more.setdefault("name", "app")
-        return BuildRequest(
-            dockerfile=dockerfile, dockerfile_name="Dockerfile", context=context.entries, **more
-        )
-
-    async def build_async(self, dockerfile: str, **more: Any) -> ImageManifest:
-        request = await self.send(dockerfile, **more)
-        return await self.service.build(request, self.told.append)
-
-    def build(self, dockerfile: str, **more: Any) -> ImageManifest:
-        return asyncio.run(self.build_async(dockerfile, **more))
-
-    def output(self, dockerfile: str, **more: Any) -> str:
-        """What the steps of a build print."""
-        before = len(self.told)
-        self.build(dockerfile, **more)
-        said = [p.text for p in self.told[before:] if p.state is StepState.OUTPUT]
-        return "\n".join(said)
-
-    def states(self) -> dict[str, StepState]:
-        return {p.step: p.state for p in self.told if p.state is not StepState.OUTPUT}
 
 
 @pytest.fixture
 def bench(images_dir: Path, tmp_path: Path) -> Iterator[Bench]:
-    images, context = tmp_path / "images", tmp_path / "context"
-    linked = subprocess.run(["cp", "-al", images_dir, images], capture_output=True)
-    if linked.returncode:
-        subprocess.run(["cp", "-a", images_dir, images], check=True)
-    context.mkdir()
-    yield Bench(images, context)
-    assert leftovers(images) == []
-    assert list((images / "tmp").iterdir()) == []
-
-
-def leftovers(images: Path) -> list[str]:
-    """Processes, mounts and loop devices that have to do with a store."""
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    loops = subprocess.run(["losetup", "-l", "-n"], capture_output=True, text=True).stdout
-    found = [line for line in mounts if str(images) in line]
-    found += [line for line in loops.splitlines() if "layer.raw" in line and str(images) in line]
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if str(images) in command and process.name != str(os.getpid()):
-                found.append(command)
-    return found
-
-
-def wait_until_gone(images: Path) -> None:
-    deadline = time.monotonic() + GONE_SECONDS
-    while (found := leftovers(images)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert found == []
+    yield from bench_at(images_dir, tmp_path)
 
 
 # --- what an image consists of

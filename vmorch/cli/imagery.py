@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmorch.context import BuildContext, read_context
-from vmorch.errors import InvalidSpec, SpecProblem, VmorchError
+from vmorch.errors import InvalidSpec, SpecProblem, UsageError, VmorchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,10 +73,12 @@ def build(
     tag: str,
     no_cache: bool = False,
     pull: bool = False,
+    secrets: dict[str, str] | None = None,
 ) -> str:
     """Send what the daemon lacks of the context, and build; the image's digest.
 
     `directory` is where a relative context begins. `target` is what progress calls the image.
+    `secrets` are base64, by id (see `read_secrets`).
 
     Raises:
         InvalidSpec: there is no Dockerfile, or it has mistakes. BuildFailed: a step failed.
@@ -94,6 +98,7 @@ def build(
         "target": spec.target,
         "no_cache": no_cache,
         "pull": pull,
+        "secrets": secrets or {},
     }
     return client.build(request, lambda line: report.build(target, line))
 
@@ -126,3 +131,39 @@ def _send(client: Client, context: BuildContext) -> None:
                 f"{path} cannot be sent: {error.strerror or error}.",
                 hint="Was it changed while the build began? Run the command again.",
             ) from error
+
+
+def read_secrets(texts: Iterable[str]) -> dict[str, str]:
+    """`--secret id=NAME[,src=FILE|,env=VARIABLE]` as base64 by id; with neither, the variable
+    NAME, else the file NAME.
+
+    Raises:
+        UsageError: the form is another, or there is no such file or variable.
+    """
+    found = {}
+    for text in texts:
+        values = dict(part.partition("=")[::2] for part in text.split(","))
+        values["src"] = values.pop("source", values.get("src", ""))
+        if not values.get("id") or values.keys() - {"id", "src", "env", "type"}:
+            raise UsageError(
+                f"--secret {text}: the form is id=NAME[,src=FILE] or id=NAME,env=VARIABLE."
+            )
+        found[values["id"]] = base64.b64encode(_secret(values)).decode()
+    return found
+
+
+def _secret(values: dict[str, str]) -> bytes:
+    name, file = values["id"], values["src"]
+    variable = values.get("env") or ("" if file else name)
+    if variable in os.environ:
+        return os.environb[os.fsencode(variable)]
+    if values.get("env"):
+        raise UsageError(f"The variable {variable} of the secret '{name}' is not set.")
+    path = Path(file or name)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"The secret '{name}' cannot be read from {path}: {error.strerror}.",
+            hint="Give --secret id=NAME,src=FILE or id=NAME,env=VARIABLE.",
+        ) from error

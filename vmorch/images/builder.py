@@ -7,44 +7,41 @@ is not built. Each step is found by its key or written (`writer.py`).
 from __future__ import annotations
 
 import asyncio
-import platform
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vmorch.effects import Clock
-from vmorch.errors import InvalidSpec, NotFound, SpecProblem, VmorchError
-from vmorch.images import actions, keys
+from vmorch.errors import BuildFailed, InvalidSpec, NotFound, SpecProblem, VmorchError
+from vmorch.images import keys
 from vmorch.images.blobs import BlobStore
+from vmorch.images.caches import CacheStore
 from vmorch.images.dockerfile.instructions import (
-    Arg,
-    Copy,
-    Dockerfile,
     Instruction,
-    Run,
     Stage,
     Workdir,
 )
 from vmorch.images.dockerfile.mistakes import did_you_mean
 from vmorch.images.dockerfile.parse import parse
-from vmorch.images.dockerfile.stage import (
-    PROXY_ARGS,
-    CopyStep,
-    DirectoryStep,
-    RunStep,
-    StageState,
-    global_variables,
-)
+from vmorch.images.dockerfile.stage import PROXY_ARGS, StageState, global_variables
+from vmorch.images.dockerfile.steps import CopyStep, DirectoryStep, RunStep
 from vmorch.images.dockerfile.words import BadWord, Substitution
+from vmorch.images.graph import (
+    declared_arguments,
+    host_platform,
+    needed_stages,
+    parent_stage,
+    sources_of,
+    step_lines,
+)
 from vmorch.images.layers import LayerRecord, LayerStore
 from vmorch.images.protocol import BuildRequest, Progress
+from vmorch.images.recipes import Recipes, ready
 from vmorch.images.selection import Context, check_entries
 from vmorch.images.stepnet import LazyNetwork
 from vmorch.images.story import Chapter, Story
-from vmorch.images.writer import Action, Assignment, LayerWriter
+from vmorch.images.writer import Action, Assignment, LayerWriter, Prepare
 from vmorch.model.image import BootConfig, ImageManifest, RunConfig
-
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,43 +58,6 @@ class StageResult:
 EnsureImage = Callable[[str, bool], Awaitable[ImageManifest]]
 
 
-def host_platform() -> dict[str, str]:
-    """The ARGs that every Dockerfile has without declaring them globally (Docker's reference)."""
-    machine = platform.machine()
-    architecture = _ARCHITECTURES.get(machine, machine)
-    values = {}
-    for side in ("BUILD", "TARGET"):
-        values[f"{side}PLATFORM"] = f"linux/{architecture}"
-        values[f"{side}OS"], values[f"{side}ARCH"] = "linux", architecture
-        values[f"{side}VARIANT"] = ""
-    return values
-
-
-def needed_stages(dockerfile: Dockerfile, target: Stage) -> list[Stage]:
-    """The target and all that it reads from, in the file's order."""
-    needed: set[int] = set()
-    pending = [target]
-    while pending:
-        stage = pending.pop()
-        if stage.index not in needed:
-            needed.add(stage.index)
-            pending += _sources(dockerfile, stage)
-    return [stage for stage in dockerfile.stages if stage.index in needed]
-
-
-def _sources(dockerfile: Dockerfile, stage: Stage) -> list[Stage]:
-    references = [i.source_stage for i in stage.instructions if isinstance(i, Copy)]
-    found = [dockerfile.stage(reference) for reference in references if reference]
-    return [s for s in (*found, _parent_stage(dockerfile, stage)) if s is not None]
-
-
-def _parent_stage(dockerfile: Dockerfile, stage: Stage) -> Stage | None:
-    """FROM an earlier stage, by its name alone: a number there would be an image."""
-    wanted = stage.base.image.lower()
-    earlier = [s for s in dockerfile.stages[: stage.index] if s.base.name == wanted]
-    return earlier[-1] if earlier else None
-
-
 class Build:
     """One request. `run` may be called once; `written` then has the layers that it wrote."""
 
@@ -108,6 +68,7 @@ class Build:
         *,
         store: LayerStore,
         blobs: BlobStore,
+        caches: CacheStore,
         writer: LayerWriter,
         network: LazyNetwork,
         ensure: EnsureImage,
@@ -115,18 +76,24 @@ class Build:
     ) -> None:
         self._request = request
         self._store = store
-        self._blobs = blobs
         self._writer = writer
-        self._network = network
         self._ensure = ensure
         self._file = request.dockerfile_name
         self._dockerfile = parse(request.dockerfile, self._file)
         self._target = self._find_target()
         stages = needed_stages(self._dockerfile, self._target)
-        self._story = Story(progress, clock, [line for s in stages for line in _step_lines(s)])
+        self._story = Story(progress, clock, [line for s in stages for line in step_lines(s)])
         if problem := check_entries(request.context):
             raise InvalidSpec([SpecProblem(self._file, 0, 0, "", f"the context: {problem}")])
-        self._context = Context(request.context)
+        self._recipes = Recipes(
+            Context(request.context),
+            request.secrets,
+            store=store,
+            blobs=blobs,
+            caches=caches,
+            writer=writer,
+            network=network,
+        )
         self._tasks: dict[int, asyncio.Task[StageResult]] = {}
         self._globals: dict[str, str] = {}
         self.written: set[str] = set()
@@ -172,7 +139,7 @@ class Build:
         return self._tasks[stage.index]
 
     async def _build_stage(self, stage: Stage, group: asyncio.TaskGroup) -> StageResult:
-        for source in _sources(self._dockerfile, stage):
+        for source in sources_of(self._dockerfile, stage):
             self._stage(source, group)
         base = await self._base(stage, group)
         self._check_values(stage, base.run)
@@ -207,8 +174,7 @@ class Build:
         for instruction in stage.instructions:
             try:
                 step = state.apply(instruction)
-                if isinstance(step, CopyStep) and not step.source_stage:
-                    actions.Copying(step, self._context, self._blobs)
+                self._recipes.check(step)
             except BadWord as error:
                 problems.append(self._problem(instruction, error))
         if problems:
@@ -216,7 +182,7 @@ class Build:
 
     async def _base(self, stage: Stage, group: asyncio.TaskGroup) -> StageResult:
         with self._story.chapter(stage.base.line, stage.base.text) as chapter:
-            parent = _parent_stage(self._dockerfile, stage)
+            parent = parent_stage(self._dockerfile, stage)
             if stage is self._target:
                 for line in self._unused_arguments():
                     chapter.say(line)
@@ -255,7 +221,7 @@ class Build:
     def _unused_arguments(self) -> list[str]:
         declared = {name for arg in self._dockerfile.global_args for name, _ in arg.values}
         for stage in self._dockerfile.stages:
-            declared |= _declared(stage)
+            declared |= declared_arguments(stage)
         known = declared | PROXY_ARGS | host_platform().keys()
         return [
             f"the build argument {name} is used by no ARG{did_you_mean(name, declared)}"
@@ -272,17 +238,16 @@ class Build:
         group: asyncio.TaskGroup,
     ) -> LayerRecord:
         with self._story.chapter(instruction.line, instruction.text) as chapter:
-            if isinstance(step, RunStep):
-                key, prepare = self._run(step, parent, directories)
-            elif step.source_stage:
-                source = await self._source(step, instruction, group)
-                key = actions.image_copy_key(step, source.digest, parent.digest, directories)
-                prepare = _ready(actions.image_copy_action(step, self._store.path(source.digest)))
-            else:
-                copying = actions.Copying(step, self._context, self._blobs)
-                key, prepare = copying.key(parent.digest, directories), copying.prepare
-            assignment = self._assignment(instruction, key, parent, directories, prepare)
-            return await self._have(assignment, chapter)
+
+            async def source(reference: str) -> LayerRecord:
+                return await self._source(reference, instruction, group)
+
+            with self._place_of(instruction):
+                key, prepare = await self._recipes.of(
+                    step, parent.digest, directories, source=source, say=chapter.say
+                )
+                assignment = self._assignment(instruction, key, parent, directories, prepare)
+                return await self._have(assignment, chapter)
 
     async def _have(self, assignment: Assignment, chapter: Chapter) -> LayerRecord:
         layer = await self._writer.layer(assignment, chapter)
@@ -290,28 +255,35 @@ class Build:
             self.written.add(layer.digest)
         return layer
 
-    def _run(
-        self, step: RunStep, parent: LayerRecord, directories: tuple[str, ...]
-    ) -> tuple[str, Callable[[], Awaitable[Action]]]:
-        async def prepare() -> Action:
-            return actions.run_action(step, await self._network.get())
-
-        return keys.run_key(parent.digest, directories, step), prepare
+    @contextmanager
+    def _place_of(self, instruction: Instruction) -> Iterator[None]:
+        """A failure that does not know its instruction is told of it."""
+        try:
+            yield
+        except BuildFailed as error:
+            if error.file:
+                raise
+            raise BuildFailed(
+                f"{self._file}:{instruction.line}: {instruction.text}: {error.message}.",
+                hint=error.hint,
+                file=self._file,
+                line=instruction.line,
+            ) from error
 
     async def _source(
-        self, step: CopyStep, instruction: Instruction, group: asyncio.TaskGroup
+        self, reference: str, instruction: Instruction, group: asyncio.TaskGroup
     ) -> LayerRecord:
-        stage = self._dockerfile.stage(step.source_stage)
+        stage = self._dockerfile.stage(reference)
         if stage is not None:
             return (await self._stage(stage, group)).top
-        return (await self._image(step.source_stage, instruction, pull=False)).top
+        return (await self._image(reference, instruction, pull=False)).top
 
     async def _directories(
         self, instruction: Instruction, parent: LayerRecord, directories: tuple[str, ...]
     ) -> LayerRecord:
         with self._story.chapter(instruction.line, instruction.text) as chapter:
             key = keys.directory_key(parent.digest, directories)
-            prepare = _ready(Action())
+            prepare = ready(Action())
             assignment = self._assignment(instruction, key, parent, directories, prepare)
             return await self._have(assignment, chapter)
 
@@ -321,7 +293,7 @@ class Build:
         key: str,
         parent: LayerRecord,
         directories: tuple[str, ...],
-        prepare: Callable[[], Awaitable[Action]],
+        prepare: Prepare,
     ) -> Assignment:
         return Assignment(
             key=key,
@@ -333,27 +305,6 @@ class Build:
             fresh=self._request.no_cache,
             prepare=prepare,
         )
-
-
-def _ready(action: Action) -> Callable[[], Awaitable[Action]]:
-    async def prepare() -> Action:
-        return action
-
-    return prepare
-
-
-def _step_lines(stage: Stage) -> list[int]:
-    """Which instructions count as steps. WORKDIRs are part of the next step, if there is one."""
-    lines = [stage.base.line]
-    changing = [i for i in stage.instructions if isinstance(i, (Run, Copy, Workdir))]
-    lines += [i.line for i in changing if not isinstance(i, Workdir)]
-    if changing and isinstance(changing[-1], Workdir):
-        lines.append(changing[-1].line)
-    return lines
-
-
-def _declared(stage: Stage) -> set[str]:
-    return {name for i in stage.instructions if isinstance(i, Arg) for name, _ in i.values}
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

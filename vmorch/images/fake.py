@@ -24,10 +24,10 @@ from vmorch.errors import (
     VmorchError,
 )
 from vmorch.images import keys
-from vmorch.images.builder import host_platform
 from vmorch.images.dockerfile.parse import parse
 from vmorch.images.dockerfile.stage import StageState, global_variables
 from vmorch.images.dockerfile.words import BadWord, Substitution
+from vmorch.images.graph import host_platform
 from vmorch.images.manifests import normal_name
 from vmorch.images.protocol import (
     BuildProgress,

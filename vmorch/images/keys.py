@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from vmorch.images.dockerfile.stage import CopyStep, RunStep
+from vmorch.images.dockerfile.steps import CopyStep, MountStep, RunStep
 from vmorch.images.selection import Selected
 from vmorch.model.codec import run_config_to_json
 from vmorch.model.context import ContextEntry
@@ -23,8 +23,11 @@ def digest_of(document: Any) -> str:
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def run_key(parent: str, directories: Sequence[str], step: RunStep) -> str:
-    """Proxies are left out: they say how the step reaches the outside, not what it does."""
+def run_key(
+    parent: str, directories: Sequence[str], step: RunStep, mounts: Sequence[Any] = ()
+) -> str:
+    """Proxies are left out: they say how the step reaches the outside, not what it does.
+    `mounts` are the parts that `mount_part` gave."""
     return _key(
         parent,
         directories,
@@ -34,8 +37,19 @@ def run_key(parent: str, directories: Sequence[str], step: RunStep) -> str:
             "environment": step.environment,
             "user": step.user,
             "working_dir": step.working_dir,
+            "mounts": mounts,
+            "network": step.network,
         },
     )
+
+
+def mount_part(mount: MountStep, *, files: Selected | None, source_layer: str) -> list[Any]:
+    """What of a mount can change a layer's bytes: contents of binds, but only the names of caches
+    and secrets."""
+    entries = [_entry(entry) for entry in files.entries] if files else []
+    place = [mount.kind, mount.target, mount.writable, mount.name, mount.env]
+    rights = [mount.mode, mount.uid, mount.gid, mount.size_bytes]
+    return [*place, *rights, entries, source_layer, mount.source if source_layer else ""]
 
 
 def copy_key(
@@ -44,17 +58,17 @@ def copy_key(
     step: CopyStep,
     *,
     files: Sequence[Selected],
-    source_layer: str,
+    source_content: str,
 ) -> str:
-    """`files` are what the sources named in the context, heredocs among them; `source_layer` is
-    the layer that --from reads. A file that is not copied, and the order of a directory's
+    """`files` are what the sources named in the context, heredocs among them; `source_content` is
+    the digest of what --from reads. A file that is not copied, and the order of a directory's
     listing, have no part in it."""
     return _key(
         parent,
         directories,
         {
             "copy": [[file.name, [_entry(e) for e in file.entries]] for file in files],
-            "from": [source_layer, step.sources if source_layer else ()],
+            "from": source_content,
             "destination": [step.destination, step.into_directory],
             "unpack": step.is_add,
             "owner": step.chown,

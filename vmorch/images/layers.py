@@ -3,6 +3,7 @@
     layers/<hex>.qcow2   0444, root's; its header names the parent's file in the same directory
     layers/<hex>.json    the record
     keys/<hex>           which layer a key led to last
+    contents/<hex>       digests of files that COPY --from read in a layer
 
 A layer's digest is its key, the digest of everything that it was made from. A key that is built
 again (no cache, or the first one is damaged) gets a digest of its own: a file that instances or
@@ -22,12 +23,16 @@ from pathlib import Path
 
 from vmorch.images import files, qcow2
 from vmorch.images.files import hexadecimal
+from vmorch.images.worker.job import Volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRecord:
     """`parent` is a layer's digest, "" for a base. `content` is the digest of the file's bytes
-    ("" for a base: reading half a gigabyte is not worth it). `seconds` is what it took."""
+    ("" for a base: reading half a gigabyte is not worth it). `seconds` is what it took.
+
+    The root file system begins at `offset_bytes` and has `length_bytes` (0: to the end), in
+    sectors of `sector_bytes`: all layers over one base have it in the same place."""
 
     digest: str
     key: str
@@ -38,6 +43,10 @@ class LayerRecord:
     created_at: float
     seconds: float = 0.0
     content: str = ""
+    offset_bytes: int = 0
+    length_bytes: int = 0
+    file_system: str = "ext4"
+    sector_bytes: int = 4096
 
 
 def rebuilt_digest(key: str, salt: str) -> str:
@@ -50,6 +59,7 @@ class LayerStore:
         self.directory = images_dir / "layers"
         self.temporary = images_dir / "tmp"
         self._keys = images_dir / "keys"
+        self._contents = images_dir / "contents"
         # Held while a layer is looked up and marked as used, and while layers are taken away.
         self.guard = threading.RLock()
 
@@ -58,10 +68,21 @@ class LayerStore:
         for directory, mode in ((self.directory, 0o711), (self.temporary, 0o700)):
             directory.mkdir(mode=mode, parents=True, exist_ok=True)
             directory.chmod(mode)
-        self._keys.mkdir(mode=0o700, exist_ok=True)
+        for directory in (self._keys, self._contents):
+            directory.mkdir(mode=0o700, exist_ok=True)
 
     def path(self, digest: str) -> Path:
         return self.directory / f"{hexadecimal(digest)}.qcow2"
+
+    def volume(self, layer: LayerRecord, disk: Path | None = None) -> Volume:
+        """Where a layer's root file system is; `disk` is an overlay of it that is not here yet."""
+        return Volume(
+            path=str(disk or self.path(layer.digest)),
+            offset=layer.offset_bytes,
+            length=layer.length_bytes,
+            file_system=layer.file_system,
+            sector=layer.sector_bytes,
+        )
 
     def record(self, digest: str) -> LayerRecord | None:
         try:
@@ -177,6 +198,22 @@ class LayerStore:
                 key.unlink()
         self._record_path(record.digest).unlink(missing_ok=True)
         return freed
+
+    def known_content(self, question: str) -> str:
+        """What `note_content` was told; "" when it was not."""
+        try:
+            return (self._contents / hexadecimal(question)).read_text()
+        except FileNotFoundError:
+            return ""
+
+    def note_content(self, question: str, content: str) -> None:
+        """Remember the digest of files in a layer; `question` is that of the layer and paths."""
+        files.write(self._contents / hexadecimal(question), content, temporary=self.temporary)
+
+    def forget_contents(self, *, unused_since: float) -> None:
+        for path in self._contents.iterdir():
+            if path.stat().st_mtime < unused_since:
+                path.unlink(missing_ok=True)
 
     def _remember(self, record: LayerRecord) -> None:
         text = json.dumps(asdict(record), indent=1)

@@ -54,7 +54,8 @@ Progress = Callable[[BuildProgress], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """`context` entries' contents must be in the store of blobs; `dockerfile` is its text, and
-    `dockerfile_name` what messages call it. `.dockerignore` was applied by the client."""
+    `dockerfile_name` what messages call it. `.dockerignore` was applied by the client. `secrets`
+    are base64, by id; they reach steps that mount them, and nothing else."""
 
     name: str
     dockerfile: str
@@ -64,6 +65,7 @@ class BuildRequest:
     target: str | None = None
     no_cache: bool = False
     pull: bool = False
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

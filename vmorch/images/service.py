@@ -3,6 +3,7 @@
 images/layers/     qcow2 files and their records       images/bases/   kernels, base disks
 images/keys/       which layer a step's key led to      images/blobs/   contents of contexts
 images/manifests/  what an image consists of            images/tags/    names of images
+images/cache/      what RUN --mount=type=cache keeps
 images/tmp/        work in progress, empty at rest
 """
 
@@ -21,6 +22,7 @@ from vmorch.errors import NotFound, Refused, UsageError, VmorchError
 from vmorch.images import keys, qcow2
 from vmorch.images.blobs import BlobStore
 from vmorch.images.builder import Build, EnsureImage, StageResult
+from vmorch.images.caches import CacheStore
 from vmorch.images.layers import LayerRecord, LayerStore
 from vmorch.images.library import RECENT_SECONDS, Library
 from vmorch.images.manifests import ManifestStore
@@ -33,6 +35,7 @@ from vmorch.model.stepnet import OpenStepNetwork
 
 STEP_LIMIT_SECONDS = 3600.0
 BLOB_AGE_SECONDS = 14 * 24 * 3600.0
+_SENT_SECONDS = 600.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*(?::[A-Za-z0-9._-]+)?\Z")
 
 
@@ -85,6 +88,7 @@ class ImageService:
         self._layers = LayerStore(images_dir)
         self._manifests = ManifestStore(images_dir)
         self._blobs = BlobStore(images_dir / "blobs", temporary=images_dir / "tmp")
+        self._caches = CacheStore(images_dir, temporary=images_dir / "tmp")
         self._writer = LayerWriter(
             self._layers,
             clock=self._clock,
@@ -96,6 +100,7 @@ class ImageService:
         self._layers.prepare()
         self._manifests.prepare()
         self._blobs.prepare()
+        self._caches.prepare()
 
     async def sweep(self) -> None:
         """Take away what an earlier process left unfinished. Before the first build only."""
@@ -107,7 +112,9 @@ class ImageService:
         for prefix in (WORK_PREFIX, "blob-", tempfile.gettempprefix()):
             sweep_directory(temporary, prefix)
         self._layers.sweep()
-        self._blobs.collect(unused_since=self._clock.now() - BLOB_AGE_SECONDS)
+        unused_since = self._clock.now() - BLOB_AGE_SECONDS
+        self._blobs.collect(unused_since=unused_since)
+        self._layers.forget_contents(unused_since=unused_since)
 
     async def missing_blobs(self, digests: Sequence[str]) -> Sequence[str]:
         return await asyncio.to_thread(self._blobs.missing, digests)
@@ -140,6 +147,7 @@ class ImageService:
             progress,
             store=self._layers,
             blobs=self._blobs,
+            caches=self._caches,
             writer=self._writer,
             network=network,
             ensure=ensure,
@@ -253,11 +261,12 @@ class ImageService:
 
     async def prune(self, in_use: Mapping[str, str], *, everything: bool) -> Freed:
         freed = await asyncio.to_thread(self._library.prune, in_use, everything=everything)
-        age = 0.0 if everything else RECENT_SECONDS
-        contents = await asyncio.to_thread(
-            self._blobs.collect, unused_since=self._clock.now() - age
-        )
-        return replace(freed, bytes_freed=freed.bytes_freed + contents)
+        since = self._clock.now() - (0.0 if everything else RECENT_SECONDS)
+        more = self._caches.collect(unused_since=since)
+        # A client may be about to ask for a build of what it has just sent.
+        sent = min(since, self._clock.now() - _SENT_SECONDS)
+        more += await asyncio.to_thread(self._blobs.collect, unused_since=sent)
+        return replace(freed, bytes_freed=freed.bytes_freed + more)
 
     async def create_disk(self, digest: str, path: Path, size_bytes: int | None) -> None:
         """Raises NotFound, Refused (smaller than the image), VmorchError (no room, damage)."""

@@ -1,4 +1,4 @@
-"""Runs the worker for one layer: its phases, its output within bounds, its end in every case."""
+"""Runs the worker for one job: its phases, its output within bounds, its end in every case."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from asyncio import StreamReader
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,14 +22,20 @@ LOG_LINES = 20_000
 LINE_CHARACTERS = 4_000
 _TAIL_LINES = 60
 _CHUNK = 65536
+_CORRECT = "Correct the instruction and build again."
+_CONCEALED = "***"
 _ROOT = str(Path(__file__).parents[2])
-_PROGRAM = (
-    f"import sys; sys.path.insert(0, {_ROOT!r}); "
-    f"from vmorch.images.worker.main import main; main({{parent}})"
-)
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def program(module: str) -> str:
+    """What a worker's Python runs; it dies with this process."""
+    return (
+        f"import sys; sys.path.insert(0, {_ROOT!r}); "
+        f"from vmorch.images.worker.{module} import main; main({os.getpid()})"
+    )
 
 
 @dataclass(slots=True)
@@ -43,13 +49,31 @@ class Outcome:
     timed_out: bool = False
     phases: list[str] = field(default_factory=list)
     tail: str = ""
+    content: str = ""
+
+    def failure(self, limit_seconds: float) -> tuple[str, str]:
+        """Why it failed, and what to do about it; "" when it did not."""
+        if self.timed_out:
+            message = f"it took more than {limit_seconds:.0f} s and was ended"
+            return message, "Make the step shorter, or split it."
+        if self.error:
+            ours = "This is a mistake in vmorch; report it with the output of 'vmorch version'."
+            return self.error, ours if self.bug else _CORRECT
+        if self.exit_code:
+            return f"the command ended with code {self.exit_code}", "Its last output is above."
+        if "closed" not in self.phases:
+            return "the builder's worker ended before the layer was written", _CORRECT
+        return "", ""
 
 
 class Output:
-    """Lines of a step, made harmless for a terminal; after too many, one says so."""
+    """Lines of a step, made harmless for a terminal; after too many, one says so. `hidden` are
+    secrets: what they say is never shown, line by line."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], hidden: Sequence[str] = ()) -> None:
         self._say = say
+        lines = {line.strip() for text in hidden for line in text.splitlines()}
+        self._hidden = sorted((line for line in lines if line), key=len, reverse=True)
         self._partial = ""
         self._count = 0
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
@@ -59,12 +83,18 @@ class Output:
         for line in lines:
             self._take(line)
         # A bar that draws itself over and over has no line ends.
-        self._partial = self._partial[-LINE_CHARACTERS:]
+        if len(self._partial) > 2 * LINE_CHARACTERS:
+            self._partial = self._concealed(self._partial)[-LINE_CHARACTERS:]
 
     def close(self) -> None:
         if self._partial:
             self._take(self._partial)
             self._partial = ""
+
+    def _concealed(self, text: str) -> str:
+        for secret in self._hidden:
+            text = text.replace(secret, _CONCEALED)
+        return text
 
     @property
     def tail(self) -> str:
@@ -72,7 +102,7 @@ class Output:
 
     def _take(self, line: str) -> None:
         visible = _ESCAPES.sub("", line.rstrip("\r").rpartition("\r")[2])
-        visible = _CONTROLS.sub("", visible)[:LINE_CHARACTERS]
+        visible = self._concealed(_CONTROLS.sub("", visible))[:LINE_CHARACTERS]
         self._tail.append(visible)
         self._count += 1
         if self._count <= LOG_LINES:
@@ -81,21 +111,26 @@ class Output:
             self._say(f"(more than {LOG_LINES} lines; the rest is not shown)")
 
 
-async def write_layer(
-    job: Job, *, say: Callable[[str], None], limit_seconds: float, faults: Faults
+async def do_job(
+    job: Job,
+    *,
+    say: Callable[[str], None],
+    hidden: Sequence[str] = (),
+    limit_seconds: float,
+    faults: Faults,
 ) -> Outcome:
     """Run one job to its end. Cancelled, it ends the worker and all below it first.
 
     The event loop must run in a thread that lives on: the worker dies with the thread that
     started it (PR_SET_PDEATHSIG).
     """
-    outcome, output = Outcome(), Output(say)
+    outcome, output = Outcome(), Output(say, hidden)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", "-B", "-c", _PROGRAM.format(parent=os.getpid())),
+        *(sys.executable, "-I", "-S", "-B", "-c", program("main")),
         stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,
-        env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},
+        env={"PATH": PATH, "LC_ALL": "C.UTF-8"},
         cwd="/",
     )
     try:
@@ -157,6 +192,7 @@ async def _listen(stream: StreamReader, outcome: Outcome, faults: Faults) -> Non
         if "error" in said:
             outcome.error = outcome.error or said["error"]
             outcome.bug = outcome.bug or bool(said.get("bug"))
+        outcome.content = said.get("content", outcome.content)
         if "phase" in said:
             outcome.phases.append(said["phase"])
             await faults.at(f"image.layer.{said['phase']}")

@@ -7,27 +7,34 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vmorch.effects import Clock, Entropy, Faults
 from vmorch.errors import BuildFailed
+from vmorch.images import keys
 from vmorch.images.layers import LayerRecord, LayerStore, rebuilt_digest
 from vmorch.images.story import Chapter
-from vmorch.images.worker.job import CopyAction, Job, RunAction
-from vmorch.images.workshop import Outcome, write_layer
+from vmorch.images.worker.job import CopyAction, Job, RunAction, Volume
+from vmorch.images.workshop import Outcome, do_job
 
 WORK_PREFIX = "layer-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """What the worker does. `source_disk` is the layer that COPY --from reads."""
+    """What the worker does. `sources` are the images that it reads; `hidden` are texts that must
+    not be shown when the step prints them."""
 
     copy: CopyAction | None = None
     run: RunAction | None = None
-    source_disk: str = ""
+    sources: tuple[Volume, ...] = ()
+    hidden: tuple[str, ...] = field(default=(), repr=False)
+
+
+# Gives the action, and puts on the stack what it needs while it runs.
+Prepare = Callable[[AsyncExitStack], Awaitable[Action]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +49,7 @@ class Assignment:
     line: int
     directories: tuple[str, ...]
     fresh: bool
-    prepare: Callable[[], Awaitable[Action]]
+    prepare: Prepare
 
 
 @dataclass(slots=True)
@@ -67,7 +74,7 @@ class LayerWriter:
         self._clock = clock
         self._entropy = entropy
         self._faults = faults
-        self._limit_seconds = limit_seconds
+        self.limit_seconds = limit_seconds
         self._locks: dict[str, _Lock] = {}
         self._places = asyncio.Semaphore(max(2, os.cpu_count() or 1))
 
@@ -96,22 +103,26 @@ class LayerWriter:
 
     async def _write(self, assignment: Assignment, chapter: Chapter) -> LayerRecord:
         began = self._clock.now()
-        action = await assignment.prepare()
-        async with self._work() as work:
+        async with AsyncExitStack() as held, self._work() as work:
+            action = await assignment.prepare(held)
             await self._faults.at("image.layer.begin")
             disk = await asyncio.to_thread(self._store.create_overlay, work, assignment.parent)
             job = Job(
                 parent=os.getpid(),
-                disk=str(disk),
+                disk=self._store.volume(assignment.parent, disk),
                 backing=str(self._store.path(assignment.parent.digest)),
-                source_disk=action.source_disk,
+                sources=action.sources,
                 work=str(work),
                 directories=assignment.directories,
                 copy=action.copy,
                 run=action.run,
             )
-            outcome = await write_layer(
-                job, say=chapter.say, limit_seconds=self._limit_seconds, faults=self._faults
+            outcome = await do_job(
+                job,
+                say=chapter.say,
+                hidden=action.hidden,
+                limit_seconds=self.limit_seconds,
+                faults=self._faults,
             )
             self._judge(outcome, assignment)
             await self._faults.at("image.layer.publish")
@@ -133,6 +144,10 @@ class LayerWriter:
             virtual_size_bytes=assignment.parent.virtual_size_bytes,
             created_at=self._clock.now(),
             seconds=seconds,
+            offset_bytes=assignment.parent.offset_bytes,
+            length_bytes=assignment.parent.length_bytes,
+            file_system=assignment.parent.file_system,
+            sector_bytes=assignment.parent.sector_bytes,
         )
 
     @asynccontextmanager
@@ -145,19 +160,7 @@ class LayerWriter:
 
     def _judge(self, outcome: Outcome, assignment: Assignment) -> None:
         """Raises BuildFailed unless the layer is good."""
-        message, hint = "", "Correct the instruction and build again."
-        if outcome.timed_out:
-            message = f"it took more than {self._limit_seconds:.0f} s and was ended"
-            hint = "Make the step shorter, or split it."
-        elif outcome.error:
-            message = outcome.error
-            if outcome.bug:
-                hint = "This is a mistake in vmorch; report it with the output of 'vmorch version'."
-        elif outcome.exit_code:
-            message = f"the command ended with code {outcome.exit_code}"
-            hint = "Its last output is above."
-        elif "closed" not in outcome.phases:
-            message = "the builder's worker ended before the layer was written"
+        message, hint = outcome.failure(self.limit_seconds)
         if message:
             raise BuildFailed(
                 f"{assignment.file}:{assignment.line}: {assignment.text}: {message}.",
@@ -166,3 +169,35 @@ class LayerWriter:
                 line=assignment.line,
                 output=outcome.tail,
             )
+
+    async def content(self, source: LayerRecord, paths: tuple[str, ...]) -> str:
+        """The digest of files in an image, by a worker that mounts it; remembered for ever, as
+        layers never change.
+
+        Raises:
+            BuildFailed: a path is not there, or the image cannot be read.
+        """
+        question = keys.digest_of([source.digest, paths])
+        known = await asyncio.to_thread(self._store.known_content, question)
+        if known:
+            return known
+        async with self._only_one(question), self._places, self._work() as work:
+            job = Job(
+                parent=os.getpid(),
+                disk=None,
+                backing="",
+                sources=(self._store.volume(source),),
+                work=str(work),
+                digest=paths,
+            )
+            outcome = await do_job(
+                job,
+                say=lambda line: None,
+                limit_seconds=self.limit_seconds,
+                faults=self._faults,
+            )
+        message, hint = outcome.failure(self.limit_seconds)
+        if message:
+            raise BuildFailed(message, hint=hint)
+        await asyncio.to_thread(self._store.note_content, question, outcome.content)
+        return outcome.content

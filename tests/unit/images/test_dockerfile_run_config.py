@@ -7,14 +7,8 @@ from typing import Any
 import pytest
 
 from vmorch.images.dockerfile.parse import parse
-from vmorch.images.dockerfile.stage import (
-    CopyStep,
-    DirectoryStep,
-    RunStep,
-    StageState,
-    Step,
-    global_variables,
-)
+from vmorch.images.dockerfile.stage import StageState, global_variables
+from vmorch.images.dockerfile.steps import CopyStep, DirectoryStep, RunStep, Step
 from vmorch.model.image import RunConfig
 from vmorch.model.spec import HealthKind
 

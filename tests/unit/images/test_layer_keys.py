@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vmorch.images import keys
 from vmorch.images.dockerfile.lines import Heredoc
-from vmorch.images.dockerfile.stage import CopyStep, RunStep
+from vmorch.images.dockerfile.steps import CopyStep, RunStep
 from vmorch.images.selection import Context
 from vmorch.model.context import ContextEntry
 from vmorch.model.image import BootConfig, RunConfig
@@ -59,7 +59,7 @@ entries = st.lists(
 
 def copy_key(found: list[ContextEntry], pattern: str = "", step: CopyStep = COPY) -> str:
     files = Context(found).select(pattern)
-    return keys.copy_key(PARENT, (), step, files=files, source_layer="")
+    return keys.copy_key(PARENT, (), step, files=files, source_content="")
 
 
 @given(entries, st.randoms(use_true_random=False))
@@ -142,11 +142,11 @@ def test_every_input_of_copy(change: dict[str, Any]) -> None:
 
 def test_copies_from_images() -> None:
     def key(layer: str, **change: Any) -> str:
-        return keys.copy_key(PARENT, (), replace(COPY, **change), files=(), source_layer=layer)
+        return keys.copy_key(PARENT, (), replace(COPY, **change), files=(), source_content=layer)
 
     assert key("sha256:a") == key("sha256:a")
     assert key("sha256:a") != key("sha256:b")
-    assert key("sha256:a", sources=("x",)) != key("sha256:a", sources=("y",))
+    assert key("sha256:a", destination="/x") != key("sha256:a", destination="/y")
 
 
 def test_documents_are_inputs_by_their_content() -> None:

@@ -66,6 +66,14 @@ def build(
         list[str],
         several("--build-arg", metavar="NAME=VALUE", help="With -t."),
     ],
+    secrets: Annotated[
+        list[str],
+        several(
+            "--secret",
+            metavar="id=NAME[,src=FILE]",
+            help="For steps that mount it, with -t; env=VARIABLE instead of a file.",
+        ),
+    ],
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step anew.")] = False,
     pull: Annotated[
         bool, typer.Option("--pull", help="Renew bases that have newer packages.")
@@ -76,6 +84,7 @@ def build(
 ) -> None:
     """Build the images of services, or of a directory."""
     from vmorch.cli.imagery import build as build_image
+    from vmorch.cli.imagery import read_secrets
     from vmorch.cli.progress import reporter
     from vmorch.model.spec import BuildSpec
 
@@ -98,6 +107,7 @@ def build(
                 tag=tag,
                 no_cache=no_cache,
                 pull=pull,
+                secrets=read_secrets(secrets),
             )
         built = {tag: digest}
     if output == "json":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vmorch.images.dockerfile.lines import Heredoc
+from vmorch.images.dockerfile.mounts import Mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,18 @@ class Label(Instruction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run(Instruction):
+    """`network` is false with `--network=none`."""
+
     command: Command
     heredocs: tuple[Heredoc, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    network: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy(Instruction):
-    """COPY, or ADD when `is_add`. `source_stage` is `--from`."""
+    """COPY, or ADD when `is_add`. `source_stage` is `--from`; `checksum` that of the one source
+    that is a URL."""
 
     sources: tuple[str, ...]
     destination: str
@@ -62,6 +68,7 @@ class Copy(Instruction):
     chown: str = ""
     chmod: str = ""
     source_stage: str = ""
+    checksum: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ from vmorch.images.dockerfile.instructions import (
 )
 from vmorch.images.dockerfile.lines import LogicalLine, is_heredoc_word
 from vmorch.images.dockerfile.mistakes import Mistake, did_you_mean
+from vmorch.images.dockerfile.mounts import mount_of
 from vmorch.images.dockerfile.words import raw_words
 
 _REFUSED = {
@@ -36,6 +37,8 @@ _REFUSED = {
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9._-]*\Z")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|s|m|h)")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_NO_GIT = "git sources are not supported; clone in a RUN step"
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -58,7 +61,15 @@ def instruction_of(line: LogicalLine, escape: str) -> Instruction:
 
 def _flags(rest: str, known: dict[str, str]) -> tuple[dict[str, str], str]:
     """Leading `--name=value` words. `known` maps a flag to "" or to why it is refused."""
-    found: dict[str, str] = {}
+    found, rest = _repeated_flags(rest, known)
+    for name, values in found.items():
+        if len(values) > 1:
+            raise Mistake(f"--{name} appears twice")
+    return {name: values[0] for name, values in found.items()}, rest
+
+
+def _repeated_flags(rest: str, known: dict[str, str]) -> tuple[dict[str, list[str]], str]:
+    found: dict[str, list[str]] = {}
     while rest.startswith("--"):
         word, _, after = rest.partition(" ")
         name, has_value, value = word[2:].partition("=")
@@ -68,9 +79,7 @@ def _flags(rest: str, known: dict[str, str]) -> tuple[dict[str, str], str]:
             raise Mistake(f"--{name}: {known[name]}")
         if not has_value or not value:
             raise Mistake(f"--{name} needs a value: --{name}=…")
-        if name in found:
-            raise Mistake(f"--{name} appears twice")
-        found[name] = value
+        found.setdefault(name, []).append(value)
         rest = after.lstrip()
     return found, rest
 
@@ -149,20 +158,29 @@ def _maintainer(line: LogicalLine, rest: str, escape: str) -> Instruction:
 
 
 def _run(line: LogicalLine, rest: str, escape: str) -> Instruction:
-    later = "mounts of a RUN step are not supported yet"
     sandbox = "every step is isolated in the same way"
-    _, rest = _flags(rest, {"mount": later, "network": sandbox, "security": sandbox})
+    flags, rest = _repeated_flags(rest, {"mount": "", "network": "", "security": sandbox})
     if not rest:
         raise Mistake("nothing follows the flags")
-    return Run(line=line.line, text=line.text, command=_command(rest), heredocs=line.heredocs)
+    network = flags.get("network", ["default"])[-1]
+    if network not in {"default", "none"}:
+        raise Mistake(f"--network={network}: a step has a network of its own (default) or none")
+    return Run(
+        line=line.line,
+        text=line.text,
+        command=_command(rest),
+        heredocs=line.heredocs,
+        mounts=tuple(mount_of(text) for text in flags.get("mount", ())),
+        network=network == "default",
+    )
 
 
 def _copy(line: LogicalLine, rest: str, escape: str) -> Instruction:
     is_add = line.text[:3].upper() == "ADD"
     known = {"chown": "", "chmod": ""}
     if is_add:
-        known |= {"checksum": "files from a URL are not supported yet; fetch them in a RUN step"}
-        known |= {"keep-git-dir": "git sources are not supported"}
+        known |= {"checksum": "", "keep-git-dir": _NO_GIT}
+        known |= {"unpack": "local archives always are, files from a URL never"}
     else:
         known |= {"from": "", "parents": "not supported; write the directories out"}
     known |= {"link": "not needed: a layer depends on what it copies and on its parent"}
@@ -171,9 +189,7 @@ def _copy(line: LogicalLine, rest: str, escape: str) -> Instruction:
     words = list(_json_words(rest) or rest.split())
     if len(words) < 2:
         raise Mistake("the form is COPY SOURCE… DESTINATION")
-    remote = [w for w in words[:-1] if re.match(r"(https?|git|ssh)://|git@", w)]
-    if is_add and remote:
-        raise Mistake(f"'{remote[0]}' is a URL: {known['checksum']}")
+    checksum = _checksum(words[:-1], flags.get("checksum", "")) if is_add else ""
     source_stage = flags.get("from", "")
     if "$" in source_stage:
         raise Mistake("--from takes no variables: name a stage with FROM $IMAGE AS NAME")
@@ -189,7 +205,32 @@ def _copy(line: LogicalLine, rest: str, escape: str) -> Instruction:
         chown=flags.get("chown", ""),
         chmod=flags.get("chmod", ""),
         source_stage=source_stage,
+        checksum=checksum,
     )
+
+
+def _checksum(sources: list[str], checksum: str) -> str:
+    """That of the source that is a URL; "" when there is none."""
+    if any(re.match(r"(git|ssh)://|git@", source) for source in sources):
+        raise Mistake(_NO_GIT)
+    remote = [source for source in sources if is_url(source)]
+    if not remote:
+        if checksum:
+            raise Mistake("--checksum is for a URL; files of the context have their own digests")
+        return ""
+    if not checksum:
+        raise Mistake(
+            f"'{remote[0]}' needs --checksum=sha256:…: otherwise nobody knows what it will be"
+        )
+    if len(sources) > 1:
+        raise Mistake("--checksum goes with a single source")
+    if not _DIGEST.match(checksum):
+        raise Mistake(f"--checksum={checksum}: the form is sha256:<64 hexadecimal digits>")
+    return checksum
+
+
+def is_url(source: str) -> bool:
+    return re.match(r"https?://", source) is not None
 
 
 def _workdir(line: LogicalLine, rest: str, escape: str) -> Instruction:

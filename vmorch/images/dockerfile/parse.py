@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from vmorch.errors import InvalidSpec, SpecProblem
-from vmorch.images.dockerfile.instructions import Arg, Copy, Dockerfile, From, Instruction, Stage
+from vmorch.images.dockerfile.instructions import (
+    Arg,
+    Copy,
+    Dockerfile,
+    From,
+    Instruction,
+    Run,
+    Stage,
+)
 from vmorch.images.dockerfile.lines import MalformedLine, split_lines
 from vmorch.images.dockerfile.makers import instruction_of
 from vmorch.images.dockerfile.mistakes import Mistake
@@ -63,19 +71,35 @@ def _stages(
 
 
 def _reference_problems(dockerfile: Dockerfile) -> list[SpecProblem]:
-    """`COPY --from` must name an earlier stage or an image, never this or a later stage."""
+    """What is read --from must be an earlier stage or an image, never this or a later stage."""
     problems = []
     for stage in dockerfile.stages:
-        for copy in (i for i in stage.instructions if isinstance(i, Copy) and i.source_stage):
-            reference = copy.source_stage
-            source = dockerfile.stage(reference)
-            message = ""
-            if source is None and reference.isdigit():
-                message = f"there is no stage {reference}"
-            elif source is not None and source.index == stage.index:
-                message = f"--from={reference} is the stage itself"
-            elif source is not None and source.index > stage.index:
-                message = f"the stage '{reference}' comes later; stages read from earlier ones"
-            if message:
-                problems.append(SpecProblem(dockerfile.file, copy.line, 1, "COPY", message))
+        for instruction in stage.instructions:
+            for reference in references(instruction):
+                if message := _reference_problem(dockerfile, stage, reference):
+                    keyword = "COPY" if isinstance(instruction, Copy) else "RUN"
+                    place = SpecProblem(dockerfile.file, instruction.line, 1, keyword, message)
+                    problems.append(place)
     return problems
+
+
+def references(instruction: Instruction) -> list[str]:
+    """The stages and images whose files an instruction reads."""
+    if isinstance(instruction, Copy):
+        found = [instruction.source_stage]
+    elif isinstance(instruction, Run):
+        found = [mount.source_stage for mount in instruction.mounts]
+    else:
+        found = []
+    return [reference for reference in found if reference]
+
+
+def _reference_problem(dockerfile: Dockerfile, stage: Stage, reference: str) -> str:
+    source = dockerfile.stage(reference)
+    if source is None:
+        return f"there is no stage {reference}" if reference.isdigit() else ""
+    if source.index == stage.index:
+        return f"--from={reference} is the stage itself"
+    if source.index > stage.index:
+        return f"the stage '{reference}' comes later; stages read from earlier ones"
+    return ""

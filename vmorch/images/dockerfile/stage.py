@@ -6,9 +6,8 @@ Pure. `vmorch.images.builder` gives the base's run configuration and carries the
 from __future__ import annotations
 
 import posixpath
-import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vmorch.images.dockerfile.instructions import (
     Arg,
@@ -28,7 +27,17 @@ from vmorch.images.dockerfile.instructions import (
     User,
     Workdir,
 )
-from vmorch.images.dockerfile.lines import Heredoc
+from vmorch.images.dockerfile.mounts import Mount
+from vmorch.images.dockerfile.steps import CopyStep, DirectoryStep, MountStep, RunStep, Step
+from vmorch.images.dockerfile.values import (
+    mode_of,
+    normal_path,
+    owner_of,
+    ports_of,
+    signal_of,
+    size_of,
+    user_of,
+)
 from vmorch.images.dockerfile.words import BadWord, Substitution
 from vmorch.model.image import RunConfig
 from vmorch.model.spec import HealthCheck, HealthKind
@@ -41,50 +50,6 @@ PROXY_ARGS = frozenset(
     for upper in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
     for name in (upper, upper.lower())
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStep:
-    """A command with nothing left to substitute. `scripts` are heredoc bodies that the step
-    finds as files under the directory that the worker gives ({} stands for it in `argv`)."""
-
-    line: int
-    text: str
-    argv: tuple[str, ...]
-    environment: dict[str, str]
-    proxies: dict[str, str]
-    user: str
-    working_dir: str
-    script: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyStep:
-    """Files from the context, or from `source_stage`, to an absolute `destination`.
-    `into_directory`: the destination was written with a final slash (or as `.`)."""
-
-    line: int
-    text: str
-    sources: tuple[str, ...]
-    documents: tuple[Heredoc, ...]
-    destination: str
-    into_directory: bool
-    is_add: bool
-    chown: str
-    chmod: int | None
-    source_stage: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectoryStep:
-    """WORKDIR: the directory is made if it is not there."""
-
-    line: int
-    text: str
-    path: str
-
-
-Step = RunStep | CopyStep | DirectoryStep
 
 
 def global_variables(
@@ -147,14 +112,14 @@ class StageState:
                 labels = {word(name): word(value) for name, value in instruction.values}
                 self.run = replace(self.run, labels={**self.run.labels, **labels})
             case User():
-                self.run = replace(self.run, user=_user(self._word(instruction.user)))
+                self.run = replace(self.run, user=user_of(self._word(instruction.user)))
             case Expose():
                 ports = self._substitution().words(instruction.ports)
-                numbers = [port for text in ports for port in _ports(text)]
+                numbers = [port for text in ports for port in ports_of(text)]
                 every = dict.fromkeys([*self.run.exposed_ports, *numbers])
                 self.run = replace(self.run, exposed_ports=tuple(every))
             case StopSignal():
-                name = _signal(self._word(instruction.signal))
+                name = signal_of(self._word(instruction.signal))
                 self.run = replace(self.run, stop_signal=name)
             case Shell():
                 self.run = replace(self.run, shell=instruction.argv)
@@ -210,7 +175,7 @@ class StageState:
         return DirectoryStep(line=instruction.line, text=instruction.text, path=path)
 
     def _absolute(self, path: str) -> str:
-        return _normal(posixpath.join("/", self.run.working_dir, path))
+        return normal_path(posixpath.join("/", self.run.working_dir, path))
 
     def _run(self, instruction: Run) -> Step:
         argv, script = self._argv(instruction.command), ""
@@ -232,10 +197,38 @@ class StageState:
             text=instruction.text,
             argv=argv,
             environment=environment,
-            proxies={k: v for k, v in self._build_args.items() if k in PROXY_ARGS},
+            proxies=self._proxies(),
             user=self.run.user,
             working_dir=self.run.working_dir,
             script=script,
+            mounts=tuple(self._mount(mount) for mount in instruction.mounts),
+            network=instruction.network,
+        )
+
+    def _mount(self, mount: Mount) -> MountStep:
+        options = {name: self._word(value) for name, value in mount.options.items()}
+        target = self._word(mount.target)
+        source = normal_path("/" + self._word(mount.source)).lstrip("/")
+        if target and (target := self._absolute(target)) == "/":
+            raise BadWord("--mount: nothing can be mounted over the root itself")
+        name = options.get("id", posixpath.basename(target) if mount.kind == "secret" else target)
+        if mount.kind == "secret" and not target and "env" not in options:
+            target = f"/run/secrets/{name}"
+        default_mode = "0400" if mount.kind == "secret" else "0755"
+        return MountStep(
+            kind=mount.kind,
+            target=target,
+            source=source,
+            source_stage=mount.source_stage,
+            name=name,
+            writable=mount.writable,
+            required=options.get("required", "").lower() in {"true", "1"},
+            sharing=options.get("sharing", "shared"),
+            env=options.get("env", ""),
+            mode=mode_of(options.get("mode", default_mode), what="--mount: mode") or 0,
+            uid=int(options.get("uid", "0")),
+            gid=int(options.get("gid", "0")),
+            size_bytes=size_of(options["size"]) if "size" in options else 0,
         )
 
     def _copy(self, instruction: Copy) -> Step:
@@ -247,7 +240,9 @@ class StageState:
             replace(doc, body=substitution.literal(doc.body)) if doc.expand else doc
             for doc in instruction.heredocs
         )
-        sources = tuple(_normal("/" + word(source)).lstrip("/") for source in instruction.sources)
+        url = word(instruction.sources[0]) if instruction.checksum else ""
+        local = () if url else instruction.sources
+        sources = tuple(normal_path("/" + word(source)).lstrip("/") for source in local)
         if len(sources) + len(documents) > 1 and not into:
             raise BadWord(f"several sources need a directory: end '{written}' with '/'")
         return CopyStep(
@@ -258,58 +253,13 @@ class StageState:
             destination=self._absolute(written),
             into_directory=into,
             is_add=instruction.is_add,
-            chown=_owner(word(instruction.chown)),
-            chmod=_mode(word(instruction.chmod)),
+            chown=owner_of(word(instruction.chown)),
+            chmod=mode_of(word(instruction.chmod)),
             source_stage=instruction.source_stage,
+            url=url,
+            checksum=instruction.checksum,
+            proxies=self._proxies(),
         )
 
-
-def _normal(path: str) -> str:
-    """Without `.`, `..` and double slashes. (normpath keeps two leading ones.)"""
-    return "/" + posixpath.normpath(path).lstrip("/")
-
-
-def _user(text: str) -> str:
-    if not text or text.count(":") > 1 or text.startswith(":") or " " in text:
-        raise BadWord(f"'{text}' is no user: NAME, UID, or either with ':GROUP'")
-    return text
-
-
-def _owner(text: str) -> str:
-    if text and (text.count(":") > 1 or " " in text):
-        raise BadWord(f"--chown={text}: the form is USER[:GROUP]")
-    return text
-
-
-def _mode(text: str) -> int | None:
-    if not text:
-        return None
-    try:
-        mode = int(text, 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o7777:
-        raise BadWord(f"--chmod={text} is no octal mode such as 755")
-    return mode
-
-
-def _ports(text: str) -> list[int]:
-    numbers, _, protocol = text.partition("/")
-    if protocol.lower() not in {"", "tcp"}:
-        raise BadWord(f"'{text}': only TCP ports can be exposed; UDP is reached at the instance")
-    first, dash, last = numbers.partition("-")
-    ends = [first, last] if dash else [first]
-    if not all(end.isdigit() and 0 < int(end) < 65536 for end in ends):
-        raise BadWord(f"'{text}' is no port: 1 to 65535, or a range of them")
-    if int(ends[0]) > int(ends[-1]):
-        raise BadWord(f"'{text}' is a range that ends before it begins")
-    return list(range(int(ends[0]), int(ends[-1]) + 1))
-
-
-def _signal(text: str) -> str:
-    if text.isdigit() and 0 < int(text) <= 64:
-        return text
-    name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
-    if name in signal.Signals.__members__ or name.startswith("SIGRTM"):
-        return name
-    raise BadWord(f"'{text}' is no signal")
+    def _proxies(self) -> dict[str, str]:
+        return {k: v for k, v in self._build_args.items() if k in PROXY_ARGS}

@@ -9,12 +9,14 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vmorch.images.worker import kernel
+from vmorch.images.worker.job import Volume
 
 _START_SECONDS = 20.0
 _STOP_SECONDS = 120.0
@@ -31,29 +33,40 @@ class ExportFailed(Exception):
     """The storage daemon or the loop device did not come up; the text says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Exports:
+    """Raw files that the process `server` serves; `layer` None: there is nothing to write."""
+
+    layer: Path | None
+    sources: list[Path]
+    server: int
+
+
 @contextmanager
 def exported(
-    *, disk: str, backing: str, source_disk: str, work: Path
-) -> Iterator[tuple[Path, Path | None, int]]:
-    """Serve `disk` writable and `source_disk` read-only; yields the two raw files and the
-    storage daemon's process id.
+    *, disk: Volume | None, backing: str, sources: Sequence[Volume], work: Path
+) -> Iterator[Exports]:
+    """Serve `disk` writable and `sources` read-only.
 
     Leaves only when the storage daemon has closed the layer, so that it is whole on disk.
     """
-    layer, source = work / "layer.raw", work / "source.raw"
-    layer.touch()
-    arguments = [_PROGRAM, "--blockdev", _parent(backing, "parent")]
-    arguments += ["--blockdev", _overlay(disk), "--export", _fuse("layer", layer, writable=True)]
-    if source_disk:
-        source.touch()
-        arguments += ["--blockdev", _parent(source_disk, "source")]
-        arguments += ["--export", _fuse("source", source, writable=False)]
+    arguments = [_PROGRAM]
+    layer = work / "layer.raw"
+    if disk is not None:
+        layer.touch()
+        arguments += ["--blockdev", _parent(backing, "parent")]
+        arguments += ["--blockdev", _overlay(disk.path)]
+        arguments += ["--export", _fuse("layer", layer, writable=True)]
+    files = [work / f"source-{number}.raw" for number in range(len(sources))]
+    for file, source in zip(files, sources, strict=True):
+        file.touch()
+        arguments += ["--blockdev", _parent(source.path, file.stem)]
+        arguments += ["--export", _fuse(file.stem, file, writable=False)]
     log = work / "storage-daemon.log"
     process = _start(arguments, log)
-    mounted = [layer, source] if source_disk else [layer]
     try:
-        _wait_for_exports(process, mounted, log)
-        yield layer, (source if source_disk else None), process
+        _wait_for_exports(process, files if disk is None else [layer, *files], log)
+        yield Exports(None if disk is None else layer, files, process)
     finally:
         _stop(process)
 
@@ -141,19 +154,24 @@ def _stop(process: int) -> None:
     raise ExportFailed(f"{_PROGRAM} did not end within {_STOP_SECONDS:.0f} s")
 
 
-def mount_image(file: Path, target: Path, *, writable: bool) -> None:
-    """Mount the ext4 file system in a raw file, through a loop device that clears itself.
+def mount_image(file: Path, target: Path, volume: Volume, *, writable: bool) -> None:
+    """Mount the file system of `volume`, whose raw form is `file`, through a loop device that
+    clears itself.
 
     `nodev`: a RUN step may make device nodes for the guest; none may be opened here.
     """
-    device = _attach(file, writable=writable)
+    device = _attach(file, volume, writable=writable)
     try:
         flags = kernel.MS_NODEV | kernel.MS_NOATIME
-        data = "discard"
-        if not writable:
+        # Overlays of one image are the same file system to XFS, which it refuses to mount twice.
+        words = ["nouuid"] if volume.file_system == "xfs" else []
+        if writable:
+            words.append("discard")
+        else:
             flags |= kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NOEXEC
-            data = "noload"
-        kernel.mount(f"/dev/loop{_loop_number(device)}", str(target), "ext4", flags, data)
+            words.append("norecovery" if volume.file_system == "xfs" else "noload")
+        source = f"/dev/loop{_loop_number(device)}"
+        kernel.mount(source, str(target), volume.file_system, flags, ",".join(words))
     finally:
         os.close(device)
 
@@ -162,7 +180,7 @@ def _loop_number(device: int) -> int:
     return os.minor(os.fstat(device).st_rdev)
 
 
-def _attach(file: Path, *, writable: bool) -> int:
+def _attach(file: Path, volume: Volume, *, writable: bool) -> int:
     """An open loop device over `file`. It detaches at its last close (LO_FLAGS_AUTOCLEAR)."""
     access = os.O_RDWR if writable else os.O_RDONLY
     backing = os.open(file, access | os.O_CLOEXEC)
@@ -170,7 +188,7 @@ def _attach(file: Path, *, writable: bool) -> int:
         for _ in range(_LOOP_TRIES):
             device = os.open(f"/dev/loop{_free_loop()}", access | os.O_CLOEXEC)
             try:
-                fcntl.ioctl(device, _LOOP_CONFIGURE, _loop_config(backing, file, writable))
+                fcntl.ioctl(device, _LOOP_CONFIGURE, _loop_config(backing, file, volume, writable))
                 return device
             except OSError as error:
                 os.close(device)
@@ -189,9 +207,10 @@ def _free_loop() -> int:
         os.close(control)
 
 
-def _loop_config(backing: int, file: Path, writable: bool) -> bytes:
+def _loop_config(backing: int, file: Path, volume: Volume, writable: bool) -> bytes:
     """struct loop_config of <linux/loop.h>: descriptor, block size, loop_info64, reserved."""
     flags = _LO_FLAGS_AUTOCLEAR | (0 if writable else _LO_FLAGS_READ_ONLY)
     name = os.fsencode(file)[-63:]
-    info = struct.pack("=5Q4I64s64s32s2Q", 0, 0, 0, 0, 0, 0, 0, 0, flags, name, b"", b"", 0, 0)
-    return struct.pack("=II", backing, 4096) + info + bytes(64)
+    places = (0, 0, 0, volume.offset, volume.length)
+    info = struct.pack("=5Q4I64s64s32s2Q", *places, 0, 0, 0, flags, name, b"", b"", 0, 0)
+    return struct.pack("=II", backing, volume.sector) + info + bytes(64)

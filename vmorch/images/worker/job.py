@@ -43,6 +43,39 @@ class CopyAction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A qcow2 file and where in it the root file system lies; `length` 0: to the end."""
+
+    path: str
+    offset: int = 0
+    length: int = 0
+    file_system: str = "ext4"
+    sector: int = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountAction:
+    """A mount of one RUN step at `target`; `kind` is cache, secret, bind or tmpfs.
+
+    `path` is a directory of the host (cache), or a path in the image `source` (bind; an index of
+    the job's sources). A bind of the context has `items` instead. `content` is a secret, base64.
+    `size` is a tmpfs's limit, 0 for none.
+    """
+
+    kind: str
+    target: str
+    path: str = ""
+    source: int = -1
+    items: tuple[Item, ...] = ()
+    content: str = field(default="", repr=False)
+    writable: bool = False
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunAction:
     """`namespace` is a path for setns, "" for an empty network. `certificates` is the host's
     bundle or "". `script` is written to a file that `argv` then is."""
@@ -55,21 +88,25 @@ class RunAction:
     namespace: str
     resolv_conf: str
     certificates: str
+    mounts: tuple[MountAction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """`disk` is a fresh overlay over `backing`; `source_disk` is mounted read-only for COPY
-    --from. `work` is a private directory. `directories` are made first (WORKDIR)."""
+    """`disk` is a fresh overlay over `backing`; None: nothing is written, `digest` names paths in
+    the only source whose content is to be digested. `sources` are images, mounted read-only; COPY
+    --from reads the first. `work` is a private directory. `directories` are made first (WORKDIR).
+    """
 
     parent: int
-    disk: str
+    disk: Volume | None
     backing: str
-    source_disk: str
+    sources: tuple[Volume, ...]
     work: str
     directories: tuple[str, ...] = ()
     copy: CopyAction | None = None
-    run: RunAction | None = field(default=None)
+    run: RunAction | None = None
+    digest: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
@@ -77,13 +114,24 @@ class Job:
 
 def job_from_json(text: str) -> Job:
     data: dict[str, Any] = json.loads(text)
-    copy, run = data["copy"], data["run"]
+    copy, run, disk = data["copy"], data["run"], data["disk"]
     if copy is not None:
-        sources = [
-            Source(**{**source, "items": tuple(Item(**item) for item in source["items"])})
-            for source in copy["sources"]
-        ]
+        sources = [Source(**{**s, "items": _items(s)}) for s in copy["sources"]]
         copy = CopyAction(**{**copy, "sources": tuple(sources)})
     if run is not None:
-        run = RunAction(**{**run, "argv": tuple(run["argv"])})
-    return Job(**{**data, "directories": tuple(data["directories"]), "copy": copy, "run": run})
+        mounts = [MountAction(**{**m, "items": _items(m)}) for m in run["mounts"]]
+        run = RunAction(**{**run, "argv": tuple(run["argv"]), "mounts": tuple(mounts)})
+    values = {
+        **data,
+        "disk": disk and Volume(**disk),
+        "sources": tuple(Volume(**source) for source in data["sources"]),
+        "directories": tuple(data["directories"]),
+        "digest": tuple(data["digest"]),
+        "copy": copy,
+        "run": run,
+    }
+    return Job(**values)
+
+
+def _items(owner: dict[str, Any]) -> tuple[Item, ...]:
+    return tuple(Item(**item) for item in owner["items"])

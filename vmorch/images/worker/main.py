@@ -7,13 +7,13 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vmorch.images.worker import archive, kernel, runner, sandbox
+from vmorch.images.worker import archive, contents, kernel, mounts, runner, sandbox
 from vmorch.images.worker.copier import Copier, make_directories
-from vmorch.images.worker.export import ExportFailed, exported, mount_image
-from vmorch.images.worker.job import Job, RunAction, job_from_json
+from vmorch.images.worker.export import ExportFailed, Exports, exported, mount_image
+from vmorch.images.worker.job import CopyAction, Job, MountAction, RunAction, Volume, job_from_json
 from vmorch.images.worker.tree import CopyFailed
 from vmorch.images.worker.users import UnknownUser
 
@@ -30,10 +30,10 @@ def main(parent: int) -> None:
     status = 1
     try:
         with exported(
-            disk=job.disk, backing=job.backing, source_disk=job.source_disk, work=Path(job.work)
-        ) as (layer, source, server):
+            disk=job.disk, backing=job.backing, sources=job.sources, work=Path(job.work)
+        ) as exports:
             report(phase="exported")
-            status = in_child(lambda: _write(job, layer, source), server=server)
+            status = in_child(lambda: _work(job, exports), server=exports.server)
         report(phase="closed", exit=status)
     except _EXPECTED as error:
         report(error=str(error))
@@ -80,49 +80,74 @@ def in_child(work: Callable[[], int], *, flags: int = 0, server: int = 0) -> int
     return code if code >= 0 else 128 - code
 
 
-def _write(job: Job, layer: Path, source: Path | None) -> int:
-    """The mounter: holds the ext4 mounts, in a namespace that the storage daemon is not in."""
+def _work(job: Job, exports: Exports) -> int:
+    """The mounter: holds the mounts, in a namespace that the storage daemon is not in."""
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
-    root, image = Path(job.work) / "root", Path(job.work) / "image"
-    root.mkdir()
-    mount_image(layer, root, writable=True)
-    if source is not None:
+    work = Path(job.work)
+    images = [work / f"image-{number}" for number in range(len(job.sources))]
+    for image, file, volume in zip(images, exports.sources, job.sources, strict=True):
         image.mkdir()
-        mount_image(source, image, writable=False)
-    report(phase="mounted")
-    status = in_child(lambda: _copy(job, root, image if source else None))
-    if status == 0 and job.run is not None:
-        status = _run(job.run, root, Path(job.work))
-    report(phase="written")
-    kernel.sync_file_system(root)
-    kernel.unmount(str(root))
-    if source is not None:
+        mount_image(file, image, volume, writable=False)
+    status = 0
+    if job.digest:
+        report(content=contents.digest(images[0], job.digest))
+    if job.disk is not None and exports.layer is not None:
+        status = _write(job, exports.layer, job.disk, images)
+    for image in images:
         kernel.unmount(str(image))
     report(phase="unmounted")
     return status
 
 
-def _copy(job: Job, root: Path, image: Path | None) -> int:
+def _write(job: Job, file: Path, disk: Volume, images: list[Path]) -> int:
+    root = Path(job.work) / "root"
+    root.mkdir()
+    mount_image(file, root, disk, writable=True)
+    report(phase="mounted")
+    status = in_child(lambda: _copy(job, root, images))
+    if status == 0 and job.run is not None:
+        status = _run(job.run, root, Path(job.work), images)
+    report(phase="written")
+    kernel.sync_file_system(root)
+    kernel.unmount(str(root))
+    return status
+
+
+def _copy(job: Job, root: Path, images: list[Path]) -> int:
     if job.copy is not None and any(source.archive for source in job.copy.sources):
         archive.prepare()
+    return _copy_into(root, job.copy, job.directories, images[0] if images else None)
+
+
+def _copy_into(
+    root: Path, action: CopyAction | None, directories: Sequence[str], image: Path | None
+) -> int:
     host_root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     image_root = os.open(image, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if image else -1
     os.chroot(root)
     os.chdir("/")
-    for directory in job.directories:
+    for directory in directories:
         make_directories(directory)
-    if job.copy is not None:
-        Copier(job.copy, host_root=host_root, image_root=image_root).run()
+    if action is not None:
+        Copier(action, host_root=host_root, image_root=image_root).run()
     return 0
 
 
-def _run(action: RunAction, root: Path, work: Path) -> int:
+def _run(action: RunAction, root: Path, work: Path, images: list[Path]) -> int:
+    for number, mount in enumerate(action.mounts):
+        if mount.items and (status := _stage_bind(mount, mounts.staged_bind(work, number))):
+            return status
     descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    placeholders, files = sandbox.prepare_targets(descriptor, action)
+    placeholders, files = sandbox.prepare_targets(descriptor, action, images)
     try:
         return in_child(lambda: runner.run(action, root, work, files), flags=kernel.CLONE_NEWPID)
     finally:
         for placeholder in placeholders:
             placeholder.remove()
         os.close(descriptor)
+
+
+def _stage_bind(mount: MountAction, place: Path) -> int:
+    place.mkdir()
+    return in_child(lambda: _copy_into(place, mounts.bind_copy(mount), (), None))

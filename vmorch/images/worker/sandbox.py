@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmorch.images.worker import kernel
+from vmorch.images.worker import kernel, mounts
 from vmorch.images.worker.job import RunAction
 
 STEP_DIRECTORY = "/dev/.vmorch"
@@ -69,7 +70,9 @@ class Placeholder:
             os.close(self.directory)
 
 
-def prepare_targets(root: int, action: RunAction) -> tuple[list[Placeholder], list[str]]:
+def prepare_targets(
+    root: int, action: RunAction, images: Sequence[Path]
+) -> tuple[list[Placeholder], list[str]]:
     """Make what is missing of the places that will be mounted upon.
 
     Returns what to remove after the step, and the files (absolute, in the image) to bind.
@@ -84,6 +87,8 @@ def prepare_targets(root: int, action: RunAction) -> tuple[list[Placeholder], li
         files.append("/usr/sbin/policy-rc.d")
     for path in files:
         _make(root, path, made, directory=False)
+    for mount in action.mounts:
+        _make(root, mount.target, made, directory=mounts.is_directory(mount, images))
     return made, files
 
 
@@ -141,6 +146,9 @@ def enter(root_path: Path, work: Path, action: RunAction, files: list[str]) -> N
     contents = {posixpath.basename(path): path for path in files}
     for name, path in contents.items():
         _mount_at(root, path, str(device_stage / ".vmorch" / name), kernel.MS_BIND)
+    for number, mount in enumerate(action.mounts):
+        place = mounts.stage(mount, number, work)
+        _mount_at(root, mount.target, str(place), kernel.MS_MOVE)
     _mount_at(root, "/dev", str(device_stage), kernel.MS_MOVE)
     _mount_at(root, "/proc", str(process_stage), kernel.MS_MOVE)
     os.chdir(root_path)
