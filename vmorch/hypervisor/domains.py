@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import xml.etree.ElementTree as ET
 
 import libvirt
 
@@ -27,6 +28,12 @@ _STATES = {
     libvirt.VIR_DOMAIN_CRASHED: GuestState.CRASHED,
 }
 _LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
+# None of these asks QEMU itself, which may be hung.
+_SEEN = (
+    libvirt.VIR_DOMAIN_STATS_STATE
+    | libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
+    | libvirt.VIR_DOMAIN_STATS_INTERFACE
+)
 
 
 def guest_state(state: int, reason: int) -> GuestState:
@@ -38,7 +45,7 @@ def guest_state(state: int, reason: int) -> GuestState:
 def observe(connection: libvirt.virConnect, installation: Installation) -> list[ObservedGuest]:
     """Our guests, by one bulk call and one look at the metadata of each that bears our prefix."""
     found = []
-    for domain, stats in connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0):
+    for domain, stats in connection.getAllDomainStats(_SEEN, 0):
         name = domain.name()
         if not name.startswith(f"{installation.short}-"):
             continue
@@ -51,7 +58,14 @@ def observe(connection: libvirt.virConnect, installation: Installation) -> list[
         if identity is None or identity.owner == installation.id:
             state = guest_state(stats["state.state"], stats["state.reason"])
             found.append(
-                ObservedGuest(name=name, uuid=domain.UUIDString(), identity=identity, state=state)
+                ObservedGuest(
+                    name=name,
+                    uuid=domain.UUIDString(),
+                    identity=identity,
+                    state=state,
+                    cpu_seconds=stats.get("cpu.time", 0) / 1e9,
+                    sent_packets=stats.get("net.0.tx.pkts", 0),
+                )
             )
     return found
 
@@ -131,6 +145,16 @@ def release(domain: libvirt.virDomain, config: GuestConfig, acceleration: Accele
         raise
 
 
+def suspend(domain: libvirt.virDomain) -> None:
+    if guest_state(*domain.state()) is GuestState.RUNNING:
+        domain.suspend()
+
+
+def resume(domain: libvirt.virDomain) -> None:
+    if is_paused(domain):
+        domain.resume()
+
+
 def limit_cpus(domain: libvirt.virDomain, cpus: float) -> None:
     """Cap vCPUs, emulator and I/O threads together: the quota per vCPU would let QEMU's own
     threads use any number of cores beside it."""
@@ -146,3 +170,12 @@ def ask_agent_to_power_off(domain: libvirt.virDomain) -> None:
 
 def press_power_button(domain: libvirt.virDomain) -> None:
     domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+
+
+def console_path(domain: libvirt.virDomain) -> str:
+    """The pseudo terminal that QEMU made for the first serial port, as the live XML names it."""
+    device = ET.fromstring(domain.XMLDesc()).find("devices/console[@type='pty']/source")
+    path = device.get("path") if device is not None else None
+    if not path:
+        raise HypervisorError(f"The guest {domain.name()} has no console now.")
+    return path

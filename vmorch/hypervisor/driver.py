@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import math
+import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,16 @@ class LibvirtHypervisor:
             lambda c: domains.limit_cpus(domains.ours(c, name, self._installation), cpus),
         )
 
+    async def suspend(self, name: str) -> None:
+        await self._control.call(
+            f"suspend {name}", lambda c: domains.suspend(domains.ours(c, name, self._installation))
+        )
+
+    async def resume(self, name: str) -> None:
+        await self._control.call(
+            f"resume {name}", lambda c: domains.resume(domains.ours(c, name, self._installation))
+        )
+
     async def shutdown(self, name: str) -> None:
         """The agent first; when it says no, or nothing for a moment, the power button too."""
         asked = asyncio.create_task(self._shutdown_by_agent(name))
@@ -139,6 +150,18 @@ class LibvirtHypervisor:
 
         answer = await self._bounded_agent_call(name, command, seconds, work)
         return json.loads(answer).get("return")
+
+    async def open_console(self, name: str) -> int:
+        path = await self._control.call(
+            f"find the console of {name}",
+            lambda c: domains.console_path(domains.ours(c, name, self._installation)),
+        )
+        try:
+            return os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError as error:
+            raise HypervisorError(
+                f"The console of {name} cannot be opened: {error.strerror}.", retryable=True
+            ) from error
 
     def hints(self) -> AsyncIterator[GuestHint]:
         return self._listen(self._hints.listen())

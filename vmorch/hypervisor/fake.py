@@ -7,6 +7,7 @@ are injected by the tests: `fail`, `hang`, `kill`, `panic`, `vanish`, `agent_sil
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class FakeGuest:
     agent_silent: bool = False
     hung: bool = False
     shutdown_asked: bool = False
+    cpu_seconds: float = 0.0
+    sent_packets: int = 0
 
 
 @dataclass(slots=True)
@@ -63,6 +66,7 @@ class FakeHypervisor:
     ) -> None:
         self.domains: dict[str, FakeGuest] = {}
         self.foreign: list[ObservedGuest] = []
+        self.consoles: dict[str, socket.socket] = {}
         self.boot_seconds = boot_seconds
         self.shutdown_seconds = shutdown_seconds
         self.call_seconds = call_seconds
@@ -97,6 +101,13 @@ class FakeHypervisor:
         self.domains[name].state = GuestState.CRASHED
         self._publish(name, "crashed: panicked")
 
+    def freeze(self, name: str) -> None:
+        """The guest's vCPUs are stopped, as by `virsh suspend`."""
+        guest = self._present(name)
+        if guest.state is GuestState.RUNNING:
+            guest.state = GuestState.PAUSED
+            self._publish(name, "suspended: paused")
+
     def vanish(self, name: str) -> None:
         """The guest is gone without an event, as when the daemon was not listening."""
         self.domains.pop(name, None)
@@ -109,7 +120,7 @@ class FakeHypervisor:
 
     async def guests(self) -> Sequence[ObservedGuest]:
         await self._called("guests")
-        return [_observed(guest) for guest in self.domains.values()] + self.foreign
+        return [self._observed(guest) for guest in self.domains.values()] + self.foreign
 
     async def start(self, config: GuestConfig) -> None:
         await self._called("start")
@@ -123,12 +134,24 @@ class FakeHypervisor:
             config=config, cpus=config.boot_cpus, boots_at=boots_at, state=GuestState.PAUSED
         )
         await self._points.at("hypervisor:paused")
-        self.domains[config.name].state = GuestState.RUNNING
+        await self._clock.sleep(self.call_seconds)
+        self._present(config.name).state = GuestState.RUNNING
         self._publish(config.name, "started")
 
     async def set_cpus(self, name: str, cpus: float) -> None:
         await self._called("set_cpus")
         self._present(name).cpus = cpus
+
+    async def suspend(self, name: str) -> None:
+        await self._called("suspend")
+        self.freeze(name)
+
+    async def resume(self, name: str) -> None:
+        await self._called("resume")
+        guest = self._present(name)
+        if guest.state is GuestState.PAUSED:
+            guest.state = GuestState.RUNNING
+            self._publish(name, "resumed")
 
     async def shutdown(self, name: str) -> None:
         await self._called("shutdown")
@@ -156,6 +179,13 @@ class FakeHypervisor:
             raise GuestError(f"The guest agent of {name} did not answer.", retryable=True)
         return self.answer(guest, command, arguments)
 
+    async def open_console(self, name: str) -> int:
+        """The guest's end of it is in `consoles`."""
+        await self._called("open_console")
+        self._present(name)
+        ours, self.consoles[name] = socket.socketpair()
+        return ours.detach()
+
     def hints(self) -> AsyncIterator[GuestHint]:
         queue: asyncio.Queue[GuestHint] = asyncio.Queue()
         self._queues.append(queue)
@@ -176,6 +206,21 @@ class FakeHypervisor:
         if self._faults.failing[call] > 0:
             self._faults.failing[call] -= 1
             raise HypervisorError(f"Injected: {call} fails.", retryable=True)
+
+    def _observed(self, guest: FakeGuest) -> ObservedGuest:
+        """One that lives sends a packet now and then and is a little busy; a hung one is not."""
+        if guest.state is GuestState.RUNNING and not guest.hung:
+            guest.sent_packets += 1
+            guest.cpu_seconds = 0.1 * (self._clock.now() - guest.boots_at + self.boot_seconds)
+        config = guest.config
+        return ObservedGuest(
+            name=config.name,
+            uuid=config.uuid,
+            identity=config.identity,
+            state=guest.state,
+            cpu_seconds=guest.cpu_seconds,
+            sent_packets=guest.sent_packets,
+        )
 
     def _present(self, name: str) -> FakeGuest:
         if name not in self.domains:
@@ -207,13 +252,6 @@ class FakeHypervisor:
                 yield await queue.get()
         finally:
             self._queues.remove(queue)
-
-
-def _observed(guest: FakeGuest) -> ObservedGuest:
-    config = guest.config
-    return ObservedGuest(
-        name=config.name, uuid=config.uuid, identity=config.identity, state=guest.state
-    )
 
 
 def _check_same(present: FakeGuest, config: GuestConfig) -> None:

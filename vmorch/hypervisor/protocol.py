@@ -69,12 +69,16 @@ class GuestConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedGuest:
     """A domain that bears our owner (`identity` set), or one whose name begins with our short
-    id though its metadata cannot be read (`identity` None): reported, never touched."""
+    id though its metadata cannot be read (`identity` None): reported, never touched.
+
+    `cpu_seconds` of processor time it has used, `sent_packets` it has sent since its start."""
 
     name: str
     uuid: str
     identity: GuestIdentity | None
     state: GuestState
+    cpu_seconds: float = 0.0
+    sent_packets: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +111,14 @@ class Hypervisor(Protocol):
         """Set the whole domain's CPU cap, in cores."""
         ...
 
+    async def suspend(self, name: str) -> None:
+        """Stop a guest's vCPUs; its memory stays. Suspended already: fine."""
+        ...
+
+    async def resume(self, name: str) -> None:
+        """Let a suspended guest run on. Running already: fine."""
+        ...
+
     async def shutdown(self, name: str) -> None:
         """Ask the guest to power off (agent, else ACPI); returns at once."""
         ...
@@ -122,6 +134,15 @@ class Hypervisor(Protocol):
 
         Raises:
             GuestError: the agent is not connected, said no, or did not answer in time.
+        """
+        ...
+
+    async def open_console(self, name: str) -> int:
+        """A descriptor of its own, for reading and writing, on the guest's serial console; the
+        caller closes it.
+
+        Raises:
+            HypervisorError: there is no such guest, or its console cannot be opened.
         """
         ...
 

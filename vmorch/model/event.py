@@ -20,6 +20,10 @@ class EventKind(enum.StrEnum):
     INSTANCE_DIED = "instance-died"
     INSTANCE_DRAINING = "instance-draining"
     INSTANCE_STOPPING = "instance-stopping"
+    INSTANCE_STOPPED = "instance-stopped"
+    INSTANCE_PAUSED = "instance-paused"
+    INSTANCE_RESUMED = "instance-resumed"
+    INSTANCE_COMPLETED = "instance-completed"
     INSTANCE_REMOVED = "instance-removed"
     CLOUD_INIT_FAILED = "cloud-init-failed"
     ACTION_FAILED = "action-failed"
@@ -27,6 +31,8 @@ class EventKind(enum.StrEnum):
     INSTANCE_STARTING = "instance-starting"
     GUEST_CAPPED = "guest-capped"
     GUEST_DESTROYED = "guest-destroyed"
+    GUEST_GIVEN_UP = "guest-given-up"
+    OUT_OF_MEMORY = "out-of-memory"
     UNKNOWN_GUEST = "unknown-guest"
 
 

@@ -20,6 +20,7 @@ class State(enum.StrEnum):
     DRAINING = "draining"
     STOPPING = "stopping"
     STOPPED = "stopped"
+    PAUSED = "paused"
     SLEEPING = "sleeping"
     FAILED = "failed"
 
@@ -69,7 +70,9 @@ class Instance:
 
     `boot` counts starts of its guest (1 is the first). `reason` is one sentence for people.
     `not_before` holds a restart back (back-off); `deadline` bounds a drain or shutdown under
-    way. `capped` is set once the boot burst has ended in the CPU cap.
+    way. `capped` is set once the boot burst has ended in the CPU cap. `fault` says what is
+    wrong with its guest while that is being ended for it. `exit_code` is that of a service that
+    has ended for good.
     """
 
     environment: str
@@ -92,6 +95,8 @@ class Instance:
     deadline: float | None = None
     failures: int = 0
     capped: bool = False
+    fault: str = ""
+    exit_code: int | None = None
 
     @property
     def name(self) -> str:

@@ -20,11 +20,13 @@ class CreateInstance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """Write `instance` down as it stands here, and tell it as an event."""
+    """Write `instance` down as it stands here, and tell it as an event. `decides_goal`: its goal
+    is the planner's decision, and not only what was seen."""
 
     instance: Instance
     kind: EventKind
     reason: str
+    decides_goal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,23 @@ class CapGuest:
 
     instance: Instance
     cpus: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspendGuest:
+    """Stop its vCPUs; its memory stays."""
+
+    instance: Instance
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeGuest:
+    """Let a suspended guest run on. `not_before`: not again before then, should it not last."""
+
+    instance: Instance
+    not_before: float
     reason: str
 
 
@@ -87,6 +106,8 @@ Action = (
     | Note
     | StartGuest
     | CapGuest
+    | SuspendGuest
+    | ResumeGuest
     | ShutDownGuest
     | DestroyGuest
     | DestroyOrphan
@@ -94,7 +115,16 @@ Action = (
     | RemoveEnvironment
 )
 
-ABOUT_ONE_INSTANCE = (Note, StartGuest, CapGuest, ShutDownGuest, DestroyGuest, RemoveInstance)
+ABOUT_ONE_INSTANCE = (
+    Note,
+    StartGuest,
+    CapGuest,
+    SuspendGuest,
+    ResumeGuest,
+    ShutDownGuest,
+    DestroyGuest,
+    RemoveInstance,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

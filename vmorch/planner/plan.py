@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from vmorch.errors import VmorchError
 from vmorch.model.event import EventKind
-from vmorch.model.instance import Goal, State
+from vmorch.model.instance import Goal, Instance, State
 from vmorch.model.spec import DependencyCondition, ServiceSpec
 from vmorch.planner.actions import (
     ABOUT_ONE_INSTANCE,
@@ -28,10 +28,12 @@ from vmorch.planner.actions import (
     RemoveEnvironment,
     StartGuest,
 )
-from vmorch.planner.lifecycle import Moment, decide, is_booting
+from vmorch.planner.lifecycle import decide, is_booting
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
+from vmorch.planner.verdict import Moment
 
 REMOVED_REASON = "the environment is being removed"
+GOING = frozenset({Goal.STOP, Goal.REMOVE})
 
 
 def plan(snapshot: Snapshot, now: float) -> Plan:
@@ -88,6 +90,7 @@ def _moment(
         time_scale=snapshot.time_scale,
         may_boot=not waiting_for,
         waiting_for=waiting_for,
+        held_by=_held_by(environment, view),
     )
 
 
@@ -96,13 +99,31 @@ def _unmet(environment: EnvironmentView, spec: ServiceSpec) -> str:
     if not environment.network_ready:
         return "waiting for the environment's network"
     for name, condition in spec.depends_on.items():
-        states = [v.instance.state for v in environment.of(name) if v.wanted]
-        if condition is DependencyCondition.STARTED:
-            met = any(state in {State.RUNNING, State.READY} for state in states)
-        else:
-            met = bool(states) and all(state is State.READY for state in states)
-        if not met:
+        if not _meets(condition, [v.instance for v in environment.of(name) if v.wanted]):
             return f"waiting for '{name}' ({condition})"
+    return ""
+
+
+def _meets(condition: DependencyCondition, instances: list[Instance]) -> bool:
+    """A service that ran and has completed was started, too."""
+    completed = [i.exit_code == 0 for i in instances]
+    match condition:
+        case DependencyCondition.STARTED:
+            return any(i.state in {State.RUNNING, State.READY} for i in instances) or any(completed)
+        case DependencyCondition.HEALTHY:
+            return bool(instances) and all(i.state is State.READY for i in instances)
+        case DependencyCondition.COMPLETED:
+            return bool(instances) and all(completed)
+
+
+def _held_by(environment: EnvironmentView, view: InstanceView) -> str:
+    """The service that needs this one and whose guests are on their way down, too."""
+    if view.instance.goal not in GOING:
+        return ""
+    for other in environment.instances:
+        on_its_way = other.instance.goal in GOING and (other.busy or other.guest is not None)
+        if on_its_way and view.instance.service in other.spec.depends_on:
+            return other.instance.service
     return ""
 
 
@@ -140,8 +161,8 @@ def _shape_service(environment: EnvironmentView, name: str, replicas: int) -> It
     yield from _dismiss(
         _most_dispensable(new)[: max(0, len(new) - replicas)], f"scaled to {replicas}"
     )
-    ready = sum(view.instance.state is State.READY for view in new)
-    keep = max(0, replicas - ready)
+    done = sum(view.instance.state is State.READY or view.instance.exit_code == 0 for view in new)
+    keep = max(0, replicas - done)
     yield from _dismiss(
         _most_dispensable(old)[: max(0, len(old) - keep)], f"replaced by revision {revision}"
     )

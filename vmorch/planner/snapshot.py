@@ -13,13 +13,23 @@ from vmorch.model.spec import ServiceSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """How long a guest has given no sign of life, and how many cores it used in that time."""
+
+    silent_seconds: float
+    cpus: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceView:
     """An instance as remembered, and its guest as seen.
 
     `guest` None: there is no domain. `healthy` None: no verdict yet. `admitted`: the proxy, as
     last told, gives it new connections; `sessions` are open there now. `busy`: an action on it is
     under way, so nothing is planned for it. `end` says how the last guest ended, if we heard;
-    `ended_by_itself` that it powered itself off.
+    `ended_by_itself` that it powered itself off. `service` and `exit_code` are the guest's word
+    (see GuestReport), `mishap` is what its console told in this boot. `pulse` None: it has not
+    answered yet, so its silence says nothing.
     """
 
     instance: Instance
@@ -33,10 +43,16 @@ class InstanceView:
     busy: bool = False
     end: str = ""
     ended_by_itself: bool = False
+    unhealthy_since: float | None = None
+    service: str = ""
+    exit_code: int | None = None
+    mishap: str = ""
+    pulse: Pulse | None = None
 
     @property
     def wanted(self) -> bool:
-        return self.instance.goal is Goal.RUN
+        """One that is stopped or paused still is one of its service's instances."""
+        return self.instance.goal is not Goal.REMOVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

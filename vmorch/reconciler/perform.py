@@ -7,10 +7,12 @@ and each effect is safe to repeat.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from vmorch.errors import GuestError
 from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity
 from vmorch.model.event import EventKind
 from vmorch.model.image import ImageManifest
@@ -23,8 +25,10 @@ from vmorch.planner.actions import (
     Note,
     RemoveEnvironment,
     RemoveInstance,
+    ResumeGuest,
     ShutDownGuest,
     StartGuest,
+    SuspendGuest,
 )
 from vmorch.reconciler.identity import bundle_for
 from vmorch.reconciler.parts import Parts
@@ -32,6 +36,7 @@ from vmorch.reconciler.storage import remove_volumes, storage_of
 from vmorch.store.protocol import EnvironmentRecord
 
 SEED_BYTES = 64
+SET_CLOCK_SECONDS = 5.0
 LOGS_KEPT = 20
 """Directories of gone instances kept for their logs, per environment."""
 
@@ -49,7 +54,7 @@ async def create_instance(parts: Parts, action: CreateInstance) -> None:
 
 
 async def note(parts: Parts, action: Note) -> None:
-    await parts.store.put_instance(action.instance)
+    await parts.store.put_instance(action.instance, decides_goal=action.decides_goal)
     await parts.faults.at("note:recorded")
     await _tell(parts, action.kind, action.instance, action.reason)
 
@@ -63,9 +68,13 @@ async def start_guest(parts: Parts, action: StartGuest) -> None:
         started_at=None,
         ready_at=None,
         not_before=None,
+        deadline=None,
         capped=False,
+        fault="",
+        exit_code=None,
     )
     await parts.store.put_instance(instance)
+    await parts.faults.at("start:intended")
     await _tell(parts, EventKind.INSTANCE_STARTING, instance, action.reason)
     await parts.faults.at("start:recorded")
     record = await parts.store.environment(instance.environment)
@@ -74,6 +83,7 @@ async def start_guest(parts: Parts, action: StartGuest) -> None:
     await parts.faults.at("start:guest")
     running = replace(instance, state=State.RUNNING, reason="booting", started_at=parts.clock.now())
     await parts.store.put_instance(running)
+    await parts.faults.at("start:running")
     await _tell(parts, EventKind.INSTANCE_RUNNING, running, "its guest boots")
 
 
@@ -146,9 +156,43 @@ async def cap_guest(parts: Parts, action: CapGuest) -> None:
     await parts.hypervisor.set_cpus(domain_of(parts, action.instance), action.cpus)
     await parts.faults.at("cap:set")
     await parts.store.put_instance(replace(action.instance, capped=True))
+    await parts.faults.at("cap:recorded")
     await _tell(
         parts, EventKind.GUEST_CAPPED, action.instance, f"{action.cpus:g} CPUs: {action.reason}"
     )
+
+
+async def suspend_guest(parts: Parts, action: SuspendGuest) -> None:
+    await parts.hypervisor.suspend(domain_of(parts, action.instance))
+    await parts.faults.at("suspend:done")
+    paused = replace(
+        action.instance, state=State.PAUSED, reason=action.reason, deadline=None, not_before=None
+    )
+    await parts.store.put_instance(paused)
+    await _tell(parts, EventKind.INSTANCE_PAUSED, paused, action.reason)
+
+
+async def resume_guest(parts: Parts, action: ResumeGuest) -> None:
+    domain = domain_of(parts, action.instance)
+    await parts.hypervisor.resume(domain)
+    await parts.faults.at("resume:done")
+    running = replace(
+        action.instance,
+        state=State.RUNNING,
+        reason="resumed",
+        deadline=None,
+        not_before=action.not_before,
+    )
+    await parts.store.put_instance(running)
+    await _tell(parts, EventKind.INSTANCE_RESUMED, running, action.reason)
+    await _set_clock(parts, domain)
+
+
+async def _set_clock(parts: Parts, domain: str) -> None:
+    """A guest's clock stood still with it. Best effort: not every image has an agent."""
+    nanoseconds = {"time": int(parts.clock.now() * 1e9)}
+    with contextlib.suppress(GuestError):
+        await parts.hypervisor.agent(domain, "guest-set-time", nanoseconds, SET_CLOCK_SECONDS)
 
 
 async def shut_down_guest(parts: Parts, action: ShutDownGuest) -> None:
@@ -156,6 +200,7 @@ async def shut_down_guest(parts: Parts, action: ShutDownGuest) -> None:
     await parts.store.put_instance(instance)
     await parts.faults.at("shutdown:recorded")
     await _tell(parts, EventKind.INSTANCE_STOPPING, instance, action.reason)
+    await parts.faults.at("shutdown:told")
     await parts.hypervisor.shutdown(domain_of(parts, instance))
 
 
@@ -167,6 +212,7 @@ async def destroy_guest(parts: Parts, action: DestroyGuest) -> None:
 
 async def destroy_orphan(parts: Parts, action: DestroyOrphan) -> None:
     await parts.hypervisor.destroy(action.domain)
+    await parts.faults.at("orphan:destroyed")
     await parts.store.add_event(
         EventKind.UNKNOWN_GUEST,
         f"{action.domain} was ended: {action.reason}",
@@ -178,12 +224,14 @@ async def destroy_orphan(parts: Parts, action: DestroyOrphan) -> None:
 async def remove_instance(parts: Parts, action: RemoveInstance) -> None:
     instance = action.instance
     directory = parts.settings.instance_dir(instance.environment, instance.name)
-    for name in ("disk.qcow2", "seed.iso"):
-        (directory / name).unlink(missing_ok=True)
+    (directory / "disk.qcow2").unlink(missing_ok=True)
+    await parts.faults.at("remove:disk")
+    (directory / "seed.iso").unlink(missing_ok=True)
     await parts.faults.at("remove:files")
     await parts.store.delete_instance(*instance.key, now=parts.clock.now())
     await parts.faults.at("remove:recorded")
     await _tell(parts, EventKind.INSTANCE_REMOVED, instance, action.reason)
+    await parts.faults.at("remove:told")
     kept = {i.name for i in await parts.store.instances(instance.environment)}
     _forget_old_logs(directory.parent, kept)
 
@@ -212,6 +260,7 @@ async def remove_environment(parts: Parts, action: RemoveEnvironment) -> None:
         now=parts.clock.now(),
         environment=record.name,
     )
+    await parts.faults.at("remove-environment:told")
     await parts.store.forget(record.name)
 
 

@@ -69,7 +69,8 @@ class Instances:
         """See `Store.put_instance`."""
         with self._db.transaction():
             goal = self._goal(instance)
-            if goal is Goal.REMOVE or not decides_goal:
+            decided = decides_goal or instance.goal is Goal.REMOVE
+            if goal is Goal.REMOVE or not decided:
                 instance = replace(instance, goal=goal)
             await self._write(instance)
 

@@ -95,7 +95,7 @@ class Store(Protocol):
     async def put_instance(self, instance: Instance, *, decides_goal: bool = False) -> None:
         """Replace what is known of an instance that exists, but for its goal: an order that came
         while an action was under way must not be undone by that action's result. With
-        `decides_goal` the goal too, except one to remove. Raises NotFound."""
+        `decides_goal` the goal too. A removal, once decided, stays. Raises NotFound."""
         ...
 
     async def set_goal(

@@ -30,8 +30,8 @@ from vmorch.planner.actions import (
     ShutDownGuest,
     StartGuest,
 )
-from vmorch.planner.lifecycle import BURST_SECONDS
 from vmorch.planner.plan import plan
+from vmorch.planner.running import BURST_SECONDS
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
 
 NOW = 1000.0
