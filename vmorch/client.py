@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vmorch.model.view.environment import EnvironmentView
     from vmorch.model.view.image import BuildLine, FreedView, ImageView, LayerView
     from vmorch.model.view.instance import InstanceView
+    from vmorch.model.view.step import StepView
     from vmorch.model.view.stream import EventView, LogLine
 
 # The daemon may boot a kernel before it answers what acceleration there is.
@@ -126,12 +127,42 @@ class Client:
     # Environments
 
     def apply(
-        self, spec: EnvironmentSpec, *, expected_version: int | None = None
+        self,
+        spec: EnvironmentSpec,
+        *,
+        expected_version: int | None = None,
+        partial: bool = False,
+        ttl_seconds: float | None = None,
+        holder: str | None = None,
     ) -> EnvironmentView:
+        """Create or change it. `partial`: services that are not in `spec` stay as they are.
+        It ends after `ttl_seconds`, or with the process `holder` (`Processes.identity`)."""
         from vmorch.model.codec import to_json
 
-        body = {"spec": to_json(spec), "expected_version": expected_version}
+        body = {
+            "spec": to_json(spec),
+            "expected_version": expected_version,
+            "partial": partial,
+            "ttl_seconds": ttl_seconds,
+            "holder": holder,
+        }
         return self._environment("PUT", _environment_path(spec.name), body)
+
+    def preview(self, spec: EnvironmentSpec, *, partial: bool = False) -> list[StepView]:
+        """What `apply` would do. Raises Refused where it would."""
+        from vmorch.model.codec import to_json
+        from vmorch.model.view.step import StepView
+
+        path = _environment_path(spec.name) + "/preview"
+        rows = self._call("POST", path, {"spec": to_json(spec), "partial": partial})
+        return [view_of(StepView, row) for row in rows]
+
+    def preview_removal(self, name: str, *, volumes: bool = False) -> list[StepView]:
+        """What `remove` would do."""
+        from vmorch.model.view.step import StepView
+
+        path = f"{_environment_path(name)}/removal" + _query(volumes=volumes)
+        return [view_of(StepView, row) for row in self._call("GET", path)]
 
     def environments(self) -> list[EnvironmentView]:
         return [_environment(row) for row in self._call("GET", "/v1/environments")]
@@ -144,6 +175,15 @@ class Client:
         """Begin to remove it: gone when `environment` raises NotFound."""
         path = _environment_path(name) + _query(volumes=volumes)
         return self._environment("DELETE", path)
+
+    def set_goal(self, name: str, goal: str, names: Sequence[str] = ()) -> list[InstanceView]:
+        """Have instances run, stop or pause: those of the services and instances in `names`, or
+        all. Returns them as they are now."""
+        from vmorch.model.view.instance import InstanceView
+
+        body = {"goal": goal, "names": list(names)}
+        rows = self._call("POST", _environment_path(name) + "/goal", body)
+        return [view_of(InstanceView, row) for row in rows]
 
     def scale(self, name: str, replicas: dict[str, int]) -> EnvironmentView:
         path = _environment_path(name) + "/scale"
@@ -208,8 +248,10 @@ class Client:
         working_dir: str | None = None,
         columns: int = 80,
         rows: int = 24,
+        binary: bool = False,
     ) -> Path:
-        """The socket of a session (see `vmorch.model.frames`), to be connected to once."""
+        """The socket of a session (see `vmorch.model.frames`), to be connected to once.
+        `binary`: much data goes through it, so that it must be SSH."""
         body = {
             "instance": instance,
             "argv": None if argv is None else list(argv),
@@ -219,9 +261,15 @@ class Client:
             "working_dir": working_dir,
             "columns": columns,
             "rows": rows,
+            "binary": binary,
         }
         answer = self._call("POST", f"{_environment_path(environment)}/exec", body)
         return Path(answer["socket"])
+
+    def open_console(self, environment: str, instance: str) -> Path:
+        """The socket of a session on an instance's serial console, to be connected to once."""
+        path = f"{_environment_path(environment)}/console"
+        return Path(self._call("POST", path, {"instance": instance})["socket"])
 
     # Transport
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from vmorch.effects import SystemClock, SystemEntropy
-from vmorch.errors import GuestError
+from vmorch.errors import GuestError, HypervisorError
 from vmorch.guest import commands
 from vmorch.guest.keys import InstallationKeys, installation_keys
 from vmorch.guest.sessions import ExecSessionServer
@@ -163,6 +163,10 @@ class Agent:
         }
 
 
+async def no_console(domain: str) -> int:
+    raise HypervisorError(f"There is no guest {domain}.")
+
+
 def _server(sshd: Sshd, directory: Path, host_key: str) -> ExecSessionServer:
     async def host_key_for(domain: str) -> str:
         return host_key
@@ -172,6 +176,7 @@ def _server(sshd: Sshd, directory: Path, host_key: str) -> ExecSessionServer:
         client_key=sshd.keys.client_key,
         host_key_for=host_key_for,
         agent=Agent(sshd),
+        console=no_console,
         clock=SystemClock(),
         entropy=SystemEntropy(),
         ssh_port=sshd.port,

@@ -138,6 +138,7 @@ class FakeSessions:
         self.requests: list[ExecRequest] = []
         self.resizes: list[tuple[int, int]] = []
         self.signals: list[bytes] = []
+        self.consoles: list[str] = []
 
     async def open(self, request: ExecRequest) -> Path:
         self.requests.append(request)
@@ -160,6 +161,23 @@ class FakeSessions:
                             writer.write(encode(exit_(130)))
                         case FrameType.STDIN_END:
                             writer.write(encode(exit_(code)))
+            writer.close()
+
+        await asyncio.start_unix_server(serve, path)
+        return path
+
+    async def open_console(self, domain: str) -> Path:
+        """A guest that greets, and answers what is typed with a dot in front."""
+        self.consoles.append(domain)
+        path = self._directory / f"c{len(self.consoles)}"
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            decoder = Decoder()
+            writer.write(encode(Frame(FrameType.STDOUT, b"login: ")))
+            while data := await reader.read(65536):
+                for frame in decoder.feed(data):
+                    if frame.type is FrameType.STDIN:
+                        writer.write(encode(Frame(FrameType.STDOUT, b"." + frame.payload)))
             writer.close()
 
         await asyncio.start_unix_server(serve, path)

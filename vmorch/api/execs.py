@@ -20,7 +20,7 @@ _OPEN_STATES = {State.RUNNING, State.READY, State.DRAINING, State.STARTING}
 
 class ExecBody(BaseModel):
     """`instance` may be a service: its first ready instance then. `argv` null is a login shell.
-    `user` null is the service's own user."""
+    `user` null is the service's own user. `binary`: files go through it, which needs SSH."""
 
     model_config = ConfigDict(extra="forbid")
     instance: str
@@ -31,6 +31,14 @@ class ExecBody(BaseModel):
     working_dir: str | None = None
     columns: Annotated[int, Field(ge=1, le=65535)] = 80
     rows: Annotated[int, Field(ge=1, le=65535)] = 24
+    binary: bool = False
+
+
+class ConsoleBody(BaseModel):
+    """`instance` may be a service, as with ExecBody."""
+
+    model_config = ConfigDict(extra="forbid")
+    instance: str
 
 
 def router(services: ApiServices) -> APIRouter:
@@ -39,16 +47,36 @@ def router(services: ApiServices) -> APIRouter:
     @routes.post("/environments/{name}/exec")
     async def open_session(name: str, body: ExecBody) -> dict[str, str]:
         """A one-shot unix socket that speaks the frames of `vmorch.model.frames`."""
-        instance = await _find(services.store, name, body.instance)
-        if instance.state not in _OPEN_STATES:
+        instance = await _open(services.store, name, body.instance)
+        request = await _request(services, instance, body)
+        if body.binary and not request.has_ssh:
             raise Refused(
-                f"{instance.name} is {instance.state.value}, not running.",
-                hint=f"See 'vmorch ps' and 'vmorch logs {instance.name}'.",
+                f"{instance.name}'s image has no SSH, through which files are copied.",
+                hint="Use an image whose base has it, such as debian:12; or put the files into "
+                "the image (COPY).",
             )
-        path = await services.exec_sessions.open(await _request(services, instance, body))
+        path = await services.exec_sessions.open(request)
         return {"socket": str(path)}
 
+    @routes.post("/environments/{name}/console")
+    async def open_console(name: str, body: ConsoleBody) -> dict[str, str]:
+        """A one-shot unix socket with the guest's serial console behind it, in the same frames."""
+        instance = await _open(services.store, name, body.instance)
+        domain = services.store.installation.domain(*instance.key)
+        return {"socket": str(await services.exec_sessions.open_console(domain))}
+
     return routes
+
+
+async def _open(store: Store, environment: str, name: str) -> Instance:
+    """Raises NotFound, Refused (it does not run)."""
+    instance = await _find(store, environment, name)
+    if instance.state not in _OPEN_STATES:
+        raise Refused(
+            f"{instance.name} is {instance.state.value}, not running.",
+            hint=f"See 'vmorch ps' and 'vmorch logs {instance.name}'.",
+        )
+    return instance
 
 
 async def _find(store: Store, environment: str, name: str) -> Instance:

@@ -6,22 +6,26 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 
 import paramiko
 
 from vmorch.effects import Clock, Entropy
-from vmorch.errors import GuestError, VmorchError
+from vmorch.errors import GuestError, Refused, VmorchError
 from vmorch.guest import commands
 from vmorch.guest.agent import Agent
 from vmorch.guest.agent_session import AgentSession
+from vmorch.guest.console import ConsoleSession
 from vmorch.guest.frame_socket import FrameSocket
 from vmorch.guest.protocol import AgentCall
 from vmorch.guest.ssh import SSH_PORT, Terminal, connect
 from vmorch.guest.ssh_session import SshSession
 from vmorch.guest.threads import in_thread
 from vmorch.model.exec import ExecRequest
+
+# A descriptor on a domain's serial console; see `Hypervisor.open_console`.
+OpenConsole = Callable[[str], Awaitable[int]]
 
 # The public host key of a domain's instance; raises NotFound when there is none.
 HostKeyFor = Callable[[str], Awaitable[str]]
@@ -44,6 +48,7 @@ class ExecSessionServer:
         client_key: Path,
         host_key_for: HostKeyFor,
         agent: AgentCall,
+        console: OpenConsole,
         clock: Clock,
         entropy: Entropy,
         group_id: int | None = None,
@@ -53,6 +58,8 @@ class ExecSessionServer:
         self._client_key = client_key
         self._host_key_for = host_key_for
         self._agent = Agent(agent, clock)
+        self._console = console
+        self._consoles: set[str] = set()
         self._entropy = entropy
         self._group_id = group_id
         self._ssh_port = ssh_port
@@ -61,20 +68,45 @@ class ExecSessionServer:
     async def open(self, request: ExecRequest) -> Path:
         """See `ExecSessions.open`. The way into the guest is tried before it returns; the command
         starts when the client has come."""
-        token = self._entropy.random_bytes(_TOKEN_BYTES).hex()
-        path = self._exec_dir / token
+        path = self._exec_dir / self._entropy.random_bytes(_TOKEN_BYTES).hex()
         transport = await self._way_in(request)
         try:
             listener = self._listen(path)
-        except OSError as error:
+        except GuestError:
             if transport is not None:
                 transport.close()
-            raise GuestError(f"The socket {path} cannot be made: {error.strerror}.") from error
-        serving = self._serve(listener, path, request, transport)
-        task = asyncio.create_task(serving, name=f"exec {request.domain}")
+            raise
+        self._keep(path, self._serve(listener, path, request, transport))
+        return path
+
+    async def open_console(self, domain: str) -> Path:
+        """See `ExecSessions.open_console`."""
+        if domain in self._consoles:
+            raise Refused(
+                f"The console of {domain} is open in another session.",
+                hint="End that one (Ctrl-]), or read along with 'vmorch logs --source console -f'.",
+            )
+        path = self._exec_dir / self._entropy.random_bytes(_TOKEN_BYTES).hex()
+        self._consoles.add(domain)
+        try:
+            console = await self._console(domain)
+            try:
+                listener = self._listen(path)
+            except GuestError:
+                os.close(console)
+                raise
+        except BaseException:
+            self._consoles.discard(domain)
+            raise
+        task = self._keep(path, self._serve_console(listener, path, console))
+        task.add_done_callback(lambda _: self._consoles.discard(domain))
+        return path
+
+    def _keep(self, path: Path, serving: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(serving, name=f"session {path.name}")
         self._sessions[path] = task
         task.add_done_callback(lambda _: self._sessions.pop(path, None))
-        return path
+        return task
 
     async def close(self) -> None:
         """End all sessions; their clients see the end of their sockets."""
@@ -111,6 +143,13 @@ class ExecSessionServer:
         return None
 
     def _listen(self, path: Path) -> socket.socket:
+        """Raises GuestError."""
+        try:
+            return self._listener(path)
+        except OSError as error:
+            raise GuestError(f"The socket {path} cannot be made: {error.strerror}.") from error
+
+    def _listener(self, path: Path) -> socket.socket:
         self._exec_dir.mkdir(parents=True, exist_ok=True)
         self._exec_dir.chmod(0o711)
         self._remove_strangers()
@@ -152,6 +191,21 @@ class ExecSessionServer:
                 client.end()
             if transport is not None:
                 transport.close()
+
+    async def _serve_console(self, listener: socket.socket, path: Path, console: int) -> None:
+        connection: socket.socket | None = None
+        try:
+            connection = await _first_client(listener, path)
+        finally:
+            if connection is None:
+                os.close(console)
+        if connection is None:
+            return
+        session = ConsoleSession(connection, console)
+        try:
+            await in_thread(session.run)
+        finally:
+            session.end()  # its thread, when it is this task that was cancelled
 
     async def _session(
         self,

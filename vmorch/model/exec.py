@@ -35,3 +35,11 @@ class ExecSessions(Protocol):
             GuestError: the guest has no way in, or does not answer.
         """
         ...
+
+    async def open_console(self, domain: str) -> Path:
+        """The same for a guest's serial console: STDIN and STDOUT frames, EXIT when it ends.
+
+        Raises:
+            Refused: another session has it. HypervisorError: there is none.
+        """
+        ...

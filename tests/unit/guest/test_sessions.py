@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from vmorch.effects import SystemClock, SystemEntropy
-from vmorch.errors import GuestError
+from vmorch.errors import GuestError, HypervisorError
 from vmorch.guest import agent_session, sessions
 from vmorch.guest.sessions import ExecSessionServer
 from vmorch.model import frames
@@ -67,6 +67,10 @@ def request(**changes: Any) -> ExecRequest:
     return ExecRequest(**{**values, **changes})
 
 
+async def no_console(domain: str) -> int:
+    raise HypervisorError(f"There is no guest {domain}.")
+
+
 @pytest.fixture
 def with_server(tmp_path: Path) -> Callable[..., None]:
     def run(body: Callable[[ExecSessionServer, ScriptedAgent], Awaitable[None]]) -> None:
@@ -80,6 +84,7 @@ def with_server(tmp_path: Path) -> Callable[..., None]:
                 client_key=tmp_path / "key",
                 host_key_for=host_key_for,
                 agent=agent,
+                console=no_console,
                 clock=SystemClock(),
                 entropy=SystemEntropy(),
             )
