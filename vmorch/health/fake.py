@@ -24,6 +24,7 @@ class FakeProber:
     says: dict[Key, tuple[bool | None, str]] = field(default_factory=dict)
     changed: Callable[[], None] = lambda: None
     targets: dict[Key, Target] = field(default_factory=dict)
+    stirred: list[str] = field(default_factory=list)
     _last: dict[Key, Health] = field(default_factory=dict)
 
     def watch(self, targets: Sequence[Target]) -> None:
@@ -38,6 +39,9 @@ class FakeProber:
     def results(self) -> Mapping[Key, Health]:
         self._last = {key: self._health(key, target) for key, target in self.targets.items()}
         return dict(self._last)
+
+    def stir(self, address: str) -> None:
+        self.stirred.append(address)
 
     async def close(self) -> None:
         self.targets = {}

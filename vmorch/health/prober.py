@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Callable, Mapping, Sequence
 
 from vmorch.effects import Clock
@@ -46,6 +48,15 @@ class HealthProber:
 
     def results(self) -> Mapping[Key, Health]:
         return {key: watch.health for key, (watch, _) in self._watches.items()}
+
+    def stir(self, address: str) -> None:
+        """See `Prober.stir`. The port is that of "discard": closed, its kernel says so; and even
+        a firewall that drops it has to answer for the guest's address first."""
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender,
+        ):
+            sender.sendto(b"", (address, 9))
 
     async def close(self) -> None:
         for key in list(self._watches):

@@ -44,4 +44,9 @@ class Prober(Protocol):
 
     def results(self) -> Mapping[tuple[str, str, int], Health]: ...
 
+    def stir(self, address: str) -> None:
+        """Send a guest one datagram that any living kernel answers in some way; returns at
+        once."""
+        ...
+
     async def close(self) -> None: ...

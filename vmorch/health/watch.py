@@ -122,7 +122,7 @@ class Watch:
         timeout = _REPORT_TIMEOUT_SECONDS * self.target.time_scale
         while True:
             begun = self._clock.now()
-            if self.health.healthy is not True:
+            if self.health.healthy is not True or self.target.check.kind is HealthKind.NONE:
                 with contextlib.suppress(GuestError):
                     self._heard(await self._insides.report(self.target.domain, timeout))
                     self._publish()

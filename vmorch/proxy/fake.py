@@ -6,6 +6,7 @@ the world: open sessions, take servers down as a failed check would, take ports,
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
@@ -36,6 +37,7 @@ class FakeProxy:
         self.refusal: ProxyError | None = None
         self._sessions: Counter[tuple[str, str]] = Counter()
         self._faults = faults or NoFaults()
+        self._gone = asyncio.Event()
 
     async def apply(self, config: ProxyConfig) -> None:
         await self._faults.at("proxy.apply")
@@ -75,6 +77,10 @@ class FakeProxy:
     async def running(self) -> bool:
         return self.config is not None
 
+    async def wait_gone(self) -> None:
+        self._gone.clear()
+        await self._gone.wait()
+
     async def stop(self) -> None:
         self.kill()
 
@@ -84,6 +90,7 @@ class FakeProxy:
         """As by SIGKILL: every session is cut, nothing runs."""
         self.config = None
         self._sessions.clear()
+        self._gone.set()
 
     def connect(self, backend: str) -> tuple[str, str] | None:
         """Open a session through `backend`; the key of the server that got it, the one with

@@ -22,7 +22,7 @@ from vmorch.proxy.changes import Command, changes
 from vmorch.proxy.configuration import Rendered, namespaces_in, render
 from vmorch.proxy.endpoints import namespace_inodes, unavailable
 from vmorch.proxy.place import Place
-from vmorch.proxy.process import Program
+from vmorch.proxy.process import Program, ended
 from vmorch.proxy.protocol import Endpoint, ProxyConfig, ServerStatus
 from vmorch.proxy.running import (
     Processes,
@@ -39,6 +39,7 @@ _POLL_SECONDS = 0.02
 _RELOAD_SECONDS = 60.0
 _ASK_AGAIN_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
 _ALL_SERVERS = "show stat -1 4 -1"
 
 
@@ -93,6 +94,11 @@ class HAProxy:
             for pid in (await self._processes()).leaving:
                 found.append(read_status(await self._master.ask_worker(pid, _ALL_SERVERS)))
         return found
+
+    async def wait_gone(self) -> None:
+        while (pid := self._program.master()) is None:
+            await self._clock.sleep(_LOOK_SECONDS)
+        await ended(pid)
 
     async def stop(self) -> None:
         async with self._lock:

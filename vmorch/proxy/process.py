@@ -7,6 +7,7 @@ command line in a unit of its own.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -140,6 +141,21 @@ class Program:
                 ) from error
             output.seek(0)
             return done.returncode, output.read().decode(errors="replace")
+
+
+async def ended(pid: int) -> None:
+    """Return when that process has ended; at once when there is none."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop, end = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        loop.add_reader(descriptor, end.set)
+        await end.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def alerts(output: str) -> str:

@@ -125,6 +125,10 @@ class Proxy(Protocol):
 
     async def running(self) -> bool: ...
 
+    async def wait_gone(self) -> None:
+        """Return soon after a HAProxy that ran has ended, however it did."""
+        ...
+
     async def stop(self) -> None:
         """End HAProxy and remove its sockets. Not running: fine."""
         ...

@@ -38,6 +38,7 @@ from vmorch.reconciler.endings import ending
 from vmorch.reconciler.observe import Memory, observe, snapshot_of
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.reaper import reap
+from vmorch.reconciler.signs import Signs
 from vmorch.reconciler.storage import sweep_volumes
 from vmorch.reconciler.sync import Sync
 
@@ -54,6 +55,7 @@ class Reconciler:
         self._parts = parts
         self._memory = Memory()
         self._sync = Sync(parts, self._memory, time_scale=time_scale)
+        self._signs = Signs(parts, self._memory)
         self._boots_at_once = boots_at_once
         self._time_scale = time_scale
         self._woken = asyncio.Event()
@@ -66,7 +68,10 @@ class Reconciler:
         self._woken.set()
 
     async def run(self) -> None:
-        hints = asyncio.create_task(self._listen(), name="reconciler-hints")
+        watchers = (
+            asyncio.create_task(self._listen(), name="reconciler-hints"),
+            asyncio.create_task(self._mind_proxy(), name="reconciler-proxy"),
+        )
         try:
             while True:
                 wake_at = await self._guarded_cycle()
@@ -74,9 +79,10 @@ class Reconciler:
                 if self._crash is not None:
                     raise self._crash
         finally:
-            for task in (hints, *self._tasks):
+            for task in (*watchers, *self._tasks):
                 task.cancel()
-            await asyncio.gather(hints, *self._tasks, return_exceptions=True)
+            await asyncio.gather(*watchers, *self._tasks, return_exceptions=True)
+            await self._signs.close()
 
     async def cycle(self) -> float | None:
         """One look, plan and start of its actions; when to look again."""
@@ -85,11 +91,13 @@ class Reconciler:
         await sweep_volumes(parts)
         observed = await observe(parts, self._memory)
         await self._sync.networks(observed)
+        health = parts.prober.results()
+        self._signs.take(observed, health)
         snapshot = snapshot_of(
             observed,
             self._memory,
             installation=parts.store.installation,
-            health=parts.prober.results(),
+            health=health,
             time_scale=self._time_scale,
             boots_at_once=self._boots_at_once,
         )
@@ -99,7 +107,8 @@ class Reconciler:
             await self._act(action)
         if await self._sync.traffic():
             self.wake()
-        return min((at for at in (planned.wake_at, reap_at) if at is not None), default=None)
+        wakes = (planned.wake_at, reap_at, *self._memory.word_due.values())
+        return min((at for at in wakes if at is not None), default=None)
 
     async def settle(self) -> None:
         """Wait for the actions under way (for tests and for a clean end)."""
@@ -132,6 +141,12 @@ class Reconciler:
             end = ending(self._memory.ends.pop(hint.name, None), hint.detail)
             if end is not None:
                 self._memory.ends[hint.name] = end
+            self.wake()
+
+    async def _mind_proxy(self) -> None:
+        """All traffic stands still without it: its end is not left to the next idle look."""
+        while True:
+            await self._parts.proxy.wait_gone()
             self.wake()
 
     async def _act(self, action: Action) -> None:

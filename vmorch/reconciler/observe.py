@@ -14,7 +14,7 @@ from vmorch.health.protocol import Health
 from vmorch.hypervisor.protocol import ObservedGuest
 from vmorch.model.instance import Instance, Revision
 from vmorch.model.names import Installation
-from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
+from vmorch.planner.snapshot import EnvironmentView, InstanceView, Pulse, Snapshot
 from vmorch.proxy.protocol import ProxyConfig, ServerStatus
 from vmorch.reconciler.endings import POWERED_OFF
 from vmorch.reconciler.parts import Parts
@@ -28,13 +28,18 @@ class Memory:
 
     `busy` are keys of instances (and names of environments) with an action under way, `ends` how
     a domain's guest ended as libvirt's events told it, `networks` the environments' networks
-    that were made what they should be, `told` what the proxy was last told.
+    that were made what they should be, `told` what the proxy was last told. `pulses` (by domain)
+    and `mishaps` (by boot) are the last look's; `word_due` says until when the event that names
+    the cause of a domain's end is waited for.
     """
 
     busy: set[tuple[str, str, int] | str] = field(default_factory=set)
     ends: dict[str, str] = field(default_factory=dict)
     networks: dict[str, int] = field(default_factory=dict)
     told: ProxyConfig | None = None
+    pulses: dict[str, Pulse] = field(default_factory=dict)
+    mishaps: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    word_due: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +136,8 @@ def _view(
     memory: Memory,
     health: Mapping[tuple[str, str, int], Health],
 ) -> InstanceView:
-    verdict = health.get((instance.environment, instance.name, instance.boot))
+    boot = (instance.environment, instance.name, instance.boot)
+    verdict = health.get(boot)
     return InstanceView(
         instance=instance,
         spec=revision.spec,
@@ -146,9 +152,14 @@ def _view(
             if server == instance.name
             and backend.startswith(f"{instance.environment}.{instance.service}.")
         ),
-        busy=instance.key in memory.busy | observed.busy,
+        busy=instance.key in memory.busy | observed.busy or domain in memory.word_due,
         end=memory.ends.get(domain, ""),
         ended_by_itself=memory.ends.get(domain) == POWERED_OFF,
+        unhealthy_since=verdict.since if verdict and verdict.healthy is False else None,
+        service=verdict.report.service if verdict and verdict.report else "",
+        exit_code=verdict.report.exit_code if verdict and verdict.report else None,
+        mishap=memory.mishaps.get(boot, ""),
+        pulse=memory.pulses.get(domain),
     )
 
 

@@ -71,6 +71,7 @@ def _servers(instances: Sequence[Instance], service: str, port: int) -> Iterator
             State.RUNNING,
             State.DRAINING,
             State.STOPPING,
+            State.PAUSED,
         }
         if instance.service == service and known:
             yield Server(
