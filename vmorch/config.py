@@ -49,6 +49,11 @@ class Settings:
         return self.state_dir / "vmorch.db"
 
     @property
+    def backups_dir(self) -> Path:
+        """Copies of the database."""
+        return self.state_dir / "backups"
+
+    @property
     def images_dir(self) -> Path:
         return self.state_dir / "images"
 

@@ -22,7 +22,7 @@ from vmorch import __version__, resources
 from vmorch.api.app import create_app
 from vmorch.api.services import ApiServices
 from vmorch.config import Settings, load_settings
-from vmorch.effects import NoFaults, SystemClock, SystemEntropy, SystemProcesses
+from vmorch.effects import Faults, KillAt, NoFaults, SystemClock, SystemEntropy, SystemProcesses
 from vmorch.errors import NotFound, Refused, VmorchError
 from vmorch.guest.access import GuestAccess
 from vmorch.guest.keys import InstallationKeys, installation_keys
@@ -32,6 +32,7 @@ from vmorch.hypervisor.acceleration import AccelerationProbe
 from vmorch.hypervisor.driver import LibvirtHypervisor
 from vmorch.images.bases import BaseCatalog
 from vmorch.images.service import ImageService
+from vmorch.model.addresses import outer_range
 from vmorch.model.guest import Acceleration
 from vmorch.model.names import Installation
 from vmorch.model.view import Check
@@ -42,6 +43,8 @@ from vmorch.proxy.haproxy import HAProxy
 from vmorch.proxy.place import Place
 from vmorch.reconciler.loop import Reconciler
 from vmorch.reconciler.parts import Parts
+from vmorch.reconciler.unclaimed import unclaimed_now
+from vmorch.store.backup import Backups, keep_copies, refuse_emptied
 from vmorch.store.installation import installation_of, lock_state_dir
 from vmorch.store.sqlite import SqliteStore
 from vmorch.volumes.disks import QcowDisks
@@ -83,7 +86,8 @@ async def serve(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
-    clock, entropy, faults = SystemClock(), SystemEntropy(), NoFaults()
+    clock, entropy, faults = SystemClock(), SystemEntropy(), _faults()
+    refuse_emptied(settings.database, settings.backups_dir)
     installation = installation_of(settings.state_dir, entropy)
     keys = installation_keys(settings.keys_dir, entropy)
     catalog = BaseCatalog(settings.images_dir, resources.data_dir("images"), settings.outside_netns)
@@ -120,7 +124,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         installation,
         outer_pool=settings.outer_pool,
         inner_subnet=settings.inner_subnet,
-        taken_subnets=network.taken_subnets,
+        taken_subnets=functools.partial(_taken_subnets, network, settings),
         port_is_free=port_is_free,
     )
     guests = GuestAccess(hypervisor.agent, clock)
@@ -149,13 +153,26 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         time_scale=acceleration.time_scale,
     )
     prober.changed = reconciler.wake
-    server = _api_server(parts, reconciler, network, installation, keys)
+    sessions = _exec_sessions(parts, installation, keys)
+    server = _api_server(parts, reconciler, network, sessions)
+    backups = Backups(settings.database, settings.backups_dir)
+    copying = asyncio.create_task(keep_copies(backups, clock), name="backups")
     try:
         await _run_both(reconciler, server, listener)
     finally:
+        copying.cancel()
+        await asyncio.gather(copying, return_exceptions=True)
+        backups.close()
+        await sessions.close()
         await prober.close()
         await hypervisor.close()
         await store.close()
+
+
+def _faults() -> Faults:
+    """VMORCH_CRASH_AT=POINT, for tests: the daemon kills itself there."""
+    point = os.environ.get("VMORCH_CRASH_AT")
+    return KillAt(point) if point else NoFaults()
 
 
 def boots_at_once(acceleration: Acceleration) -> int:
@@ -179,24 +196,63 @@ async def _run_both(
             await task
 
 
-def _api_server(
-    parts: Parts,
-    reconciler: Reconciler,
-    network: RouterNetwork,
-    installation: Installation,
-    keys: InstallationKeys,
-) -> uvicorn.Server:
+def _exec_sessions(
+    parts: Parts, installation: Installation, keys: InstallationKeys
+) -> ExecSessionServer:
     async def host_key_of(domain: str) -> str:
         for instance in await parts.store.instances():
             if installation.domain(*instance.key) == domain:
                 return keys.host_key(instance.uuid).public
         raise NotFound(f"There is no instance behind the domain {domain}.")
 
+    return ExecSessionServer(
+        exec_dir=parts.settings.exec_dir,
+        client_key=keys.client_key,
+        host_key_for=host_key_of,
+        agent=parts.hypervisor.agent,
+        console=parts.hypervisor.open_console,
+        clock=parts.clock,
+        entropy=parts.entropy,
+        group_id=_group_id(parts.settings),
+    )
+
+
+async def _network_checks(network: RouterNetwork) -> list[Check]:
+    found = await network.problems()
+    if not found:
+        return [Check(name="network", ok=True, message="nothing stands in the way")]
+    return [Check(name="network", ok=False, message=p.message, hint=p.hint) for p in found]
+
+
+async def _unclaimed_check(parts: Parts) -> Check:
+    found = await unclaimed_now(parts.hypervisor, parts.store)
+    names = [guest.name for guest in (*found.unknown, *found.unreadable)]
+    if not names:
+        return Check(name="guests", ok=True, message="every guest is known")
+    return Check(
+        name="guests",
+        ok=False,
+        message=f"of this installation, but unknown to its store: {', '.join(names)}",
+        hint="Stop the daemon and run 'vmorch daemon restore' or 'vmorch daemon rebuild' to have "
+        "them back, or end them with 'vmorch env rm --orphans'.",
+    )
+
+
+async def _taken_subnets(network: RouterNetwork, settings: Settings) -> list[str]:
+    """The host's, and the ranges of networks that stand: a new environment must not get into
+    one in which unknown guests run."""
+    standing = [outer_range(settings.outer_pool, index) for index in await network.present()]
+    return [*await network.taken_subnets(), *standing]
+
+
+def _api_server(
+    parts: Parts,
+    reconciler: Reconciler,
+    network: RouterNetwork,
+    sessions: ExecSessionServer,
+) -> uvicorn.Server:
     async def checks() -> list[Check]:
-        found = await network.problems()
-        if not found:
-            return [Check(name="network", ok=True, message="nothing stands in the way")]
-        return [Check(name="network", ok=False, message=p.message, hint=p.hint) for p in found]
+        return [*await _network_checks(network), await _unclaimed_check(parts)]
 
     def shutdown() -> None:
         server.should_exit = True
@@ -205,16 +261,7 @@ def _api_server(
         store=parts.store,
         images=parts.images,
         hypervisor=parts.hypervisor,
-        exec_sessions=ExecSessionServer(
-            exec_dir=parts.settings.exec_dir,
-            client_key=keys.client_key,
-            host_key_for=host_key_of,
-            agent=parts.hypervisor.agent,
-            console=parts.hypervisor.open_console,
-            clock=parts.clock,
-            entropy=parts.entropy,
-            group_id=_group_id(parts.settings),
-        ),
+        exec_sessions=sessions,
         settings=parts.settings,
         clock=parts.clock,
         wake=reconciler.wake,

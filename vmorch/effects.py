@@ -7,7 +7,9 @@ reads the system's own. The simulation passes virtual ones.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import signal
 import time
 import uuid
 from pathlib import Path
@@ -60,6 +62,17 @@ class SystemEntropy:
 class NoFaults:
     async def at(self, point: str) -> None:
         return None
+
+
+class KillAt:
+    """A test aid: the process dies at one point as by `kill -9`, before it passes it."""
+
+    def __init__(self, point: str) -> None:
+        self._point = point
+
+    async def at(self, point: str) -> None:
+        if point == self._point:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class SystemProcesses:

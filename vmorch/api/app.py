@@ -66,7 +66,8 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_bug(request: Request, error: Exception) -> JSONResponse:
-    log.error("api-bug", method=request.method, path=request.url.path, exc_info=error)
+    # The traceback follows: the server tells what it has passed to this handler.
+    log.error("api-bug", method=request.method, path=request.url.path)
     return _response(
         VmorchError(
             f"The daemon failed unexpectedly ({type(error).__name__}).",

@@ -75,6 +75,11 @@ def _checked_inner(inner: str, pool: IPv4Network) -> IPv4Network:
     return network
 
 
+def outer_range(outer_pool: str, index: int) -> str:
+    """The range in which the host reaches the environment with this network index."""
+    return str(_outer_range(IPv4Network(outer_pool), index))
+
+
 def _outer_range(pool: IPv4Network, index: int) -> IPv4Network:
     return IPv4Network((int(pool.network_address) + index * 256, _PREFIX))
 

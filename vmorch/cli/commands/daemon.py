@@ -95,7 +95,7 @@ def stop(ctx: typer.Context) -> None:
                 hint="Its log says what it waits for.",
             )
         time.sleep(0.05)
-    say("The daemon has stopped.")
+    say("The daemon has stopped. Guests and the proxy go on running.")
 
 
 @app.command("status")
