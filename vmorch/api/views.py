@@ -64,5 +64,6 @@ def instance_view(
         restarts=max(0, instance.boot - 1),
         failures=instance.failures,
         reason=instance.reason,
+        exit_code=instance.exit_code,
         domain=installation.domain(instance.environment, instance.service, instance.ordinal),
     )

@@ -66,6 +66,21 @@ Services = Annotated[
     any_number(metavar="[SERVICE]...", autocompletion=services, help="Of these services only."),
 ]
 
+Guests = Annotated[
+    list[str],
+    any_number(
+        metavar="[SERVICE|INSTANCE]...", autocompletion=guests, help="Of these only; else of all."
+    ),
+]
+
+Detach = Annotated[
+    bool, typer.Option("-d", "--detach", help="Return once the wish is written down.")
+]
+
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be done and why; change nothing.")
+]
+
 Guest = Annotated[
     str,
     typer.Argument(

@@ -34,8 +34,21 @@ def terminal_size() -> tuple[int, int]:
     return 80, 24
 
 
-def run_session(path: Path, *, tty_wanted: bool) -> int:
+# Ctrl-], which ends a console's session as it does one of telnet or virsh.
+_ESCAPE = b"\x1d"
+
+
+def run_session(
+    path: Path,
+    *,
+    tty_wanted: bool,
+    escape: bool = False,
+    input_from: int = 0,
+    output_to: int = 1,
+) -> int:
     """Connect to the session at `path` and carry bytes, resizes and signals until it ends.
+
+    With `escape`, Ctrl-] ends it from here with 0, and signals are for this program.
 
     Returns:
         The exit code of the command in the guest.
@@ -52,18 +65,37 @@ def run_session(path: Path, *, tty_wanted: bool) -> int:
                 hint="Sessions are for root and the daemon's group; see 'vmorch doctor'.",
             ) from error
         connection.setblocking(False)
-        with _signals() as caught, _raw_terminal(tty_wanted):
-            return _Session(connection, caught, tty_wanted=tty_wanted).run()
+        with _signals(passed_on=not escape) as caught, _raw_terminal(tty_wanted):
+            return _Session(
+                connection,
+                caught,
+                tty_wanted=tty_wanted,
+                escape=escape,
+                input_from=input_from,
+                output_to=output_to,
+            ).run()
 
 
 class _Session:
     """Nothing here may block on the socket's write side alone: a guest that prints while it
     does not read would wait for us as we wait for it."""
 
-    def __init__(self, connection: socket.socket, caught: int, *, tty_wanted: bool) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        caught: int,
+        *,
+        tty_wanted: bool,
+        escape: bool,
+        input_from: int,
+        output_to: int,
+    ) -> None:
         self._connection = connection
         self._caught = caught
         self._tty = tty_wanted
+        self._escape = escape
+        self._input = input_from
+        self._output = output_to
         self._outgoing = bytearray()
         self._input_open = True
         self._interrupts = 0
@@ -73,15 +105,15 @@ class _Session:
         while True:
             reading: list[int] = [self._connection.fileno(), self._caught]
             if self._input_open and not self._outgoing:
-                reading.append(0)
+                reading.append(self._input)
             writing = [self._connection.fileno()] if self._outgoing else []
             readable, writable, _ = select.select(reading, writing, [])
             if writable:
                 self._flush()
             if self._caught in readable:
                 self._take_signals()
-            if 0 in readable:
-                self._take_input()
+            if self._input in readable and not self._take_input():
+                return 0
             if self._connection.fileno() in readable:
                 code = self._take_frames()
                 if code is not None:
@@ -101,13 +133,17 @@ class _Session:
             return
         del self._outgoing[:sent]
 
-    def _take_input(self) -> None:
-        data = os.read(0, _CHUNK)
+    def _take_input(self) -> bool:
+        """False when the user wants to leave."""
+        data = os.read(self._input, _CHUNK)
+        if self._escape and _ESCAPE in data:
+            return False
         if data:
             self._send(Frame(FrameType.STDIN, data))
         else:
             self._input_open = False
             self._send(Frame(FrameType.STDIN_END))
+        return True
 
     def _take_signals(self) -> None:
         for number in os.read(self._caught, 64):
@@ -136,7 +172,7 @@ class _Session:
         for frame in self._decoder.feed(data):
             match frame.type:
                 case FrameType.STDOUT:
-                    _write(sys.stdout.fileno(), frame.payload)
+                    _write(self._output, frame.payload)
                 case FrameType.STDERR:
                     _write(sys.stderr.fileno(), frame.payload)
                 case FrameType.EXIT:
@@ -155,10 +191,10 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[int]:
+def _signals(*, passed_on: bool) -> Iterator[int]:
     """A descriptor from which the numbers of caught signals can be read, one byte each."""
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    names = [signal.SIGWINCH, *_PASSED_ON]
+    names = [signal.SIGWINCH, *(_PASSED_ON if passed_on else ())]
     before = {name: signal.signal(name, _ignored) for name in names}
     wakeup = signal.set_wakeup_fd(writer)
     try:

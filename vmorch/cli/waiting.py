@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vmorch.errors import NotFound, TimedOut, VmorchError
+from vmorch.cli.output import say
+from vmorch.errors import DaemonUnreachable, NotFound, TimedOut, VmorchError
 
 if TYPE_CHECKING:
     from vmorch.cli.progress import Reporter
@@ -21,6 +22,8 @@ _POLL_SECONDS = 0.4
 _FAILED_LOOKS = 3
 _TOLD_EVENTS = {"action-failed", "instance-died", "cloud-init-failed", "unknown-guest"}
 _TAIL_LINES = 20
+# How long a daemon may be away in the middle of a wait.
+_AWAY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +35,7 @@ class Limits:
 
 
 class NotReady(VmorchError):
-    """An instance has failed for good."""
+    """An instance has failed for good, or its job ended badly."""
 
     def __init__(self, instances: list[InstanceView]) -> None:
         first = instances[0]
@@ -51,6 +54,7 @@ class _Watch:
     environment: str
     report: Reporter
     since: float
+    names: frozenset[str] = frozenset()
     after: int = 0
     failed_looks: dict[str, int] = field(default_factory=dict)
 
@@ -75,7 +79,10 @@ class _Watch:
         """Instances that have been failed for several looks on end."""
         looks = self.failed_looks
         self.failed_looks = {
-            row.instance: looks.get(row.instance, 0) + 1 for row in rows if row.state == "failed"
+            row.instance: looks.get(row.instance, 0) + 1
+            for row in rows
+            if (row.state == "failed" or row.exit_code)
+            and (not self.names or row.instance in self.names)
         }
         return [r for r in rows if self.failed_looks.get(r.instance, 0) >= _FAILED_LOOKS]
 
@@ -89,7 +96,7 @@ def wait_ready(
     limits: Limits,
 ) -> list[InstanceView]:
     """Wait until each service (of `services`, or all) has as many ready instances of its newest
-    revision as it should, and no others.
+    revision as it should, and no others. A job that has ended well counts as ready.
 
     Raises:
         NotReady: an instance failed for good. TimedOut: it took too long.
@@ -103,7 +110,7 @@ def wait_ready(
 
     def settled(rows: list[InstanceView]) -> bool:
         return all(
-            [r.revision for r in rows if r.service == name and r.ready]
+            [r.revision for r in rows if r.service == name and (r.ready or _complete(r))]
             == [view.revision] * view.replicas
             and sum(r.service == name for r in rows) == view.replicas
             for name, view in wanted.items()
@@ -113,6 +120,32 @@ def wait_ready(
     timeout = limits.timeout_seconds or _ready_timeout(client, count)
     watch = _Watch(client, environment.name, report, since=time.time())
     return _until(watch, settled, timeout, limits.poll_seconds, "was not ready")
+
+
+def wait_for(
+    client: Client,
+    environment: str,
+    report: Reporter,
+    *,
+    names: frozenset[str],
+    states: frozenset[str],
+    limits: Limits,
+) -> list[InstanceView]:
+    """Wait until each instance in `names` is in one of `states`. One that has gone meanwhile
+    needs no waiting for, nor one whose work was complete.
+
+    Raises:
+        NotReady: one failed for good. TimedOut: it took too long.
+    """
+
+    def settled(rows: list[InstanceView]) -> bool:
+        return all(row.state in states or _complete(row) for row in rows if row.instance in names)
+
+    timeout = limits.timeout_seconds or _ready_timeout(client, len(names))
+    watch = _Watch(client, environment, report, since=time.time(), names=names)
+    failing = "failed" not in states
+    what = f"was not {' or '.join(sorted(states))}"
+    return _until(watch, settled, timeout, limits.poll_seconds, what, failing=failing)
 
 
 def wait_gone(client: Client, environment: str, report: Reporter, *, limits: Limits) -> None:
@@ -140,15 +173,33 @@ def _until(
     failing: bool = True,
 ) -> list[InstanceView]:
     deadline = time.monotonic() + timeout
+    away_since: float | None = None
+    rows: list[InstanceView] = []
     while True:
-        rows = watch.look()
-        if settled(rows):
-            return rows
+        try:
+            rows = watch.look()
+            if settled(rows):
+                return rows
+            away_since = None
+        except DaemonUnreachable:
+            # It may just be restarting; guests do not mind, nor should who waits for them.
+            now = time.monotonic()
+            if away_since is None:
+                away_since = now
+                say("The daemon went away; waiting for it to come back.")
+            if now - away_since >= _AWAY_SECONDS:
+                raise
+            time.sleep(poll_seconds)
+            continue
         if failing and (failed := watch.failed(rows)):
             raise NotReady(failed)
         if time.monotonic() >= deadline:
             raise _timed_out(watch.environment, rows, timeout, what)
         time.sleep(poll_seconds)
+
+
+def _complete(row: InstanceView) -> bool:
+    return row.state == "stopped" and row.exit_code == 0
 
 
 def _timed_out(environment: str, rows: list[InstanceView], timeout: float, what: str) -> TimedOut:

@@ -23,7 +23,7 @@ services:
   hello:
     build: ./hello
     expose: [8080]
-    route: {host: hello.demo.localhost}
+    route: {host: "hello.${COMPOSE_PROJECT_NAME}.localhost"}
     deploy:
       replicas: 2
       resources: {limits: {cpus: "0.50", memory: 256M}}

@@ -8,7 +8,7 @@ import typer
 
 from vmorch.cli.apps import ExampleCommand, examples, new_app
 from vmorch.cli.common import Session, session_of
-from vmorch.cli.options import POSITIVE, Files, ProjectName
+from vmorch.cli.options import POSITIVE, DryRun, Files, Output, ProjectName
 from vmorch.cli.output import say
 from vmorch.cli.project import require_environment
 
@@ -21,6 +21,7 @@ app = new_app()
     epilog=examples(
         ("vmorch down", "remove this directory's environment, keep its volumes"),
         ("vmorch down -v -p shop", "remove 'shop' with its volumes"),
+        ("vmorch down -v --dry-run", "what that would remove"),
     ),
 )
 def command(
@@ -38,12 +39,19 @@ def command(
             "-t", "--timeout", click_type=POSITIVE, metavar="SECONDS", help="How long to wait."
         ),
     ] = None,
+    dry_run: DryRun = False,
     files: Files,
     project: ProjectName = None,
+    output: Output = "table",
 ) -> None:
     """Stop and remove an environment, and wait until it is gone. Logs and images are kept."""
     session = session_of(ctx, files=files, project=project)
     name = require_environment(session)
+    if dry_run:
+        from vmorch.cli.dryrun import show_steps
+
+        show_steps(session.client.preview_removal(name, volumes=volumes), output)
+        return
     remove(session, name, volumes=volumes, detach=detach, timeout=timeout)
 
 

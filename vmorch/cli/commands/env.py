@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,10 @@ from vmorch.cli.apps import ExampleCommand, examples, new_app
 from vmorch.cli.common import session_of
 from vmorch.cli.completion import environments as names_of_environments
 from vmorch.cli.options import Output
-from vmorch.cli.output import age, print_json, print_table
+from vmorch.cli.output import age, duration, print_json, print_table
+
+if TYPE_CHECKING:
+    from vmorch.model.view.environment import EnvironmentView
 
 app = new_app("List and remove environments.")
 
@@ -27,7 +30,7 @@ def list_environments(ctx: typer.Context, *, output: Output = "table") -> None:
     instances = client.instances()
     now = time.time()
     print_table(
-        ("ENVIRONMENT", "SERVICES", "READY", "ADDRESSES", "AGE", "STATE"),
+        ("ENVIRONMENT", "SERVICES", "READY", "ADDRESSES", "AGE", "STATE", "ENDS"),
         [
             [
                 view.name,
@@ -37,10 +40,18 @@ def list_environments(ctx: typer.Context, *, output: Output = "table") -> None:
                 view.subnet,
                 age(view.created_at, now),
                 "removing" if view.removing else "up",
+                _end(view, now),
             ]
             for view in environments
         ],
     )
+
+
+def _end(view: EnvironmentView, now: float) -> str:
+    """When it ends by itself."""
+    ends = [f"in {duration(view.expires_at - now)}"] if view.expires_at else []
+    ends += [f"with process {view.holder}"] if view.holder else []
+    return " or ".join(ends) or "-"
 
 
 @app.command(

@@ -11,7 +11,16 @@ import typer
 from vmorch.cli.apps import ExampleCommand, examples, new_app
 from vmorch.cli.common import counts, session_of
 from vmorch.cli.completion import scales
-from vmorch.cli.options import POSITIVE, Files, Output, Profiles, ProjectName, several
+from vmorch.cli.options import (
+    POSITIVE,
+    DryRun,
+    Files,
+    Output,
+    Profiles,
+    ProjectName,
+    Services,
+    several,
+)
 from vmorch.cli.output import INSTANCE_HEADER, instance_row, print_json, print_table, say
 from vmorch.errors import NotFound, TimedOut
 
@@ -34,11 +43,15 @@ app = new_app()
         ("vmorch up -d", "return at once; 'vmorch wait' waits later"),
         ("vmorch up --scale orders=3 --attach", "three instances, then follow the logs"),
         ("vmorch up -f compose.yaml -p test1", "the same file as another environment"),
+        ("vmorch up orders", "orders and what it depends on; the rest stays as it is"),
+        ("vmorch up --dry-run", "what would be done, and why"),
+        ("vmorch up --ttl 2h --holder $$", "gone after two hours, or with this shell"),
     ),
 )
 def command(
     ctx: typer.Context,
     *,
+    names: Services,
     detach: Annotated[
         bool, typer.Option("-d", "--detach", help="Return once the wish is written down.")
     ] = False,
@@ -63,6 +76,17 @@ def command(
             help="Until ready; without it, what a boot takes here (longer without KVM).",
         ),
     ] = None,
+    ttl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Remove it with its volumes after this time: 90s, 30m, 2h."
+        ),
+    ] = None,
+    holder: Annotated[
+        int | None,
+        typer.Option(metavar="PID", help="Remove it with its volumes when this process has ended."),
+    ] = None,
+    dry_run: DryRun = False,
     files: Files,
     project: ProjectName = None,
     output: Output = "table",
@@ -73,22 +97,36 @@ def command(
     are ready. With --attach it then follows their logs, and Ctrl-C leaves them running; 'vmorch
     down' stops them. Images are built each time, as an unchanged step costs nothing.
     """
+    from vmorch.cli.dryrun import preview, show_steps
+    from vmorch.cli.ending import holder_of, seconds
     from vmorch.cli.imagery import with_images
     from vmorch.cli.progress import reporter
     from vmorch.cli.project import require_project
     from vmorch.cli.spec import load
 
     session = session_of(ctx, files=files, project=project)
+    ttl_seconds = seconds(ttl) if ttl else None
+    held_by = holder_of(holder) if holder is not None else None
     found = require_project(session)
-    spec = _scaled(load(found, profiles=profiles), counts(scale))
+    spec = _only(_scaled(load(found, profiles=profiles), counts(scale)), names)
     client = session.client
-    client.version()  # no hashing of a large context for a daemon that is not there
+    # A conflict should be told before minutes of building, not after them.
+    steps = preview(client, spec, partial=bool(names))
+    if dry_run:
+        show_steps(steps, output)
+        return
     with reporter() as report:
-        environment = client.apply(with_images(client, spec, found.directory, report))
+        environment = client.apply(
+            with_images(client, spec, found.directory, report),
+            partial=bool(names),
+            ttl_seconds=ttl_seconds,
+            holder=held_by,
+        )
         if detach and not wait:
             rows = client.instances(environment.name)
         else:
-            rows = _ready(client, environment, report, timeout)
+            wanted = frozenset(spec.services) if names else frozenset()
+            rows = _ready(client, environment, report, wanted, timeout)
     _show(environment, rows, output)
     if attach:
         from vmorch.cli.commands.logs import show
@@ -100,21 +138,46 @@ def _scaled(spec: EnvironmentSpec, scale: dict[str, int]) -> EnvironmentSpec:
     services = dict(spec.services)
     for name, count in scale.items():
         if name not in services:
-            raise NotFound(
-                f"The files have no service '{name}'.",
-                hint=f"Their services: {', '.join(services)}.",
-            )
+            raise _no_service(name, spec)
         services[name] = replace(services[name], replicas=count)
     return replace(spec, services=services)
 
 
+def _only(spec: EnvironmentSpec, names: list[str]) -> EnvironmentSpec:
+    """The services in `names` and those that they depend on; all when there are none."""
+    if not names:
+        return spec
+    kept: dict[str, None] = {}
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name not in spec.services:
+            raise _no_service(name, spec)
+        if name not in kept:
+            kept[name] = None
+            todo += spec.services[name].depends_on
+    return replace(spec, services={n: s for n, s in spec.services.items() if n in kept})
+
+
+def _no_service(name: str, spec: EnvironmentSpec) -> NotFound:
+    return NotFound(
+        f"The files have no service '{name}'.",
+        hint=f"Their services: {', '.join(spec.services)}.",
+    )
+
+
 def _ready(
-    client: Client, environment: EnvironmentView, report: Reporter, timeout: float | None
+    client: Client,
+    environment: EnvironmentView,
+    report: Reporter,
+    services: frozenset[str],
+    timeout: float | None,
 ) -> list[InstanceView]:
     from vmorch.cli.waiting import Limits, NotReady, explain, wait_ready
 
     try:
-        return wait_ready(client, environment, report, limits=Limits(timeout_seconds=timeout))
+        limits = Limits(timeout_seconds=timeout)
+        return wait_ready(client, environment, report, services=services, limits=limits)
     except (NotReady, TimedOut) as error:
         waiting = [row for row in client.instances(environment.name) if not row.ready]
         guilty = error.instances if isinstance(error, NotReady) else waiting

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceView:
     """One row of `vmorch ps`. `address` is the one that the host reaches, `inner_address` the
-    one that the guest sees; `restarts` counts starts after the first; `domain` is libvirt's."""
+    one that the guest sees; `restarts` counts starts after the first; `domain` is libvirt's;
+    `exit_code` that of a service that has ended for good."""
 
     environment: str
     service: str
@@ -31,3 +32,4 @@ class InstanceView:
     failures: int
     reason: str
     domain: str
+    exit_code: int | None = None
