@@ -14,6 +14,7 @@ from vmorch.health.protocol import Health
 from vmorch.hypervisor.protocol import ObservedGuest
 from vmorch.model.instance import Instance, Revision
 from vmorch.model.names import Installation
+from vmorch.model.spec import ServiceSpec
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Pulse, Snapshot
 from vmorch.proxy.protocol import ProxyConfig, ServerStatus
 from vmorch.reconciler.endings import POWERED_OFF
@@ -97,11 +98,18 @@ def snapshot_of(
     """Purely computational."""
     guests = {guest.uuid: guest for guest in observed.guests}
     views: dict[str, list[InstanceView]] = {env.name: [] for env in observed.environments}
+    # What does not reach a guest (dependencies, restart policy, grace) makes no new revision.
+    declared = {
+        (env.name, name, env.current[name]): spec
+        for env in observed.environments
+        for name, spec in env.spec.services.items()
+    }
     for instance in observed.instances:
         domain = installation.domain(instance.environment, instance.service, instance.ordinal)
-        revision = observed.revisions[instance.environment, instance.service, instance.revision]
+        key = (instance.environment, instance.service, instance.revision)
+        spec = declared.get(key) or observed.revisions[key].spec
         views[instance.environment].append(
-            _view(instance, revision, domain, guests.get(instance.uuid), observed, memory, health)
+            _view(instance, spec, domain, guests.get(instance.uuid), observed, memory, health)
         )
     return Snapshot(
         environments=tuple(
@@ -129,7 +137,7 @@ def snapshot_of(
 
 def _view(
     instance: Instance,
-    revision: Revision,
+    spec: ServiceSpec,
     domain: str,
     guest: ObservedGuest | None,
     observed: Observed,
@@ -140,7 +148,7 @@ def _view(
     verdict = health.get(boot)
     return InstanceView(
         instance=instance,
-        spec=revision.spec,
+        spec=spec,
         guest=guest.state if guest else None,
         healthy=verdict.healthy if verdict else None,
         health_message=verdict.message if verdict else "",

@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from vmorch.errors import NetworkError, Refused, VmorchError
-from vmorch.model.spec import EnvironmentSpec, RestartPolicy, ServiceSpec
-from vmorch.simulation.invariants import Violation, check_always, check_at_rest
+from vmorch.model.instance import Goal
+from vmorch.model.spec import (
+    DependencyCondition,
+    EnvironmentSpec,
+    RestartCondition,
+    RestartPolicy,
+    ServiceSpec,
+)
+from vmorch.simulation.invariants import Violation, check_always, check_at_rest, check_goals
 from vmorch.simulation.virtual import run_virtually
-from vmorch.simulation.world import World
+from vmorch.simulation.world import INSTALLATION, JOB, World
 
 ENVIRONMENTS = ("red", "green")
 SERVICES = ("web", "db")
-PEACE_SECONDS = 1200.0
+STARTED_OR_HEALTHY = (DependencyCondition.STARTED, DependencyCondition.HEALTHY)
+PEACE_SECONDS = 600.0
 """Longer than the longest back-off and the slowest removal, one after the other."""
 
 
@@ -52,6 +61,10 @@ class Life:
         self.world.network.failures.clear()
         self.world.sick.clear()
         await self.world.live(PEACE_SECONDS)
+        await check_goals(self.world)
+        for environment in await self.world.store.environments():
+            await self.world.store.set_goal(environment.name, Goal.RUN)
+        await self.world.live(PEACE_SECONDS)
         await check_at_rest(self.world)
 
     async def _step(self) -> None:
@@ -62,6 +75,9 @@ class Life:
             (3, self._kill_guest),
             (1, self._panic),
             (1, self._power_off),
+            (1, self._hang),
+            (1, self._freeze),
+            (2, self._order_goal),
             (2, self._sicken),
             (3, self._fail_calls),
             (1, self._lose_network),
@@ -86,12 +102,25 @@ class Life:
             )
             for service in self.random.sample(SERVICES, self.random.randint(1, 2))
         }
+        services |= self._job()
+        if services.keys() >= set(SERVICES):
+            needs = self.random.choice(({}, {"db": self.random.choice(STARTED_OR_HEALTHY)}))
+            services["web"] = replace(services["web"], depends_on=needs)
         return await self._ordered(
             f"apply {name} {[(s.name, s.replicas) for s in services.values()]}",
             self.world.store.apply(
                 EnvironmentSpec(name=name, services=services), now=self.world.clock.now()
             ),
         )
+
+    def _job(self) -> dict[str, ServiceSpec]:
+        """Now and then: what is over once it has been done."""
+        if self.random.random() < 0.7:
+            return {}
+        policy = RestartPolicy(
+            condition=self.random.choice((RestartCondition.NONE, RestartCondition.ON_FAILURE))
+        )
+        return {JOB: ServiceSpec(name=JOB, image=self._images[0], restart=policy, cpus=0.5)}
 
     async def _scale(self) -> str:
         name, service = self.random.choice(ENVIRONMENTS), self.random.choice(SERVICES)
@@ -126,6 +155,30 @@ class Life:
 
     async def _power_off(self) -> str:
         return self._with_a_guest("power off", self.world.hypervisor.power_off)
+
+    async def _hang(self) -> str:
+        """One that was ready: who can tell a guest that hangs in its boot from a slow one?"""
+        ready = [i for i in await self.world.store.instances() if i.ready_at is not None]
+        names = {INSTALLATION.domain(*instance.key) for instance in ready}
+        guests = sorted(names & self.world.hypervisor.domains.keys())
+        if not guests:
+            return "hang: nobody is ready"
+        name = self.random.choice(guests)
+        self.world.hypervisor.domains[name].hung = True
+        return f"hang {name}"
+
+    async def _freeze(self) -> str:
+        return self._with_a_guest("virsh suspend", self.world.hypervisor.freeze)
+
+    async def _order_goal(self) -> str:
+        """Of one service, or of the whole environment."""
+        name = self.random.choice(ENVIRONMENTS)
+        services = self.random.choice(((), *((service,) for service in SERVICES)))
+        goal = self.random.choice((Goal.RUN, Goal.STOP, Goal.PAUSE))
+        return await self._ordered(
+            f"{goal} {name} {' '.join(services)}",
+            self.world.store.set_goal(name, goal, services=services),
+        )
 
     async def _sicken(self) -> str:
         return self._with_a_guest("sicken", self.world.sick.add)

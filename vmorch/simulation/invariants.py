@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 
-from vmorch.model.instance import Goal, State
+from vmorch.model.guest import GuestState
+from vmorch.model.instance import Goal, Instance, State
 from vmorch.simulation.world import INSTALLATION, World
+
+ENDED = frozenset({(State.STOPPED, None), (State.FAILED, None)})
+AT_REST: dict[Goal, frozenset[tuple[State, GuestState | None]]] = {
+    Goal.RUN: frozenset({(State.READY, GuestState.RUNNING), (State.PENDING, None)}),
+    Goal.STOP: ENDED,
+    Goal.PAUSE: ENDED | {(State.PAUSED, GuestState.PAUSED)},
+    Goal.REMOVE: frozenset(),
+}
+"""State and guest of an instance with a goal, once nothing happens to it any more."""
 
 
 class Violation(AssertionError):
@@ -29,8 +39,21 @@ async def check_always(world: World) -> None:
             raise Violation(f"{instance.name} is ready, but still in its boot burst")
 
 
+async def check_goals(world: World) -> None:
+    """Holds after a while without faults: each instance is what its goal says, or waits."""
+    await check_always(world)
+    for instance in await world.store.instances():
+        guest = world.hypervisor.domains.get(INSTALLATION.domain(*instance.key))
+        seen = (instance.state, guest.state if guest else None)
+        if seen not in AT_REST[instance.goal]:
+            raise Violation(
+                f"{instance.name} should {instance.goal}, is {seen} ({instance.reason})"
+            )
+
+
 async def check_at_rest(world: World) -> None:
-    """Holds after a while without faults: what is, is what was declared."""
+    """Holds after a while without faults: what is, is what was declared, and runs or has been
+    completed."""
     await check_always(world)
     environments = {env.name: env for env in await world.store.environments()}
     instances = await world.store.instances()
@@ -38,23 +61,32 @@ async def check_at_rest(world: World) -> None:
         if environment.removing:
             raise Violation(f"{environment.name} is still being removed")
         for name, spec in environment.spec.services.items():
+            if any(environment.spec.services[other].replicas == 0 for other in spec.depends_on):
+                continue  # it waits, for as long as nobody has said otherwise
             mine = [i for i in instances if (i.environment, i.service) == (environment.name, name)]
             good = [
                 i
                 for i in mine
-                if i.state is State.READY and i.revision == environment.current[name]
+                if (i.state is State.READY or _is_done(i))
+                and i.revision == environment.current[name]
             ]
             if len(mine) != spec.replicas or len(good) != spec.replicas:
                 states = [f"{i.name} {i.state} ({i.reason})" for i in mine]
                 raise Violation(f"{name} wants {spec.replicas} ready instances, has {states}")
-            _check_caps(world, [INSTALLATION.domain(*i.key) for i in good], spec.cpus)
-    if len(world.hypervisor.domains) != len(instances):
+            ready = [i for i in good if i.state is State.READY]
+            _check_caps(world, [INSTALLATION.domain(*i.key) for i in ready], spec.cpus)
+    running = {i.name for i in instances if not _is_done(i)}
+    if len(world.hypervisor.domains) != sum(i.state is State.READY for i in instances):
         raise Violation("there are guests that nobody needs, or guests are missing")
     if any(i.goal is Goal.REMOVE for i in instances):
         raise Violation("an instance that should go is still there")
     if set(await world.network.present()) != {e.network.index for e in environments.values()}:
         raise Violation("there are networks that nobody needs, or networks are missing")
-    _check_proxy(world, {i.name for i in instances})
+    _check_proxy(world, running)
+
+
+def _is_done(instance: Instance) -> bool:
+    return instance.state is State.STOPPED and instance.exit_code == 0
 
 
 def _check_caps(world: World, domains: list[str], cpus: float) -> None:

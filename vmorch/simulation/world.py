@@ -30,6 +30,9 @@ from vmorch.volumes.fake import FakeDisks
 
 INSTALLATION = Installation("5e" * 16)
 HEALTHY_AFTER_SECONDS = 6.0
+JOB = "job"
+"""A service of that name has done its work as soon as its guest has booted."""
+DONE = GuestReport(instance_id="", service="exited", exit_code=0, cloud_init="off")
 
 
 @dataclass(slots=True)
@@ -156,6 +159,10 @@ class World:
             return False, "no answer", None
         if self.clock.now() < guest.boots_at + HEALTHY_AFTER_SECONDS:
             return None, "booting", None
+        if guest.hung:
+            return False, "no answer within 5 s", None
         if target.domain in self.sick:
             return False, "HTTP 500", None
+        if guest.config.identity.service == JOB:
+            return False, "the service has ended with exit code 0", DONE
         return True, "HTTP 200 OK", None
