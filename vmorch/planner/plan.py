@@ -5,7 +5,9 @@ Pure and deterministic: no clock, no I/O, no randomness; the reconciler performs
 Invariants, checked by `check` in every cycle and by the simulation:
 - never two actions for one instance in one plan, never one for an instance that is busy;
 - an old revision's instance goes only when the new one's are ready in its place, so a change of
-  revision never lowers the number of ready instances below `replicas`;
+  revision never lowers the number of ready instances below `replicas`; with volumes, it goes
+  first, and by at most one;
+- a guest that has a volume of its own is never started while another has the same one;
 - an environment goes only when none of its instances is left and the proxy has let go of it.
 """
 
@@ -29,6 +31,7 @@ from vmorch.planner.actions import (
     StartGuest,
 )
 from vmorch.planner.lifecycle import decide, is_booting
+from vmorch.planner.occupied import occupied
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
 from vmorch.planner.verdict import Moment
 
@@ -82,7 +85,7 @@ def _moment(
     now: float,
     free_slots: int,
 ) -> Moment:
-    waiting_for = _unmet(environment, view.spec)
+    waiting_for = _unmet(environment, view.spec) or occupied(environment, view)
     if not waiting_for and free_slots < 1:
         waiting_for = f"waiting for one of {snapshot.boots_at_once} boot slots"
     return Moment(
@@ -143,7 +146,10 @@ def _shape(environment: EnvironmentView) -> Iterator[Action]:
         if name not in environment.services:
             yield from _dismiss(environment.of(name), "its service is no longer declared")
     for name, spec in environment.services.items():
-        yield from _shape_service(environment, name, spec.replicas)
+        if spec.volumes:
+            yield from _shape_with_volumes(environment, name, spec.replicas)
+        else:
+            yield from _shape_service(environment, name, spec.replicas)
 
 
 def _shape_service(environment: EnvironmentView, name: str, replicas: int) -> Iterator[Action]:
@@ -161,11 +167,37 @@ def _shape_service(environment: EnvironmentView, name: str, replicas: int) -> It
     yield from _dismiss(
         _most_dispensable(new)[: max(0, len(new) - replicas)], f"scaled to {replicas}"
     )
-    done = sum(view.instance.state is State.READY or view.instance.exit_code == 0 for view in new)
-    keep = max(0, replicas - done)
+    keep = max(0, replicas - sum(map(_is_done, new)))
     yield from _dismiss(
         _most_dispensable(old)[: max(0, len(old) - keep)], f"replaced by revision {revision}"
     )
+
+
+def _shape_with_volumes(environment: EnvironmentView, name: str, replicas: int) -> Iterator[Action]:
+    """Stop first: a volume has one owner, so a successor comes when its forerunner is gone whole,
+    and the next one is replaced when the last successor is ready."""
+    revision = environment.current[name]
+    present = environment.of(name)
+    wanted = [view for view in present if view.wanted]
+    new = [view for view in wanted if view.instance.revision == revision]
+    old = [view for view in wanted if view.instance.revision != revision]
+    for _ in range(replicas - len(present)):
+        yield CreateInstance(
+            environment=environment.name,
+            service=name,
+            revision=revision,
+            reason=f"{len(new)} of {replicas} instances of revision {revision}",
+        )
+    surplus = max(0, len(wanted) - replicas)
+    dispensable = _most_dispensable(old) + _most_dispensable(new)
+    if surplus:
+        yield from _dismiss(dispensable[:surplus], f"scaled to {replicas}")
+    elif len(present) == len(wanted) == replicas and all(map(_is_done, new)):
+        yield from _dismiss(dispensable[: min(1, len(old))], f"replaced by revision {revision}")
+
+
+def _is_done(view: InstanceView) -> bool:
+    return view.instance.state is State.READY or view.instance.exit_code == 0
 
 
 def _most_dispensable(views: list[InstanceView]) -> list[InstanceView]:

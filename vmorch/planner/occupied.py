@@ -1,0 +1,20 @@
+"""Whether another instance still has a volume that one is about to start with. Pure."""
+
+from __future__ import annotations
+
+from vmorch.planner.snapshot import EnvironmentView, InstanceView
+
+
+def occupied(environment: EnvironmentView, view: InstanceView) -> str:
+    """For people, what the start waits for; empty when its volumes are free.
+
+    Volumes that each instance has its own of are told apart by the store.
+    """
+    mine = {mount.source for mount in view.spec.volumes if not mount.per_instance}
+    for other in environment.instances:
+        if other.instance.key == view.instance.key or not other.instance.boot:
+            continue
+        for mount in other.spec.volumes:
+            if mount.source in mine and not mount.per_instance:
+                return f"waiting until {other.instance.name} lets go of the volume '{mount.source}'"
+    return ""
