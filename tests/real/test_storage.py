@@ -1,0 +1,130 @@
+"""Volumes, secrets and configs in real `tiny` guests: what stays, what is seen, what is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+SECRET = "correct-horse-battery-staple"
+OTHER_SECRET = "another-horse-altogether"
+COMPOSE = """
+name: keep
+services:
+  db:
+    build: .
+    volumes: ["data:/srv/data"]
+    secrets: [password, {source: password, target: /etc/app/password, uid: 7, mode: 0400}]
+    configs: [{source: motd, target: /etc/motd}]
+    stop_grace_period: 1s
+    deploy: {resources: {limits: {memory: 96M}}}
+volumes:
+  data: {size: 64M}
+secrets:
+  password: {file: ./password}
+configs:
+  motd: {content: "kept apart"}
+"""
+DOCKERFILE = """
+FROM tiny
+COPY given /srv/data/given
+RUN chown -R 7:8 /srv/data && chmod 0750 /srv/data && chmod 0640 /srv/data/given
+CMD ["/bin/sleep", "1000000"]
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("keep")
+    (directory / "compose.yaml").write_text(COMPOSE)
+    (directory / "Dockerfile").write_text(DOCKERFILE)
+    (directory / "given").write_text("from the image\n")
+    (directory / "password").write_text(SECRET)
+    return directory
+
+
+def inside(daemon: Any, instance: str, line: str) -> str:
+    done: subprocess.CompletedProcess[str] = daemon.cli(
+        *("-p", "keep", "exec", "-T", "--user", "root", instance),
+        *("/usr/lib/vmorch/busybox", "sh", "-c", line),
+    )
+    return done.stdout.strip()
+
+
+def instance_of(daemon: Any) -> str:
+    (row,) = daemon.ps("-p", "keep")
+    assert row["ready"]
+    return str(row["instance"])
+
+
+def everything_kept(directory: Path) -> dict[str, bytes]:
+    return {str(f): f.read_bytes() for f in directory.rglob("*") if f.is_file()}
+
+
+def test_what_a_service_keeps_and_what_it_is_given(daemon: Any, project: Path) -> None:
+    """One story, as each boot takes seconds: first use, new revision, down and up, down -v."""
+    daemon.cli("up", cwd=project)
+    first = instance_of(daemon)
+    _assert_filled_from_the_image(daemon, first)
+    _assert_given(daemon, first, SECRET)
+    _assert_secret_is_nowhere(daemon, SECRET)
+    inside(daemon, first, "echo mine > /srv/data/mine")
+
+    (project / "password").write_text(OTHER_SECRET)
+    (project / "compose.yaml").write_text(COMPOSE.replace("size: 64M", "size: 128M"))
+    daemon.cli("up", cwd=project)
+    second = instance_of(daemon)
+    assert second != first
+    assert inside(daemon, second, "cat /srv/data/mine") == "mine"
+    _assert_given(daemon, second, OTHER_SECRET)
+    blocks = int(inside(daemon, second, "df -k /srv/data | tail -1").split()[1])
+    assert blocks > 100 * 1024
+
+    daemon.cli("-p", "keep", "down")
+    (volume,) = (daemon.settings.state_dir / "volumes" / "keep").iterdir()
+    assert volume.name == "data.qcow2"
+    daemon.cli("up", cwd=project)
+    assert inside(daemon, instance_of(daemon), "cat /srv/data/mine") == "mine"
+
+    daemon.cli("-p", "keep", "down", "-v")
+    assert not (daemon.settings.state_dir / "volumes" / "keep").exists()
+
+
+def _assert_filled_from_the_image(daemon: Any, instance: str) -> None:
+    assert inside(daemon, instance, "cat /srv/data/given") == "from the image"
+    modes = inside(daemon, instance, "stat -c '%u:%g %a' /srv/data /srv/data/given")
+    assert modes.splitlines() == ["7:8 750", "7:8 640"]
+    assert inside(daemon, instance, "ls /srv/data") == "given"
+    assert " /srv/data ext4 rw" in inside(daemon, instance, "cat /proc/mounts")
+
+
+def _assert_given(daemon: Any, instance: str, secret: str) -> None:
+    assert inside(daemon, instance, "cat /run/secrets/password") == secret
+    assert inside(daemon, instance, "cat /etc/app/password") == secret
+    assert inside(daemon, instance, "stat -c '%u %a' /etc/app/password") == "7 400"
+    assert inside(daemon, instance, "cat /etc/motd") == "kept apart"
+
+
+def _assert_secret_is_nowhere(daemon: Any, secret: str) -> None:
+    """But in the private database and in the seed of its guest."""
+    state = daemon.settings.state_dir
+    said = [daemon.log.read_text()]
+    for words in (("ps",), ("events",), ("logs",), ("image", "ls")):
+        said.append(daemon.cli("-p", "keep", *words).stdout)
+    said += [json.dumps(p.info) for p in psutil.process_iter(["cmdline", "environ"])]
+    assert not [text for text in said if secret in text]
+    for where in ("environments", "images", "volumes", "proxy", "hypervisor"):
+        holders = [
+            name
+            for name, content in everything_kept(state / where).items()
+            if secret.encode() in content
+        ]
+        assert all(name.endswith("/seed.iso") for name in holders), holders
+    modes = {f.name: f.stat().st_mode & 0o777 for f in state.glob("vmorch.db*")}
+    assert set(modes.values()) == {0o600}, modes
+    seed = next((state / "environments").rglob("seed.iso"))
+    assert seed.stat().st_mode & 0o077 == 0
