@@ -14,6 +14,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -30,9 +31,11 @@ from vmorch.guest.sessions import ExecSessionServer
 from vmorch.health.prober import HealthProber
 from vmorch.hypervisor.acceleration import AccelerationProbe
 from vmorch.hypervisor.driver import LibvirtHypervisor
+from vmorch.hypervisor.remains import found_guests
 from vmorch.images.bases import BaseCatalog
 from vmorch.images.service import ImageService
 from vmorch.model.addresses import outer_range
+from vmorch.model.found import FoundGuest
 from vmorch.model.guest import Acceleration
 from vmorch.model.names import Installation
 from vmorch.model.view import Check
@@ -44,8 +47,11 @@ from vmorch.proxy.place import Place
 from vmorch.reconciler.loop import Reconciler
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.unclaimed import unclaimed_now
+from vmorch.store import backup
 from vmorch.store.backup import Backups, keep_copies, refuse_emptied
+from vmorch.store.database import Database
 from vmorch.store.installation import installation_of, lock_state_dir
+from vmorch.store.rebuild import rebuild as rebuilt
 from vmorch.store.sqlite import SqliteStore
 from vmorch.volumes.disks import QcowDisks
 
@@ -66,6 +72,44 @@ def main() -> None:
         if error.hint:
             print(f"       {error.hint}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+
+
+def restore(source: Path | None) -> Path:
+    """Put a copy of the database (None: the newest good one) back in its place.
+
+    Raises:
+        Refused: a daemon runs. NotFound, StoreError: there is no good copy.
+    """
+    settings = load_settings()
+    with lock_state_dir(settings.state_dir):
+        return backup.restore(settings.database, settings.backups_dir, source)
+
+
+def rebuild() -> list[FoundGuest]:
+    """Make a new database from the guests that run; the old one is kept beside it.
+
+    Raises:
+        Refused: a daemon runs. HypervisorError, StoreError: it could not be done.
+    """
+    settings = load_settings()
+    with lock_state_dir(settings.state_dir):
+        installation = installation_of(settings.state_dir, SystemEntropy())
+        found = found_guests(settings.libvirt_uri, installation)
+        draft = settings.database.with_suffix(".tmp")
+        draft.unlink(missing_ok=True)
+        with contextlib.closing(Database(draft)) as database:
+            rebuilt(
+                database,
+                found,
+                installation,
+                outer_pool=settings.outer_pool,
+                inner_subnet=settings.inner_subnet,
+                now=SystemClock().now(),
+            )
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        backup.set_aside(settings.database)
+        draft.rename(settings.database)
+        return found
 
 
 async def serve(settings: Settings) -> None:

@@ -33,6 +33,7 @@ SMALL = GuestConfig(
         revision=1,
         image="sha256:5a0f",
         boot=1,
+        subnet="10.212.0.0/24",
     ),
     vcpus=1,
     cpus=0.5,

@@ -36,6 +36,7 @@ def parse_identity(text: str) -> GuestIdentity | None:
             revision=int(attributes["revision"]),
             image=attributes["image"],
             boot=int(attributes["boot"]),
+            subnet=attributes.get("subnet", ""),
         )
     except (ET.ParseError, KeyError, ValueError):
         return None

@@ -18,7 +18,8 @@ from vmorch.model.guest import GuestState as GuestState
 class GuestIdentity:
     """Kept in the domain's metadata; the memory from which a daemon adopts running guests.
 
-    `owner` is the whole installation id, `boot` the count of starts of this instance.
+    `owner` is the whole installation id, `boot` the count of starts of this instance, `subnet`
+    what its environment's guests see (empty in domains made before it was written down).
     """
 
     owner: str
@@ -28,6 +29,7 @@ class GuestIdentity:
     revision: int
     image: str
     boot: int
+    subnet: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,6 +80,11 @@ def outer_range(outer_pool: str, index: int) -> str:
     return str(_outer_range(IPv4Network(outer_pool), index))
 
 
+def link_range(outer_pool: str, index: int) -> str:
+    """The /31 between the host and that environment's router."""
+    return str(_link(IPv4Network(outer_pool), index))
+
+
 def _outer_range(pool: IPv4Network, index: int) -> IPv4Network:
     return IPv4Network((int(pool.network_address) + index * 256, _PREFIX))
 

@@ -125,6 +125,7 @@ async def _prepared(parts: Parts, instance: Instance, record: EnvironmentRecord)
             revision=instance.revision,
             image=manifest.digest,
             boot=instance.boot,
+            subnet=record.network.inner,
         ),
         vcpus=spec.vcpus,
         cpus=spec.cpus,

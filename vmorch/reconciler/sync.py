@@ -95,6 +95,7 @@ class Sync:
         self._parts.prober.watch([t for env in environments for t in self._targets(env)])
         for environment in environments:
             await self._parts.network.set_names(environment.record.network, names(environment))
+            await self._parts.faults.at("sync:names")
         config = proxy_config(self._parts.store.installation, environments)
         if config != ProxyConfig():
             await self._tell_proxy(config)

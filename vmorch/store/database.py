@@ -90,10 +90,10 @@ def _opened(path: Path | str) -> sqlite3.Connection:
     try:
         _make_private(path)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        check(connection, path)  # before the first byte is written
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        check(connection, path)
         migrate(connection)
     except (sqlite3.Error, OSError, StoreError) as error:
         if connection is not None:

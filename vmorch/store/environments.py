@@ -15,6 +15,9 @@ from vmorch.store.exclusive import IsFree, refuse_conflicts, with_chosen_ports
 from vmorch.store.protocol import EnvironmentRecord
 from vmorch.store.volumes import doom, keep_contents
 
+UNKNOWN_DIGEST = ""
+"""Of a revision that was found running (see `vmorch.store.rebuild`)."""
+
 
 class Environments:
     """See the methods of the same names in `vmorch.store.protocol.Store`.
@@ -180,6 +183,10 @@ class Environments:
             if newest is not None and newest.digest == digest:
                 current[name] = newest.number
                 continue
+            if newest is not None and _is_found_again(newest, service):
+                self._keep_revision(replace(newest, digest=digest, spec=service))
+                current[name] = newest.number
+                continue
             revision = Revision(
                 environment=record.name,
                 service=name,
@@ -188,13 +195,21 @@ class Environments:
                 spec=service,
                 created_at=now,
             )
-            self._db.execute(
-                "INSERT INTO revisions (environment, service, number, document)"
-                " VALUES (?, ?, ?, ?)",
-                (record.name, name, revision.number, dumped(Revision, revision)),
-            )
+            self._keep_revision(revision)
             current[name] = revision.number
         return replace(record, current=current)
+
+    def _keep_revision(self, revision: Revision) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO revisions (environment, service, number, document)"
+            " VALUES (?, ?, ?, ?)",
+            (
+                revision.environment,
+                revision.service,
+                revision.number,
+                dumped(Revision, revision),
+            ),
+        )
 
     def _newest_revision(self, environment: str, service: str) -> Revision | None:
         row = self._db.execute(
@@ -234,6 +249,11 @@ class Environments:
                     "INSERT INTO service_addresses VALUES (?, ?, ?)",
                     (record.name, name, held[name]),
                 )
+
+
+def _is_found_again(newest: Revision, service: ServiceSpec) -> bool:
+    """Whether the guests that were found running are taken for what is declared now."""
+    return newest.digest == UNKNOWN_DIGEST and newest.spec.image == service.image
 
 
 def _refuse_stale(record: EnvironmentRecord | None, expected_version: int | None) -> None:

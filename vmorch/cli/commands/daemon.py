@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmorch.cli.apps import new_app
+from vmorch.cli.apps import ExampleCommand, examples, new_app
 from vmorch.cli.common import Session, session_of
 from vmorch.cli.options import POSITIVE, Output
 from vmorch.cli.output import print_json, say
@@ -124,6 +124,45 @@ def status(ctx: typer.Context, *, output: Output = "table") -> int:
     else:
         print(f"running, process {version.pid}, version {version.version}, {session.socket}")
     return 0
+
+
+@app.command(
+    "restore",
+    cls=ExampleCommand,
+    epilog=examples(
+        ("vmorch daemon restore", "go back to the newest copy that is good"),
+        ("vmorch daemon restore --from backups/vmorch-20260102T030405Z.db", "to this one"),
+    ),
+)
+def restore(
+    ctx: typer.Context,
+    *,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="COPY", help="A file of 'backups' in the state directory."),
+    ] = None,
+) -> None:
+    """Put back a copy of a damaged database; the daemon must not run.
+
+    Guests are not touched. Those that the copy does not know are reported by 'vmorch doctor'.
+    """
+    used = import_module("vmorch.daemon").restore(source)
+    say(f"The database is {used} again; the damaged one is kept as 'vmorch.db.damaged'.")
+    say("Start the daemon with 'vmorch daemon start'.")
+
+
+@app.command("rebuild")
+def rebuild(ctx: typer.Context) -> None:
+    """Make a new database from the guests that run; the daemon must not run.
+
+    For when no copy is left. Guests run on as they are; what cannot be known of them, such as
+    ports, routes and health checks, comes back with the next 'vmorch up' of each environment.
+    """
+    found = import_module("vmorch.daemon").rebuild()
+    for guest in found:
+        say(f"{guest.environment}: {guest.service}-{guest.ordinal}")
+    say(f"{len(found)} guests are known again. Start the daemon with 'vmorch daemon start', then")
+    say("run 'vmorch up' for each environment: its guests are adopted, not replaced.")
 
 
 def _settings(session: Session) -> Settings:
