@@ -31,7 +31,7 @@ from vmorch.model.exec import ExecRequest
 from vmorch.model.frames import Decoder, Frame, FrameType, encode, exit_, resize_of
 from vmorch.model.guest import Acceleration
 from vmorch.model.image import BootConfig, ImageManifest, Layer, RunConfig
-from vmorch.model.instance import State
+from vmorch.model.instance import Goal, State
 from vmorch.model.names import Installation
 from vmorch.model.view import Check
 from vmorch.store.sqlite import SqliteStore
@@ -189,6 +189,9 @@ class FakeHypervisor:
         return Acceleration.KVM
 
 
+_AT_GOAL = {Goal.STOP: State.STOPPED, Goal.PAUSE: State.PAUSED}
+
+
 class ServedDaemon:
     """Fakes to look into, and the loop that serves. `converges` False leaves wishes undone."""
 
@@ -270,6 +273,10 @@ class ServedDaemon:
         """A reconciler of one cycle: instances appear in their final state, or go."""
         for record in await self.store.environments():
             rows = await self.store.instances(record.name)
+            for row in rows:
+                state = _AT_GOAL.get(row.goal, self.final_state)
+                if row.state is not state:
+                    await self.store.put_instance(replace(row, state=state))
             for service, spec in record.spec.services.items():
                 mine = [row for row in rows if row.service == service]
                 revision = record.current[service]
