@@ -58,6 +58,10 @@ class Client:
     def doctor(self) -> list[Check]:
         return [view_of(Check, row) for row in self._call("GET", "/v1/doctor")]
 
+    def end_unknown_guests(self) -> list[str]:
+        """Have guests ended that the daemon's store does not know; their domains."""
+        return [str(name) for name in self._call("DELETE", "/v1/guests/unknown")]
+
     def stop_daemon(self) -> None:
         self._call("POST", "/v1/daemon/stop")
 

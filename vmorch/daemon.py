@@ -46,7 +46,7 @@ from vmorch.proxy.haproxy import HAProxy
 from vmorch.proxy.place import Place
 from vmorch.reconciler.loop import Reconciler
 from vmorch.reconciler.parts import Parts
-from vmorch.reconciler.unclaimed import unclaimed_now
+from vmorch.reconciler.unclaimed import give_up_unknown, unclaimed_now
 from vmorch.store import backup
 from vmorch.store.backup import Backups, keep_copies, refuse_emptied
 from vmorch.store.database import Database
@@ -298,6 +298,9 @@ def _api_server(
     async def checks() -> list[Check]:
         return [*await _network_checks(network), await _unclaimed_check(parts)]
 
+    async def give_up() -> list[str]:
+        return await give_up_unknown(parts.hypervisor, parts.store, parts.clock.now())
+
     def shutdown() -> None:
         server.should_exit = True
 
@@ -311,6 +314,7 @@ def _api_server(
         wake=reconciler.wake,
         checks=checks,
         shutdown=shutdown,
+        give_up_unknown=give_up,
     )
     server = uvicorn.Server(
         uvicorn.Config(

@@ -35,6 +35,13 @@ def router(services: ApiServices) -> APIRouter:
             for row in sorted(rows, key=lambda i: (i.environment, i.service, i.ordinal))
         ]
 
+    @routes.delete("/guests/unknown")
+    async def give_up_unknown() -> list[str]:
+        """End guests of this installation that its store does not know; their domains."""
+        domains = await services.give_up_unknown()
+        services.wake()
+        return domains
+
     return routes
 
 

@@ -16,10 +16,15 @@ from vmorch.store.protocol import Store
 __all__ = ["ApiServices", "Check"]
 
 
+async def _nobody() -> list[str]:
+    return []
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServices:
     """`wake` makes the reconciler look at once; `checks` are the daemon's own findings for
-    doctor; `shutdown` asks the daemon to end, and returns before it has."""
+    doctor; `give_up_unknown` has guests ended that no store knows, and names them;
+    `shutdown` asks the daemon to end, and returns before it has."""
 
     store: Store
     images: Images
@@ -30,3 +35,4 @@ class ApiServices:
     wake: Callable[[], None]
     checks: Callable[[], Awaitable[list[Check]]]
     shutdown: Callable[[], None]
+    give_up_unknown: Callable[[], Awaitable[list[str]]] = _nobody

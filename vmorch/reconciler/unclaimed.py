@@ -48,3 +48,11 @@ async def unclaimed_now(hypervisor: Hypervisor, store: Store) -> Unclaimed:
     """A look of its own, for `doctor` and the API."""
     guests = await hypervisor.guests()
     return await sorted_out(guests, await store.instances(), store)
+
+
+async def give_up_unknown(hypervisor: Hypervisor, store: Store, now: float) -> list[str]:
+    """Take guests that this store never knew for leftovers, so that the next cycle ends them;
+    their domains' names. Unreadable ones stay."""
+    unknown = (await unclaimed_now(hypervisor, store)).unknown
+    await store.disown([guest.uuid for guest in unknown], now=now)
+    return [guest.name for guest in unknown]

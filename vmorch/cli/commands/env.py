@@ -11,7 +11,8 @@ from vmorch.cli.apps import ExampleCommand, examples, new_app
 from vmorch.cli.common import session_of
 from vmorch.cli.completion import environments as names_of_environments
 from vmorch.cli.options import Output
-from vmorch.cli.output import age, duration, print_json, print_table
+from vmorch.cli.output import age, duration, print_json, print_table, say
+from vmorch.errors import UsageError
 
 if TYPE_CHECKING:
     from vmorch.model.view.environment import EnvironmentView
@@ -55,17 +56,28 @@ def _end(view: EnvironmentView, now: float) -> str:
 
 
 @app.command(
-    "rm", cls=ExampleCommand, epilog=examples(("vmorch env rm test1 -v", "with its volumes"))
+    "rm",
+    cls=ExampleCommand,
+    epilog=examples(
+        ("vmorch env rm test1 -v", "with its volumes"),
+        ("vmorch env rm --orphans", "end guests that the daemon does not know"),
+    ),
 )
 def remove_environments(
     ctx: typer.Context,
     *,
     names: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="NAME...", autocompletion=names_of_environments, help="Environments."
+            metavar="[NAME...]", autocompletion=names_of_environments, help="Environments."
         ),
-    ],
+    ] = None,
+    orphans: Annotated[
+        bool,
+        typer.Option(
+            "--orphans", help="End this installation's guests that its daemon does not know."
+        ),
+    ] = False,
     volumes: Annotated[
         bool, typer.Option("-v", "--volumes", help="Remove their volumes too.")
     ] = False,
@@ -76,5 +88,10 @@ def remove_environments(
     """Remove environments, from anywhere."""
     from vmorch.cli.commands.down import remove
 
-    for name in names:
+    if not names and not orphans:
+        raise UsageError("No environment is named.", hint="'vmorch env ls' lists what there is.")
+    if orphans:
+        ended = session_of(ctx).client.end_unknown_guests()
+        say(f"Ended: {', '.join(ended)}." if ended else "Every guest is known.")
+    for name in names or ():
         remove(session_of(ctx), name, volumes=volumes, detach=detach, timeout=None)
