@@ -13,7 +13,7 @@ import pytest
 
 from vmorch.errors import NotFound, Refused, StoreError
 from vmorch.model.event import EventKind
-from vmorch.model.instance import State
+from vmorch.model.instance import Goal, State
 from vmorch.model.names import Installation
 from vmorch.model.spec import EnvironmentSpec, NetworkSpec, ServiceSpec
 from vmorch.store.instances import QUARANTINE_SECONDS
@@ -233,3 +233,28 @@ def test_a_damaged_database_is_refused_and_kept(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         opened(path)
     assert path.read_bytes() == b"this is no database" * 1000
+
+
+def test_the_result_of_an_action_does_not_undo_an_order_given_meanwhile() -> None:
+    async def story() -> list[Goal]:
+        store = opened()
+        await store.apply(spec(), now=1.0)
+        made = await store.create_instance("shop", "web", 1, uuid=UUID, now=1.0)
+        goals = []
+
+        async def seen() -> None:
+            (now,) = await store.instances("shop")
+            goals.append(now.goal)
+
+        await store.set_goal("shop", Goal.STOP)
+        await store.put_instance(replace(made, state=State.RUNNING))  # began when it should run
+        await seen()
+        await store.put_instance(replace(made, goal=Goal.RUN), decides_goal=True)
+        await seen()
+        await store.put_instance(replace(made, goal=Goal.REMOVE))
+        await seen()
+        await store.put_instance(replace(made, goal=Goal.STOP), decides_goal=True)
+        await seen()
+        return goals
+
+    assert run(story()) == [Goal.STOP, Goal.RUN, Goal.REMOVE, Goal.REMOVE]
