@@ -103,9 +103,13 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartPolicy:
+    """`delay_seconds` is the wait before the first restart; each further one doubles it.
+    `max_attempts` are in a row; an instance that is ready for `window_seconds` begins anew."""
+
     condition: RestartCondition = RestartCondition.ANY
     delay_seconds: float = 1.0
     max_attempts: int | None = None
+    window_seconds: float = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

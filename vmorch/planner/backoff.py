@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 CAP_SECONDS = 60.0
-SETTLED_SECONDS = 120.0
 
 
 def delay_seconds(failures: int, *, first: float) -> float:

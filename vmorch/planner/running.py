@@ -8,7 +8,6 @@ from vmorch.model.event import EventKind
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import Instance, State
 from vmorch.planner.actions import CapGuest, DestroyGuest, Note, ResumeGuest, StartGuest
-from vmorch.planner.backoff import SETTLED_SECONDS
 from vmorch.planner.faults import RUNS, died
 from vmorch.planner.snapshot import InstanceView
 from vmorch.planner.verdict import ALIVE, NOTHING, RESUME_SECONDS, Moment, Verdict
@@ -167,14 +166,15 @@ def forgive(view: InstanceView, moment: Moment) -> Verdict | None:
     instance = view.instance
     if instance.state is not State.READY or not instance.failures or instance.ready_at is None:
         return None
-    settled = instance.ready_at + SETTLED_SECONDS
+    window = view.spec.restart.window_seconds
+    settled = instance.ready_at + window
     if moment.now < settled:
         return Verdict(wake_at=settled)
     return Verdict(
         action=Note(
             instance=replace(instance, failures=0),
             kind=EventKind.INSTANCE_SETTLED,
-            reason=f"ready for {SETTLED_SECONDS:.0f} s",
+            reason=f"ready for {window:.0f} s",
         )
     )
 

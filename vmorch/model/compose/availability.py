@@ -14,7 +14,6 @@ NOT_YET = frozenset(
         "deploy.update_config",
         "deploy.rollback_config",
         "resources.reservations",
-        "restart_policy.window",
         "healthcheck.start_interval",
         "dependency.required",
         "dependency.restart",

@@ -161,6 +161,7 @@ def _restart(policy: RestartPolicy) -> dict[str, Any]:
             "condition": policy.condition.value,
             "delay": duration_text(policy.delay_seconds),
             "max_attempts": policy.max_attempts,
+            "window": duration_text(policy.window_seconds),
         }
     )
 

@@ -17,6 +17,8 @@ def _restart_policy(values: Values) -> RestartPolicy:
         given["condition"] = RestartCondition(values.get("condition"))
     if "delay" in values:
         given["delay_seconds"] = values.get("delay")
+    if "window" in values:
+        given["window_seconds"] = values.get("window")
     return RestartPolicy(max_attempts=values.get("max_attempts"), **given)
 
 
