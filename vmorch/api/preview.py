@@ -95,7 +95,7 @@ def _service(
         yield _step("keep", new.name, "nothing of it changed")
     for instance in instances:
         if instance.goal in {Goal.STOP, Goal.PAUSE}:
-            yield _step("start", instance.name, f"it is {instance.state.value} by hand")
+            yield _step("start", instance.name, f"it is {instance.state.value}: {instance.reason}")
 
 
 def _scaled(new: ServiceSpec, count: int) -> StepView:

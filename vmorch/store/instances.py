@@ -107,7 +107,10 @@ class Instances:
                 named = instance.service in services or instance.name in instances
                 if instance.goal is Goal.REMOVE or not (named or not (services or instances)):
                     continue
-                changed = replace(instance, goal=goal)
+                # A job that is asked for again has not ended yet: who waits for it must wait.
+                again = goal is Goal.RUN and instance.goal is not Goal.RUN
+                code = None if again else instance.exit_code
+                changed = replace(instance, goal=goal, exit_code=code)
                 await self._write(changed)
                 chosen.append(changed)
         return chosen

@@ -258,3 +258,18 @@ def test_the_result_of_an_action_does_not_undo_an_order_given_meanwhile() -> Non
         return goals
 
     assert run(story()) == [Goal.STOP, Goal.RUN, Goal.REMOVE, Goal.REMOVE]
+
+
+def test_a_job_that_is_asked_for_again_has_not_ended_yet() -> None:
+    async def story() -> list[int | None]:
+        store = opened()
+        await store.apply(spec(), now=1.0)
+        instance = await store.create_instance("shop", "web", 1, uuid=UUID, now=1.0)
+        ended = replace(instance, goal=Goal.STOP, state=State.STOPPED, exit_code=0)
+        await store.put_instance(ended)
+        codes = []
+        for goal in (Goal.STOP, Goal.RUN):
+            codes += [i.exit_code for i in await store.set_goal("shop", goal)]
+        return codes
+
+    assert run(story()) == [0, None]
