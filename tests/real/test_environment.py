@@ -198,6 +198,23 @@ def test_a_guest_reaches_nothing_else_of_the_host(web: Any) -> None:
         listener.wait()
 
 
+def test_a_guest_reaches_no_other_environment(web: Any, project: Path) -> None:
+    """The same file again: the same inner addresses, a service that listens, and no way there."""
+    again = COMPOSE.replace('    ports: ["18999:8080"]\n', "").replace("web.lab", "web.other")
+    (project / "again.yaml").write_text(again.replace("replicas: 2", "replicas: 1"))
+    web.cli("-p", "other", "up", "-f", "again.yaml", cwd=project)
+    try:
+        (other,) = web.ps("-p", "other")
+        assert "the web on web-1" in fetch(web, host="web.other.localhost")
+        tried = inside(web, "web-1", f"timeout 4 wget -q -O - http://{other['address']}:8080/")
+        assert tried.returncode != 0
+        own = inside(web, "web-2", f"wget -q -O - http://{other['inner_address']}:8080/")
+        assert own.stdout.strip() == "the web on web-1", "the address leads to one's own web-1"
+    finally:
+        web.cli("-p", "other", "down")
+    assert set(rows(web)) == {"web-1", "web-2"}
+
+
 def _open(address: str, port: int) -> bool:
     try:
         urllib.request.urlopen(f"http://{address}:{port}/", timeout=2).close()
