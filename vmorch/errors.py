@@ -21,6 +21,7 @@ anything; the reconciler decides on it, and on nothing else, whether to try agai
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -155,3 +156,17 @@ class GuestError(VmorchError):
 
 class StoreError(VmorchError):
     code = "store"
+
+
+def of_the_disk(error: OSError) -> VmorchError:
+    """A full or failing disk, which can show wherever a file is written: as an error that a user
+    can act on. `retryable`, as room may come back."""
+    where = f"{error.filename}: " if error.filename else ""
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return VmorchError(
+        f"A file could not be written: {where}{error.strerror or error}.",
+        hint="Make room: 'vmorch image prune' removes what nobody needs."
+        if full
+        else "Look at the disk of the state directory.",
+        retryable=True,
+    )

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from vmorch import __version__
 from vmorch.api import builds, environments, events, execs, goals, instances, logs, meta
 from vmorch.api.services import ApiServices
-from vmorch.errors import NotFound, UsageError, VmorchError
+from vmorch.errors import NotFound, UsageError, VmorchError, of_the_disk
 from vmorch.model.problem import MEDIA_TYPE, to_problem
 
 log = structlog.get_logger(__name__)
@@ -31,6 +31,7 @@ def create_app(services: ApiServices) -> FastAPI:
     app.add_exception_handler(VmorchError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_malformed)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(OSError, _on_disk)
     app.add_exception_handler(Exception, _on_bug)
     return app
 
@@ -63,6 +64,12 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     else:
         wrong = UsageError(f"{request.method} {request.url.path}: {error.detail}.")
     return _response(wrong)
+
+
+async def _on_disk(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)
+    log.error("api-disk", method=request.method, path=request.url.path, exc_info=error)
+    return _response(of_the_disk(error))
 
 
 async def _on_bug(request: Request, error: Exception) -> JSONResponse:

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from fastapi.responses import StreamingResponse
 
-from vmorch.errors import VmorchError
+from vmorch.errors import VmorchError, of_the_disk
 from vmorch.model.problem import to_problem
 
 MEDIA_TYPE = "application/x-ndjson"
@@ -34,6 +34,9 @@ async def _lines(batches: AsyncIterator[Rows]) -> AsyncIterator[str]:
                 yield "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
     except VmorchError as error:
         yield json.dumps({"error": to_problem(error)}) + "\n"
+    except OSError as error:
+        log.exception("api-disk-in-stream")
+        yield json.dumps({"error": to_problem(of_the_disk(error))}) + "\n"
     except Exception as error:
         log.exception("api-bug-in-stream")
         bug = VmorchError(

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from vmorch.errors import VmorchError
+from vmorch.errors import VmorchError, of_the_disk
 from vmorch.model.event import EventKind
 from vmorch.model.instance import Instance
 from vmorch.planner.actions import (
@@ -119,7 +119,8 @@ class Reconciler:
         """A cycle that fails is told and tried again: the daemon never dies of what it saw."""
         try:
             return await self.cycle()
-        except VmorchError as error:
+        except (VmorchError, OSError) as raised:
+            error = of_the_disk(raised) if isinstance(raised, OSError) else raised
             log.warning("cycle failed", error=error.message, hint=error.hint)
             return self._parts.clock.now() + IDLE_SECONDS
 
@@ -181,8 +182,10 @@ class Reconciler:
         try:
             await work
         except VmorchError as error:
+            # Not woken: on a full disk everything fails, and would at once again.
             log.warning("action failed", environment=environment, error=error.message)
-        self.wake()
+        else:
+            self.wake()
 
     def _spawn(self, subject: Instance | str, work: Coroutine[Any, Any, None]) -> None:
         key = subject if isinstance(subject, str) else subject.key
@@ -201,9 +204,13 @@ class Reconciler:
         try:
             await work
             self._failures.pop(key, None)
-        except VmorchError as error:
+        except (VmorchError, OSError) as raised:
+            error = of_the_disk(raised) if isinstance(raised, OSError) else raised
             failures = self._failures[key] = self._failures.get(key, 0) + 1
-            await self._explain(subject, error)
+            try:
+                await self._explain(subject, error)
+            except VmorchError as unwritten:
+                log.warning("a failure could not be written down", error=unwritten.message)
             await self._parts.clock.sleep(delay_seconds(failures, first=1.0))
         except Exception as error:
             self._crash = error
