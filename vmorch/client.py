@@ -180,6 +180,10 @@ class Client:
         path = _environment_path(name) + _query(volumes=volumes)
         return self._environment("DELETE", path)
 
+    def remove_volumes(self, name: str) -> None:
+        """Those that an environment left. Raises NotFound (there are none), Refused (it lives)."""
+        self._call("DELETE", _environment_path(name) + "/volumes")
+
     def set_goal(self, name: str, goal: str, names: Sequence[str] = ()) -> list[InstanceView]:
         """Have instances run, stop or pause: those of the services and instances in `names`, or
         all. Returns them as they are now."""

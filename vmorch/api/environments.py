@@ -96,6 +96,17 @@ def router(services: ApiServices) -> APIRouter:
         services.wake()
         return environment_view(record, services.settings)
 
+    @routes.delete("/{name}/volumes", status_code=204)
+    async def remove_volumes(name: str) -> None:
+        """Those that an environment left when it was removed."""
+        if any(record.name == name for record in await store.environments()):
+            raise Refused(
+                f"The environment '{name}' still uses its volumes.",
+                hint="'vmorch down -v' removes both.",
+            )
+        await store.remove_volumes(name)
+        services.wake()
+
     @routes.post("/{name}/scale")
     async def scale(name: str, body: ScaleBody) -> EnvironmentView:
         record = await _scaled(services, name, body.replicas)

@@ -11,6 +11,7 @@ from vmorch.cli.common import Session, session_of
 from vmorch.cli.options import POSITIVE, DryRun, Files, Output, ProjectName
 from vmorch.cli.output import say
 from vmorch.cli.project import require_environment
+from vmorch.errors import NotFound
 
 app = new_app()
 
@@ -63,7 +64,14 @@ def remove(
     from vmorch.cli.waiting import Limits, wait_gone
 
     client = session.client
-    client.remove(name, volumes=volumes)
+    try:
+        client.remove(name, volumes=volumes)
+    except NotFound:
+        if not volumes:
+            raise
+        client.remove_volumes(name)
+        say(f"The volumes that '{name}' left are gone.")
+        return
     if detach:
         say(f"'{name}' is being removed.")
         return
