@@ -12,10 +12,12 @@ import tarfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from vmorch.cli.output import say
 from vmorch.cli.terminal import run_session
+from vmorch.cli.unpacking import Unpacking
 from vmorch.errors import GuestError, NotFound, UsageError, VmorchError
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ class Copying:
 
         def receive(stream: IO[bytes]) -> None:
             with tarfile.open(fileobj=stream, mode="r|") as archive:
-                _extract(archive, root, name)
+                Unpacking(root, name, say).run(archive)
             while stream.read(64 * 1024):  # tar pads its end
                 continue
 
@@ -135,27 +137,6 @@ class Copying:
         )
 
 
-def _extract(archive: tarfile.TarFile, root: Path, name: str | None) -> None:
-    """A guest is not trusted: the filter refuses what would land, or point, outside of `root`,
-    and takes away owners and special bits. `name` replaces the first part of all names."""
-    if not hasattr(tarfile, "data_filter"):
-        raise VmorchError(
-            "This Python cannot unpack what a guest sends safely.",
-            hint="Use one with tarfile.data_filter: 3.11.4 or later, or the distribution's newest.",
-        )
-    for member in archive:
-        if name is not None:
-            first, *rest = PurePosixPath(member.name).parts or (".",)
-            if first in {"/", ".."}:
-                continue
-            member.name = str(PurePosixPath(name, *rest))
-            if member.islnk():
-                member.linkname = str(
-                    PurePosixPath(name, *PurePosixPath(member.linkname).parts[1:])
-                )
-        archive.extract(member, root, filter="data")
-
-
 class _Side:
     """The archive's end of the pipe, in a thread of its own, which closes the descriptor."""
 
@@ -179,13 +160,15 @@ class _Side:
 
 
 def _check(code: int, failure: Exception | None, what: str) -> None:
-    if code != 0:
+    """A failure on this side also ends the guest's; what only ended too early is the guest's."""
+    ours = failure is not None and not isinstance(failure, tarfile.ReadError)
+    if isinstance(failure, VmorchError):
+        raise failure
+    if code != 0 and not ours:
         raise GuestError(
             f"{what} was not copied: the guest's tar ended with {code}.",
             hint="What it said stands above.",
         )
-    if isinstance(failure, VmorchError):
-        raise failure
     if failure is not None:
         raise VmorchError(
             f"{what} was not copied whole: {failure}.", hint="What came before it is there."
