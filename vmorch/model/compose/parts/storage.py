@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from vmorch.model.compose.containers import ListOf, MapOf
 from vmorch.model.compose.forms import BOOLEAN, BYTES, COUNT, PATH, TEXT, Choice, Word
@@ -22,10 +23,22 @@ _REFUSED_TYPES = {
 }
 _NAMED = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 _NAME = Word("a name", _NAMED)
-_MODE = Word(
+
+
+@dataclass(frozen=True)
+class _Mode(Word):
+    """YAML has read a plain 0440 as octal already; a text is octal by itself."""
+
+    def read(self, node: Node, path: str, reading: Reading) -> Any:
+        found = super().read(node, path, reading)
+        if isinstance(node, Scalar) and isinstance(node.value, (int, float)):
+            return int(node.value)
+        return int(found.replace("o", ""), 8)
+
+
+_MODE = _Mode(
     "permissions such as 0440",
     r"0?o?[0-7]{3,4}",
-    lambda text: int(text.replace("o", ""), 8),
     integers=range(0o7777 + 1),
 )
 
@@ -176,24 +189,27 @@ class Origin:
 
 def _declared(kind: str, *, refused: dict[str, str], keys: dict[str, Key]) -> MapOf:
     words = (*keys, "file", "environment")
+    reasons = {
+        "external": f"a {kind} belongs to one environment.",
+        "name": f"a {kind}'s name is its key.",
+        "driver": "there is no other driver than the file itself.",
+        "template_driver": "there are no templates.",
+        **refused,
+    }
 
     def origin(values: Values) -> Origin:
-        given = [key for key in words if key in values.node.fields]
-        if len(given) != 1:
+        fields = values.node.fields
+        given = [key for key in words if key in fields]
+        refused_already = set(fields) & set(reasons)
+        if len(given) != 1 and not refused_already:
             raise Wrong(f"A {kind} needs one of {', '.join(map(repr, words))}.")
-        return Origin(**{given[0]: values.get(given[0], "")})
+        return Origin(**{key: values.get(key, "") for key in given})
 
     return MapOf(
         Object(
             name=kind,
             build=origin,
-            refused={
-                "external": f"a {kind} belongs to one environment.",
-                "name": f"a {kind}'s name is its key.",
-                "driver": "there is no other driver than the file itself.",
-                "template_driver": "there are no templates.",
-                **refused,
-            },
+            refused=reasons,
             keys={
                 "file": Key(TEXT, "The file that holds it."),
                 "environment": Key(TEXT, "The variable that holds it."),
