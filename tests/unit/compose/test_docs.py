@@ -38,12 +38,6 @@ def objects(form: Form | None) -> Iterator[Object]:
 
 OBJECTS = {found.name: found for found in objects(FILE)}
 PARTS_OF_ABSENT = {
-    "mount",
-    "volume",
-    "granted_secret",
-    "granted_config",
-    "secret",
-    "config",
     "rollout",
     "autoscale",
     "blkio",
