@@ -183,6 +183,29 @@ def test_a_shutdown_ends_in_no_guest(opened: Open, config: GuestConfig) -> None:
     play(opened, story)
 
 
+def test_a_suspended_guest_stands_still_until_it_is_resumed(
+    opened: Open, config: GuestConfig
+) -> None:
+    async def story(hypervisor: Hypervisor) -> None:
+        await hypervisor.start(config)
+        hints = hypervisor.hints()
+        for call, state in (
+            (hypervisor.suspend, GuestState.PAUSED),
+            (hypervisor.resume, GuestState.RUNNING),
+        ):
+            for _ in range(2):
+                await call(config.name)
+            (guest,) = await hypervisor.guests()
+            assert guest.state is state
+        assert await details_until(hints, "resumed") != []
+        await hypervisor.destroy(config.name)
+        for call in (hypervisor.suspend, hypervisor.resume):
+            with pytest.raises(HypervisorError):
+                await call(config.name)
+
+    play(opened, story)
+
+
 def test_what_is_absent(opened: Open, config: GuestConfig) -> None:
     async def story(hypervisor: Hypervisor) -> None:
         await hypervisor.destroy(config.name)

@@ -22,6 +22,7 @@ from vmorch.hypervisor.connection import Connection
 from vmorch.hypervisor.events import Hints
 from vmorch.hypervisor.failures import guest_error, is_absent
 from vmorch.hypervisor.files import ensure_spare_disk, hand_over
+from vmorch.hypervisor.host_memory import OomKills
 from vmorch.hypervisor.platform import Platform, parse_platform
 from vmorch.hypervisor.protocol import GuestConfig, GuestHint, ObservedGuest
 from vmorch.hypervisor.xml import domain_xml
@@ -55,7 +56,8 @@ class LibvirtHypervisor:
         self._accel = accel
         self._probe = probe
         self._directory = directory
-        self._hints = Hints(f"{installation.short}-")
+        self._oom_kills = OomKills()
+        self._hints = Hints(f"{installation.short}-", self._oom_kills)
         self._control = Connection(uri, self._hints.register)
         self._agents = [Connection(uri) for _ in range(AGENT_CONNECTIONS)]
         self._next_agent = itertools.cycle(self._agents)
@@ -69,6 +71,7 @@ class LibvirtHypervisor:
         return self._known_acceleration
 
     async def guests(self) -> Sequence[ObservedGuest]:
+        self._oom_kills.mark()
         return await self._control.call(
             "list its guests", lambda c: domains.observe(c, self._installation)
         )

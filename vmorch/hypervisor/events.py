@@ -10,6 +10,7 @@ from typing import Any
 
 import libvirt
 
+from vmorch.hypervisor.host_memory import OomKills
 from vmorch.hypervisor.protocol import GuestHint
 
 _STOPPED = {
@@ -20,6 +21,8 @@ _STOPPED = {
     libvirt.VIR_DOMAIN_EVENT_STOPPED_SAVED: "stopped: saved",
     libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "stopped: qemu died",
 }
+_QEMU_DIED = frozenset({"stopped: crashed", "stopped: qemu died"})
+OUT_OF_MEMORY = "stopped: out of memory"
 _SHUTDOWN = {
     libvirt.VIR_DOMAIN_EVENT_SHUTDOWN_FINISHED: "shutdown: finished",
     libvirt.VIR_DOMAIN_EVENT_SHUTDOWN_GUEST: "shutdown: guest",
@@ -55,8 +58,9 @@ def life_cycle_words(event: int, detail: int) -> str:
 class Hints:
     """Takes events from libvirt's thread and gives them to any number of event loops."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, oom_kills: OomKills) -> None:
         self._prefix = prefix
+        self._oom_kills = oom_kills
         self._lock = threading.Lock()
         self._queues: list[tuple[asyncio.AbstractEventLoop, asyncio.Queue[GuestHint]]] = []
 
@@ -102,7 +106,10 @@ class Hints:
     def _on_life_cycle(
         self, _c: Any, domain: libvirt.virDomain, event: int, detail: int, _o: Any
     ) -> None:
-        self.publish(GuestHint(name=domain.name(), detail=life_cycle_words(event, detail)))
+        words = life_cycle_words(event, detail)
+        if words in _QEMU_DIED and self._oom_kills.recent():
+            words = OUT_OF_MEMORY
+        self.publish(GuestHint(name=domain.name(), detail=words))
 
     def _on_agent(
         self, _c: Any, domain: libvirt.virDomain, state: int, _reason: int, _o: Any

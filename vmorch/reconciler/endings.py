@@ -8,6 +8,7 @@ from __future__ import annotations
 POWERED_OFF = "it powered itself off"
 PANICKED = "its kernel panicked"
 QEMU_DIED = "QEMU died"
+HOST_OUT_OF_MEMORY = "QEMU was killed: the host, or its memory limit, ran out of memory"
 SIGNALLED = "QEMU was asked to end by a signal"
 KILLED_OUTSIDE = "it was ended from outside vmorch"
 
@@ -17,6 +18,7 @@ _WORDS = {
     "crashed: panicked": PANICKED,
     "stopped: crashed": QEMU_DIED,
     "stopped: qemu died": QEMU_DIED,
+    "stopped: out of memory": HOST_OUT_OF_MEMORY,
     "destroyed": KILLED_OUTSIDE,
     "suspended: disk error": "its disk failed (is the host's disk full?)",
 }

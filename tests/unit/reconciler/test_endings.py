@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vmorch.reconciler.endings import (
+    HOST_OUT_OF_MEMORY,
     KILLED_OUTSIDE,
     PANICKED,
     POWERED_OFF,
@@ -20,6 +21,7 @@ from vmorch.reconciler.endings import (
         (["started", "resumed", "shutdown: guest", "stopped: shutdown"], POWERED_OFF),
         (["crashed: panicked", "destroyed"], PANICKED),
         (["stopped: qemu died"], QEMU_DIED),
+        (["stopped: out of memory"], HOST_OUT_OF_MEMORY),
         (["shutdown: host", "stopped: shutdown"], SIGNALLED),
         (["shutdown: host", "destroyed"], KILLED_OUTSIDE),
         (["destroyed"], KILLED_OUTSIDE),
