@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from vmorch.hypervisor.platform import Owner, Platform
-from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity
+from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity, GuestVolume
 from vmorch.hypervisor.xml import domain_xml
 from vmorch.model.guest import Acceleration
 
@@ -65,7 +65,17 @@ TCG = Platform(
     owner=Owner(uid=64055, gid=108),
 )
 KVM = replace(TCG, domain_type="kvm", acceleration=Acceleration.KVM)
-CASES = {"tcg-small": (SMALL, TCG), "kvm-small": (SMALL, KVM), "kvm-large": (LARGE, KVM)}
+VOLUMES = STATE / "volumes/demo"
+STORING = replace(
+    SMALL,
+    volumes=tuple(GuestVolume(path=VOLUMES / f"{n}.qcow2", serial=f"v{n}") for n in range(4)),
+)
+CASES = {
+    "tcg-small": (SMALL, TCG),
+    "tcg-volumes": (STORING, TCG),
+    "kvm-small": (SMALL, KVM),
+    "kvm-large": (LARGE, KVM),
+}
 
 
 def document(case: str) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vmorch.errors import UsageError
 from vmorch.guest import check
 from vmorch.guest.bundle import bundle_tar, hosts, own_files, resolv_conf, shell_assignments
-from vmorch.guest.protocol import GuestFile, IdentityBundle
+from vmorch.guest.protocol import GuestFile, GuestMount, IdentityBundle
 
 Make = Callable[..., IdentityBundle]
 
@@ -239,3 +239,21 @@ def test_a_services_user_can_pass_to_its_secrets(bundle: Make) -> None:
     members = unpacked(bundle(files=(secret,)))
     for path in ("root/run", "root/run/secrets", "root/run/secrets/deep"):
         assert (members[path].mode, members[path].isdir()) == (0o755, True)
+
+
+def test_mounts_are_lines_with_the_outer_directory_first(bundle: Make) -> None:
+    mounts = (
+        GuestMount(label="v2", target="/srv/a b/c"),
+        GuestMount(label="v1", target="/srv/a b", read_only=True),
+    )
+    assert content(bundle(mounts=mounts), "mounts") == b"v1 ro /srv/a b\nv2 rw /srv/a b/c\n"
+    assert "mounts" not in unpacked(bundle())
+
+
+@pytest.mark.parametrize(
+    ("label", "target"),
+    [("v1", "srv"), ("v1", "/"), ("v1", "/a/../b"), ("v1", "/a\nv2 rw /etc"), ("v 1", "/a")],
+)
+def test_a_mount_cannot_be_another(bundle: Make, label: str, target: str) -> None:
+    with pytest.raises(UsageError):
+        bundle_tar(bundle(mounts=(GuestMount(label=label, target=target),)))

@@ -10,7 +10,7 @@ import pytest
 
 from vmorch.hypervisor.metadata import NAMESPACE, identity_element, parse_identity
 from vmorch.hypervisor.platform import Owner, Platform
-from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity
+from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity, GuestVolume
 from vmorch.hypervisor.xml import domain_xml
 from vmorch.model.guest import Acceleration
 
@@ -93,6 +93,27 @@ def test_disks(target: str, serial: str, path: Path, readonly: bool) -> None:
     assert source is not None
     assert source.get("file") == str(path)
     assert (disk.find("readonly") is not None) is readonly
+
+
+def test_volumes_are_behind_the_spare_ports_and_move_nothing() -> None:
+    volumes = tuple(GuestVolume(path=Path(f"/v/{n}.qcow2"), serial=f"v{n}") for n in range(4))
+    plain, storing = document(), document(replace(CONFIG, volumes=volumes))
+    disks = storing.findall("devices/disk")
+    places = []
+    for disk in disks[4:]:
+        source, address = disk.find("source"), disk.find("address")
+        assert source is not None
+        assert address is not None
+        assert disk.find("readonly") is None
+        places.append((source.get("file"), disk.findtext("serial"), address.get("bus")))
+    assert places == [(f"/v/{n}.qcow2", f"v{n}", f"0x0{n + 1}") for n in range(4)]
+    for disk in disks[4:]:
+        found = storing.find("devices")
+        assert found is not None
+        found.remove(disk)
+    assert ET.canonicalize(ET.tostring(plain), strip_text=True) == ET.canonicalize(
+        ET.tostring(storing), strip_text=True
+    )
 
 
 def test_libvirt_hands_no_file_to_qemus_user() -> None:
