@@ -167,4 +167,4 @@ def test_time_and_holder_are_shown_and_forms_are_checked(
     assert 0 < view.expires_at - time.time() <= 60
     for wrong in ({"ttl_seconds": 0}, {"ttl_seconds": -1}, {"holder": "7"}, {"holder": "a:b:c"}):
         with pytest.raises(UsageError):
-            client.apply(spec, **wrong)  # type: ignore[arg-type]
+            client.apply(spec, **wrong)

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from vmorch.cli import copying
 from vmorch.cli.copying import Copying, Place, place
 from vmorch.cli.unpacking import Unpacking
 from vmorch.errors import GuestError, NotFound, UsageError, VmorchError
@@ -173,7 +172,7 @@ def test_a_full_disk_here_is_said_and_not_the_guest_s_fault(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(copying.Unpacking, "run", full)
+    monkeypatch.setattr(Unpacking, "run", full)
     with pytest.raises(VmorchError, match="No space left on device"):
         cp.from_guest("g", str(tree), tmp_path / "new")
 
