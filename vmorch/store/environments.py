@@ -13,7 +13,7 @@ from vmorch.store.database import Database
 from vmorch.store.documents import dumped, loaded
 from vmorch.store.exclusive import IsFree, refuse_conflicts, with_chosen_ports
 from vmorch.store.protocol import EnvironmentRecord
-from vmorch.store.volumes import doom, keep_contents
+from vmorch.store.volumes import doom, keep_contents, let_go
 
 UNKNOWN_DIGEST = ""
 """Of a revision that was found running (see `vmorch.store.rebuild`)."""
@@ -125,6 +125,7 @@ class Environments:
     async def forget(self, environment: str) -> None:
         with self._db.transaction():
             self._db.execute("DELETE FROM environments WHERE name = ?", (environment,))
+            let_go(self._db, environment)
 
     def _find(self, name: str) -> EnvironmentRecord | None:
         row = self._db.execute(

@@ -107,10 +107,10 @@ def doom(database: Database, environment: str) -> bool:
     return done.rowcount > 0
 
 
-def let_go(database: Database, environment: str, holder: str) -> None:
-    """Inside a transaction: the volumes of an instance that is gone are free."""
+def let_go(database: Database, environment: str, holder: str | None = None) -> None:
+    """Inside a transaction: the volumes of an instance that is gone (None: of all) are free."""
     database.execute(
-        "UPDATE volumes SET holder = NULL WHERE environment = ? AND holder = ?",
+        "UPDATE volumes SET holder = NULL WHERE environment = ?1 AND holder = coalesce(?2, holder)",
         (environment, holder),
     )
 

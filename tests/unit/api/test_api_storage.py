@@ -99,6 +99,7 @@ def test_volumes_of_a_gone_environment_can_be_removed(
     client.remove_volumes("shop")
     (volume,) = daemon.do(daemon.store.volumes("shop"))
     assert volume.removing
+    assert volume.holder is None
     daemon.do(daemon.store.forget_volume(volume))
     with pytest.raises(NotFound, match="no volume"):
         client.remove_volumes("shop")
