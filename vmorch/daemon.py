@@ -80,6 +80,7 @@ def restore(source: Path | None) -> Path:
     Raises:
         Refused: a daemon runs. NotFound, StoreError: there is no good copy.
     """
+    _require_root()
     settings = load_settings()
     with lock_state_dir(settings.state_dir):
         return backup.restore(settings.database, settings.backups_dir, source)
@@ -89,10 +90,13 @@ def rebuild() -> list[FoundGuest]:
     """Make a new database from the guests that run; the old one is kept beside it.
 
     Raises:
-        Refused: a daemon runs. HypervisorError, StoreError: it could not be done.
+        Refused: a daemon runs, or the database is good. HypervisorError, StoreError: it could
+            not be done.
     """
+    _require_root()
     settings = load_settings()
     with lock_state_dir(settings.state_dir):
+        backup.refuse_loss(settings.database)
         installation = installation_of(settings.state_dir, SystemEntropy())
         found = found_guests(settings.libvirt_uri, installation)
         draft = settings.database.with_suffix(".tmp")
@@ -119,14 +123,18 @@ async def serve(settings: Settings) -> None:
         Refused: another daemon has the state directory, or KVM was forced and is unusable.
         StoreError: the database is damaged or newer than this vmorch.
     """
+    _require_root()
+    _make_directories(settings)
+    with lock_state_dir(settings.state_dir), listening(settings) as listener:
+        await _serve(settings, listener)
+
+
+def _require_root() -> None:
     if os.geteuid() != 0:
         raise Refused(
             "The daemon needs root: it makes networks, mounts and guests.",
             hint="Start it with sudo. Clients need only be in the socket's group.",
         )
-    _make_directories(settings)
-    with lock_state_dir(settings.state_dir), listening(settings) as listener:
-        await _serve(settings, listener)
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from vmorch.effects import Clock
-from vmorch.errors import NotFound, StoreError
+from vmorch.errors import NotFound, Refused, StoreError
 from vmorch.store.database import WAY_OUT, check
 
 COPY_SECONDS = 20.0
@@ -159,9 +159,22 @@ def set_aside(database: Path) -> None:
             Path(f"{database}{end}").rename(f"{database}.damaged{end}")
 
 
+def refuse_loss(database: Path) -> None:
+    """Raises Refused: it is a good database that knows environments, so nothing is to rebuild."""
+    if not database.exists() or not is_good(database):
+        return
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM environments").fetchone()
+    if count:
+        raise Refused(
+            f"The database {database} is good and knows {count} environments.",
+            hint="Start the daemon with it; or move it away, if you do want to lose what it knows.",
+        )
+
+
 def is_good(copy: Path) -> bool:
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{copy}?mode=ro", uri=True)) as connection:
+        with contextlib.closing(sqlite3.connect(f"file:{copy}?mode=rw", uri=True)) as connection:
             check(connection, copy)
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             return bool(version)

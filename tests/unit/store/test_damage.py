@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 import pytest
 
-from vmorch.errors import NotFound, StoreError
+from vmorch.errors import NotFound, Refused, StoreError
 from vmorch.model.event import EventKind
 from vmorch.model.found import FoundGuest
 from vmorch.model.instance import Goal, State
 from vmorch.model.names import Installation
 from vmorch.model.spec import EnvironmentSpec, RestartCondition, ServiceSpec
-from vmorch.store.backup import Backups, copies, expendable, refuse_emptied, restore
+from vmorch.store.backup import Backups, copies, expendable, refuse_emptied, refuse_loss, restore
 from vmorch.store.database import Database
 from vmorch.store.rebuild import rebuild
 from vmorch.store.schema import MIGRATIONS
@@ -270,6 +270,16 @@ def test_the_same_image_adopts_what_was_found_and_another_replaces_it(
     assert run(rebuilt.apply(spec(environment={"A": "2"}), now=NOW)).current == {"web": 4}
     with pytest.raises(Exception, match="subnet"):
         run(rebuilt.apply(spec("other"), now=NOW))
+
+
+def test_a_good_database_is_not_rebuilt_over(database: Path, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="knows 1 environments"):
+        refuse_loss(database)
+    run(opened(tmp_path / "empty.db").close())
+    refuse_loss(tmp_path / "empty.db")
+    refuse_loss(tmp_path / "missing.db")
+    garbage(database)
+    refuse_loss(database)
 
 
 def test_an_instance_that_is_gone_is_remembered_as_ours(rebuilt: SqliteStore) -> None:
