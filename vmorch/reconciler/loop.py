@@ -37,7 +37,7 @@ from vmorch.reconciler import perform
 from vmorch.reconciler.endings import ending
 from vmorch.reconciler.observe import Memory, observe, snapshot_of
 from vmorch.reconciler.parts import Parts
-from vmorch.reconciler.reaper import reap
+from vmorch.reconciler.reaper import keep_reaping
 from vmorch.reconciler.signs import Signs
 from vmorch.reconciler.storage import sweep_volumes
 from vmorch.reconciler.sync import Sync
@@ -71,6 +71,7 @@ class Reconciler:
         watchers = (
             asyncio.create_task(self._listen(), name="reconciler-hints"),
             asyncio.create_task(self._mind_proxy(), name="reconciler-proxy"),
+            asyncio.create_task(keep_reaping(self._parts, self.wake), name="reconciler-reaper"),
         )
         try:
             while True:
@@ -87,7 +88,6 @@ class Reconciler:
     async def cycle(self) -> float | None:
         """One look, plan and start of its actions; when to look again."""
         parts = self._parts
-        reap_at = await reap(parts)
         await sweep_volumes(parts)
         observed = await observe(parts, self._memory)
         await self._sync.networks(observed)
@@ -107,7 +107,7 @@ class Reconciler:
             await self._act(action)
         if await self._sync.traffic():
             self.wake()
-        wakes = (planned.wake_at, reap_at, *self._memory.word_due.values())
+        wakes = (planned.wake_at, *self._memory.word_due.values())
         return min((at for at in wakes if at is not None), default=None)
 
     async def settle(self) -> None:

@@ -6,34 +6,47 @@ process with its number by the time of its start; see `vmorch.effects.Processes`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import structlog
+
 from vmorch.effects import Processes
+from vmorch.errors import VmorchError
 from vmorch.model.event import EventKind
 from vmorch.reconciler.parts import Parts
 from vmorch.store.protocol import EnvironmentRecord
 
-HOLDER_POLL_SECONDS = 1.0
+POLL_SECONDS = 1.0
 """No event tells that a process which is not our child has ended."""
 
+log = structlog.get_logger("vmorch.reaper")
 
-async def reap(parts: Parts) -> float | None:
+
+async def keep_reaping(parts: Parts, wake: Callable[[], None]) -> None:
+    """Until cancelled. Apart from the reconciler's cycle, which is dear to run so often, and which
+    may have other troubles."""
+    while True:
+        try:
+            if await reap(parts):
+                wake()
+        except VmorchError as error:
+            log.warning("reaping failed", error=error.message, hint=error.hint)
+        await parts.clock.sleep(POLL_SECONDS)
+
+
+async def reap(parts: Parts) -> list[str]:
     """Begin to remove what should no longer be, with its volumes: it was made for a while only.
-
-    Returns:
-        When to look again; None: nothing of what is left ends by itself.
-    """
-    now, wakes = parts.clock.now(), []
+    The names of these environments."""
+    now, ending = parts.clock.now(), []
     for record in await parts.store.environments():
-        if record.removing:
-            continue
-        if why := over(record, now, parts.processes):
+        why = "" if record.removing else over(record, now, parts.processes)
+        if why:
+            ending.append(record.name)
             await parts.store.remove(record.name, volumes=True, now=now)
             await parts.store.add_event(
                 EventKind.ENVIRONMENT_EXPIRED, why, now=now, environment=record.name
             )
-        else:
-            wakes += [now + HOLDER_POLL_SECONDS] if record.holder else []
-            wakes += [record.expires_at] if record.expires_at else []
-    return min(wakes, default=None)
+    return ending
 
 
 def over(record: EnvironmentRecord, now: float, processes: Processes) -> str:

@@ -6,16 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from vmorch.effects import SystemProcesses
+from vmorch.errors import StoreError
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
-from vmorch.reconciler.reaper import HOLDER_POLL_SECONDS
+from vmorch.reconciler.reaper import POLL_SECONDS
 from vmorch.simulation.virtual import run_virtually
 from vmorch.simulation.world import World
+from vmorch.store.protocol import EnvironmentRecord
 
 
 def living(directory: Path, story: Callable[[World], Awaitable[None]], **end: float | str) -> None:
@@ -81,7 +83,7 @@ def test_an_environment_goes_with_its_holder(tmp_path: Path, successor: str | No
 def test_a_holder_s_end_is_seen_soon(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.processes.identities.clear()
-        await world.live(HOLDER_POLL_SECONDS + 3.0)
+        await world.live(POLL_SECONDS + 3.0)
         assert await names(world) == ["other"]
 
     living(tmp_path, story, holder="7:100:boot")
@@ -104,3 +106,20 @@ def test_a_process_is_told_from_others_and_ends_as_a_zombie_too() -> None:
         child.kill()
         child.communicate()
     assert processes.identity(child.pid) is None
+
+
+def test_a_store_that_fails_for_a_moment_stops_no_reaping(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        environments, failures = world.store.environments, [StoreError("busy")] * 3
+
+        async def sometimes() -> Sequence[EnvironmentRecord]:
+            if failures:
+                raise failures.pop()
+            return await environments()
+
+        world.store.environments = sometimes
+        world.processes.identities.clear()
+        await world.live(15.0)
+        assert (await names(world), failures) == (["other"], [])
+
+    living(tmp_path, story, holder="7:100:boot")
