@@ -16,7 +16,8 @@ _SECONDS = 300
 _BLOCK_BYTES = 4096
 # The file is fresh and so reads as zeros: nothing is left for the guest's kernel to wipe. No
 # blocks are kept for root, as a service hardly ever is.
-_EXT4 = ("-q", "-F", "-t", "ext4", "-m", "0", "-E", "nodiscard,assume_storage_prezeroed=1")
+_EXTENDED = "nodiscard,assume_storage_prezeroed=1"
+_EXT4 = ("-q", "-F", "-t", "ext4", "-b", str(_BLOCK_BYTES), "-m", "0", "-E", _EXTENDED)
 
 
 class QcowDisks:
