@@ -25,6 +25,9 @@ PING_SECONDS = 10.0
 SAMPLE_SECONDS = 2.0
 """Processor time over less says little: a capped guest runs in bursts."""
 
+GAP_SECONDS = 20.0
+"""Who has not looked for so long (a host that slept, a clock that was set) heard no silence."""
+
 PEGGED = 0.85
 """Of what it may use: one that uses less, and more than nothing, works or waits like any other."""
 
@@ -64,6 +67,7 @@ class Pulses:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._hearts: dict[str, _Heart] = {}
+        self._looked_at = 0.0
 
     def feel(
         self, instances: Collection[tuple[Instance, ObservedGuest, float]]
@@ -71,7 +75,8 @@ class Pulses:
         """One look at guests that have answered once, each with the cores that it may use now;
         the pulse of each domain."""
         now = self._parts.clock.now()
-        former, self._hearts = self._hearts, {}
+        former = self._hearts if now - self._looked_at < GAP_SECONDS else {}
+        self._looked_at, self._hearts = now, {}
         for instance, guest, cores in instances:
             if guest.state is not GuestState.RUNNING or instance.state is State.STOPPING:
                 continue

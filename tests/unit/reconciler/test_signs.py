@@ -105,14 +105,15 @@ def test_a_silent_guest_is_stirred_and_its_agent_asked() -> None:
     assert silence(lambda t: (0.0, int(t)))[1] == []
 
 
-def test_a_new_boot_begins_with_a_beat() -> None:
+@pytest.mark.parametrize(("boot", "pause"), [(2, 10.0), (1, 3600.0)])
+def test_a_new_boot_and_a_long_gap_begin_anew(boot: int, pause: float) -> None:
     async def story() -> float:
         around = Around(answers=False)
         pulses = Pulses(cast("Parts", around))
         guest = ObservedGuest(name="d", uuid="u", identity=None, state=GuestState.RUNNING)
         pulses.feel([(instance(boot=1), guest, 0.5)])
-        around.time = 100.0
-        found = pulses.feel([(instance(boot=2), guest, 0.5)])
+        around.time = pause
+        found = pulses.feel([(instance(boot=boot), guest, 0.5)])
         await pulses.close()
         return found["d"].silent_seconds
 
