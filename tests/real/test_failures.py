@@ -185,3 +185,31 @@ def test_guests_outlive_libvirtd(web: Any) -> None:
     power_off(web)  # and events come again
     eventually(lambda: "powered itself off" in row(web)["reason"], "its end is told")
     eventually(lambda: bool(row(web)["ready"]), "it is ready again")
+
+
+def test_a_pause_keeps_the_guest_and_a_stop_its_disk(web: Any) -> None:
+    before, process = row(web), qemu(web).pid
+    web.cli("-p", "harm", "pause", timeout=60)
+    assert row(web)["state"] == "paused"
+    web.cli("-p", "harm", "unpause", timeout=60)
+    assert (qemu(web).pid, row(web)["restarts"]) == (process, before["restarts"])
+    inside(web, "echo kept > /srv/www/kept")
+    web.cli("-p", "harm", "stop", timeout=90)
+    assert (row(web)["state"], row(web)["reason"]) == ("stopped", "stopped by the user")
+    web.cli("-p", "harm", "start", timeout=90)
+    after = row(web)
+    assert (after["state"], after["address"]) == ("ready", before["address"])
+    assert after["restarts"] == before["restarts"] + 1
+
+
+def test_whoever_suspends_a_guest_it_goes_on(web: Any) -> None:
+    domain, before = row(web)["domain"], row(web)
+    subprocess.run(["virsh", "-q", "suspend", domain], check=True)
+
+    def runs() -> bool:
+        state = subprocess.run(["virsh", "domstate", domain], capture_output=True, text=True)
+        return "running" in state.stdout
+
+    eventually(runs, "it runs again", seconds=15)
+    eventually(lambda: bool(row(web)["ready"]), "it is ready again")
+    assert row(web)["restarts"] == before["restarts"]
