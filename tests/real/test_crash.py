@@ -29,7 +29,7 @@ services:
     stop_grace_period: 1s
     deploy: {{replicas: 1, resources: {{limits: {{cpus: "0.50", memory: 96M}}}}}}
 """
-UP = ("create:recorded", "start:disk", "start:seed", "start:guest", "cap:set", "proxy.written")
+UP = ("create:recorded", "start:disk", "start:seed", "start:guest", "cap:set", "start:intended")
 SCALE = ("start:recorded",)
 DOWN = ("shutdown:recorded", "remove:disk", "remove-environment:network")
 
