@@ -149,7 +149,7 @@ def test_a_signal_reaches_the_command(guest: Any) -> None:
 def test_ssh_is_a_root_login_shell(guest: Any) -> None:
     terminal = Terminal(guest, "ssh", "app-1")
     terminal.type("echo $(id -un) $(pwd) $0 $TERM\r")
-    terminal.until("root /root -bash xterm")
+    terminal.until("root /root /bin/bash xterm")
     terminal.type("exit 4\r")
     assert terminal.ended() == 4
 
