@@ -9,7 +9,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        text = "ok" if self.path == "/healthz" else f"{os.environ['GREETING']} from {socket.gethostname()}"
+        text = (
+            "ok"
+            if self.path == "/healthz"
+            else f"{os.environ['GREETING']} from {socket.gethostname()}"
+        )
         body = (text + "\n").encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
