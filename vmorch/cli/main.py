@@ -71,7 +71,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="'vmorch COMMAND --help' shows a command's options and examples.",
+    epilog="'vmorch COMMAND --help' shows a command's options and examples, 'vmorch help' topics.",
 )
 
 
