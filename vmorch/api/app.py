@@ -68,7 +68,7 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_disk(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OSError)
-    log.error("api-disk", method=request.method, path=request.url.path, exc_info=error)
+    log.error("api-disk", path=request.url.path, error=str(error))
     return _response(of_the_disk(error))
 
 

@@ -35,7 +35,7 @@ async def _lines(batches: AsyncIterator[Rows]) -> AsyncIterator[str]:
     except VmorchError as error:
         yield json.dumps({"error": to_problem(error)}) + "\n"
     except OSError as error:
-        log.exception("api-disk-in-stream")
+        log.error("api-disk-in-stream", error=str(error))
         yield json.dumps({"error": to_problem(of_the_disk(error))}) + "\n"
     except Exception as error:
         log.exception("api-bug-in-stream")
