@@ -15,7 +15,6 @@ from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 from vmorch.model.volume import Volume
 from vmorch.reconciler.parts import Parts
 
-
 log = structlog.get_logger("vmorch.storage")
 
 
