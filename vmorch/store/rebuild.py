@@ -17,6 +17,8 @@ from vmorch.model.instance import EnvironmentNetwork, Goal, Instance, Revision, 
 from vmorch.model.names import Installation
 from vmorch.model.spec import (
     EnvironmentSpec,
+    HealthCheck,
+    HealthKind,
     NetworkSpec,
     RestartCondition,
     RestartPolicy,
@@ -154,7 +156,8 @@ class _Environment:
 
 
 def _newest_spec(found: list[FoundGuest]) -> ServiceSpec:
-    """Never restarted: a guest made from so little would not be what it was."""
+    """Neither judged nor restarted: what it should answer is not known, and a guest made from so
+    little would not be what it was."""
     newest = max(found, key=lambda guest: (guest.revision, guest.ordinal))
     return ServiceSpec(
         name=newest.service,
@@ -162,5 +165,6 @@ def _newest_spec(found: list[FoundGuest]) -> ServiceSpec:
         replicas=sum(guest.revision == newest.revision for guest in found),
         cpus=newest.cpus,
         memory_bytes=newest.memory_bytes,
+        healthcheck=HealthCheck(kind=HealthKind.NONE),
         restart=RestartPolicy(condition=RestartCondition.NONE),
     )
