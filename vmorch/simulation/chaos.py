@@ -19,7 +19,7 @@ from vmorch.model.spec import (
     RestartPolicy,
     ServiceSpec,
 )
-from vmorch.simulation.invariants import Violation, check_always, check_at_rest, check_goals
+from vmorch.simulation.invariants import Violation, check_always, check_goals, come_to_rest
 from vmorch.simulation.virtual import run_virtually
 from vmorch.simulation.world import INSTALLATION, JOB, World
 
@@ -64,8 +64,7 @@ class Life:
         await check_goals(self.world)
         for environment in await self.world.store.environments():
             await self.world.store.set_goal(environment.name, Goal.RUN)
-        await self.world.live(PEACE_SECONDS)
-        await check_at_rest(self.world)
+        await come_to_rest(self.world, PEACE_SECONDS)
 
     async def _step(self) -> None:
         orders: list[tuple[int, Callable[[], Awaitable[str]]]] = [

@@ -51,6 +51,30 @@ async def check_goals(world: World) -> None:
             )
 
 
+SLICE_SECONDS = 10.0
+QUIET_SECONDS = 40.0
+
+
+async def come_to_rest(world: World, limit_seconds: float) -> None:
+    """Let time pass until `check_at_rest` holds, and still holds a while later.
+
+    Raises:
+        Violation: it does not within the limit.
+    """
+    end = world.clock.now() + limit_seconds
+    while True:
+        await world.live(SLICE_SECONDS)
+        try:
+            await check_at_rest(world)
+        except Violation:
+            if world.clock.now() >= end:
+                raise
+        else:
+            break
+    await world.live(QUIET_SECONDS)
+    await check_at_rest(world)
+
+
 async def check_at_rest(world: World) -> None:
     """Holds after a while without faults: what is, is what was declared, and runs or has been
     completed."""
