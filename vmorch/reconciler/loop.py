@@ -79,6 +79,9 @@ class Reconciler:
                 await self._rest(wake_at)
                 if self._crash is not None:
                     raise self._crash
+                for watcher in watchers:
+                    if watcher.done():  # only ever by an error, which must not stay unseen
+                        watcher.result()
         finally:
             for task in (*watchers, *self._tasks):
                 task.cancel()
