@@ -44,6 +44,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "Dockerfile").write_text(DOCKERFILE)
     (directory / "given").write_text("from the image\n")
     (directory / "password").write_text(SECRET)
+    (directory / ".dockerignore").write_text("password\n")
     return directory
 
 
