@@ -81,6 +81,10 @@ class Client:
         """Build `request` (the fields of a BuildRequest); the image's digest."""
         return self._image("/v1/builds", request, progress)
 
+    def import_image(self, request: dict[str, Any], progress: Callable[[BuildLine], None]) -> str:
+        """Import `request` (the fields of an ImportRequest); the image's digest."""
+        return self._image("/v1/images/import", request, progress)
+
     def ensure_image(self, reference: str, progress: Callable[[BuildLine], None]) -> str:
         """The digest behind a name; a base that is not there yet is made."""
         return self._image("/v1/images/ensure", {"reference": reference}, progress)
@@ -94,6 +98,11 @@ class Client:
         """An image's manifest and its names. Raises NotFound."""
         answer = self._call("GET", "/v1/images/inspect" + _query(reference=reference))
         return dict(answer)
+
+    def image_content(self, reference: str) -> str:
+        """The digest of its files, by reading them all. Raises NotFound."""
+        answer = self._call("GET", "/v1/images/content" + _query(reference=reference))
+        return str(answer["content"])
 
     def image_history(self, reference: str) -> list[LayerView]:
         """Its layers, the base first. Raises NotFound."""

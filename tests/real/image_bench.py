@@ -100,6 +100,7 @@ def bench_at(images_dir: Path, tmp_path: Path) -> Iterator[Bench]:
     context.mkdir()
     bench = Bench(images, context)
     yield bench
+    bench.runner.run(bench.service.close())
     bench.runner.close()
     assert leftovers(images) == []
     assert list((images / "tmp").iterdir()) == []

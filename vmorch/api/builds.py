@@ -18,7 +18,14 @@ from starlette.requests import ClientDisconnect
 from vmorch.api.services import ApiServices
 from vmorch.api.streams import Rows, ndjson
 from vmorch.errors import UsageError
-from vmorch.images.protocol import BuildProgress, BuildRequest, Freed, Progress, StepState
+from vmorch.images.protocol import (
+    BuildProgress,
+    BuildRequest,
+    Freed,
+    ImportRequest,
+    Progress,
+    StepState,
+)
 from vmorch.model.codec import manifest_to_json
 from vmorch.model.image import ImageManifest
 from vmorch.model.view.image import FreedView, ImageView, LayerView
@@ -70,6 +77,13 @@ def router(services: ApiServices) -> APIRouter:
         away cancels the build."""
         return ndjson(_told(lambda progress: services.images.build(body, progress)))
 
+    @routes.post("/images/import")
+    async def import_disk(body: ImportRequest) -> StreamingResponse:
+        """An image of a disk that was sent as a blob or is fetched; as for builds."""
+        for digest in filter(None, [body.digest]):
+            _check_digest(digest)
+        return ndjson(_told(lambda progress: services.images.import_disk(body, progress)))
+
     @routes.post("/images/ensure")
     async def ensure(body: EnsureImage) -> StreamingResponse:
         """The image behind a name, made if it is a base that is not there yet; as for builds."""
@@ -96,6 +110,11 @@ def router(services: ApiServices) -> APIRouter:
         rows = await services.images.images()
         names = [name for row in rows if row.digest == manifest.digest for name in row.names]
         return {"names": names, **manifest_to_json(manifest)}
+
+    @routes.get("/images/content")
+    async def content(reference: str) -> dict[str, str]:
+        """The digest of an image's files: it is mounted and read."""
+        return {"content": await services.images.content(reference)}
 
     @routes.get("/images/history")
     async def history(reference: str) -> list[LayerView]:

@@ -44,6 +44,7 @@ class GuestVolume:
 class GuestConfig:
     """Everything a domain is made from. Paths are absolute; the disks and log directories exist.
 
+    `kernel` and `initrd` None: the system disk's own boot loader starts the guest.
     `cpus` is the cap (0.5 is half a core), `boot_cpus` what the guest may use until the cap is
     set by `set_cpus` (boot burst). There is room for four volumes.
     """
@@ -55,8 +56,8 @@ class GuestConfig:
     cpus: float
     boot_cpus: float
     memory_bytes: int
-    kernel: Path
-    initrd: Path
+    kernel: Path | None
+    initrd: Path | None
     command_line: str
     system_disk: Path
     seed_disk: Path

@@ -79,6 +79,9 @@ def _add_memory(domain: ET.Element, memory_bytes: int) -> None:
 def _add_boot(domain: ET.Element, config: GuestConfig, machine: str) -> None:
     os = ET.SubElement(domain, "os")
     _text(os, "type", "hvm", arch="x86_64", machine=machine)
+    if config.kernel is None:
+        ET.SubElement(os, "boot", dev="hd")
+        return
     _text(os, "kernel", str(config.kernel))
     _text(os, "initrd", str(config.initrd))
     _text(os, "cmdline", config.command_line)

@@ -115,6 +115,7 @@ def _copy_action(step: CopyStep, sources: tuple[Source, ...]) -> CopyAction:
         into_directory=step.into_directory,
         chown=step.chown,
         chmod=step.chmod,
+        epoch=step.epoch,
     )
 
 

@@ -23,7 +23,7 @@ from vmorch.images.dockerfile.instructions import (
 )
 from vmorch.images.dockerfile.mistakes import did_you_mean
 from vmorch.images.dockerfile.parse import parse
-from vmorch.images.dockerfile.stage import PROXY_ARGS, StageState, global_variables
+from vmorch.images.dockerfile.stage import EPOCH, PROXY_ARGS, StageState, global_variables
 from vmorch.images.dockerfile.steps import CopyStep, DirectoryStep, RunStep
 from vmorch.images.dockerfile.words import BadWord, Substitution
 from vmorch.images.graph import (
@@ -153,6 +153,7 @@ class Build:
                         directories.append(step.path)
                     case RunStep() | CopyStep():
                         made = tuple(directories)
+                        top = await self._writer.shallow(top)
                         top = await self._layer(step, instruction, top, made, group)
                         directories.clear()
         if directories and directories != ["/"]:
@@ -222,7 +223,7 @@ class Build:
         declared = {name for arg in self._dockerfile.global_args for name, _ in arg.values}
         for stage in self._dockerfile.stages:
             declared |= declared_arguments(stage)
-        known = declared | PROXY_ARGS | host_platform().keys()
+        known = declared | PROXY_ARGS | {EPOCH} | host_platform().keys()
         return [
             f"the build argument {name} is used by no ARG{did_you_mean(name, declared)}"
             for name in self._request.args

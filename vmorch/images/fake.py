@@ -34,6 +34,7 @@ from vmorch.images.protocol import (
     BuildRequest,
     Freed,
     ImageSummary,
+    ImportRequest,
     LayerHistory,
     Progress,
     StepState,
@@ -128,6 +129,15 @@ class FakeImages:
         self.tags[normal_name(request.name)] = manifest.digest
         return manifest
 
+    async def import_disk(self, request: ImportRequest, progress: Progress) -> ImageManifest:
+        await self._call("import_disk")
+        if not request.digest and not request.insecure:
+            raise UsageError("A disk is not imported without its digest.")
+        source = request.digest or request.url
+        manifest = self._manifest(keys.digest_of(source), RunConfig(), base=request.name)
+        self.tags[normal_name(request.name)] = manifest.digest
+        return manifest
+
     async def ensure(self, reference: str, progress: Progress) -> ImageManifest:
         await self._call("ensure")
         if (base := BASES.get(reference)) is not None:
@@ -177,6 +187,9 @@ class FakeImages:
             for layer in manifest.layers
         ]
 
+    async def content(self, reference: str) -> str:
+        return keys.digest_of((await self.find(reference)).digest)
+
     async def tag(self, reference: str, name: str) -> None:
         self.tags[normal_name(name)] = (await self.find(reference)).digest
 
@@ -210,7 +223,7 @@ class FakeImages:
             raise Refused(f"A disk of {size} bytes is smaller than the image.")
         self.disks.setdefault(path, (digest, size))
 
-    def boot_files(self, manifest: ImageManifest) -> tuple[Path, Path]:
+    def boot_files(self, manifest: ImageManifest) -> tuple[Path | None, Path | None]:
         return Path("/images") / manifest.boot.kernel, Path("/images") / manifest.boot.initrd
 
     async def _call(self, name: str) -> None:

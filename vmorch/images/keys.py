@@ -72,6 +72,7 @@ def copy_key(
             "destination": [step.destination, step.into_directory],
             "unpack": step.is_add,
             "owner": step.chown,
+            "epoch": step.epoch,
             "mode": step.chmod,
         },
     )
@@ -79,6 +80,11 @@ def copy_key(
 
 def directory_key(parent: str, directories: Sequence[str]) -> str:
     return _key(parent, directories, {})
+
+
+def flat_key(top: str) -> str:
+    """Of the one layer that stands for `top` and all between it and its base."""
+    return _key(top, (), {"flat": True})
 
 
 def image_digest(layer: str, run: RunConfig, boot: BootConfig) -> str:

@@ -32,7 +32,8 @@ class LayerRecord:
     ("" for a base: reading half a gigabyte is not worth it). `seconds` is what it took.
 
     The root file system begins at `offset_bytes` and has `length_bytes` (0: to the end), in
-    sectors of `sector_bytes`: all layers over one base have it in the same place."""
+    sectors of `sector_bytes`: all layers over one base have it in the same place. `depth` counts
+    the files below this one."""
 
     digest: str
     key: str
@@ -47,6 +48,7 @@ class LayerRecord:
     length_bytes: int = 0
     file_system: str = "ext4"
     sector_bytes: int = 4096
+    depth: int = 0
 
 
 def rebuilt_digest(key: str, salt: str) -> str:
@@ -228,7 +230,8 @@ class LayerStore:
         """Remove overlays whose record was never written: a crash came between the two."""
         for path in self.directory.glob("*.qcow2"):
             header = qcow2.read_header(path)
-            is_base = header is not None and not header.backing
+            # A base's disk has a second name in `bases/`; an import's has not.
+            is_base = header is not None and not header.backing and path.stat().st_nlink > 1
             if not is_base and not path.with_suffix(".json").exists():
                 path.unlink()
 

@@ -130,7 +130,8 @@ class Library:
         """The newest image of each base, by the base's name."""
         tagged = set(self._manifests.tags().values())
         alone = [m for m in self._manifests.every() if len(m.layers) == 1]
-        bases = [m for m in alone if m.digest not in tagged]
+        made = [m for m in alone if m.layers[0].created_by == m.base]  # not imported
+        bases = [m for m in made if m.digest not in tagged]
         newest = sorted(bases, key=lambda manifest: manifest.created_at)
         return {manifest.base: manifest.digest for manifest in newest}
 

@@ -19,6 +19,7 @@ __all__ = [
     "Freed",
     "ImageSummary",
     "Images",
+    "ImportRequest",
     "LayerHistory",
     "OpenStepNetwork",
     "Progress",
@@ -66,6 +67,21 @@ class BuildRequest:
     no_cache: bool = False
     pull: bool = False
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportRequest:
+    """A disk to take in as `name`: `url`, or a content among the blobs that was called `file`.
+    `digest` ("sha256:…") is what it must be; "" only with `insecure`, and with a URL.
+    `partition` is the number of the root's when it cannot be found."""
+
+    name: str
+    file: str = ""
+    url: str = ""
+    digest: str = ""
+    insecure: bool = False
+    partition: int | None = None
+    proxies: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +141,15 @@ class Images(Protocol):
         """
         ...
 
+    async def import_disk(self, request: ImportRequest, progress: Progress) -> ImageManifest:
+        """Make an image of somebody else's disk, with the guest's program over it, and tag it.
+
+        Raises:
+            UsageError: it is not what its digest says, or is damaged. InvalidSpec: it cannot be
+            used as an image. NetworkError: it cannot be fetched.
+        """
+        ...
+
     async def ensure(self, reference: str, progress: Progress) -> ImageManifest:
         """The image that a name, base name ("debian:12") or digest leads to; a base that is not
         there yet is made.
@@ -147,6 +172,11 @@ class Images(Protocol):
 
     async def history(self, reference: str) -> Sequence[LayerHistory]:
         """Its layers, the base first. Raises as `find`."""
+        ...
+
+    async def content(self, reference: str) -> str:
+        """The digest of an image's files (names, modes, owners, links, contents; no times), by
+        reading them all: equal for two builds that came to the same. Raises as `find`."""
         ...
 
     async def tag(self, reference: str, name: str) -> None:
@@ -172,6 +202,6 @@ class Images(Protocol):
         `size_bytes` None keeps the image's virtual size; smaller than it is refused."""
         ...
 
-    def boot_files(self, manifest: ImageManifest) -> tuple[Path, Path]:
-        """Kernel and initrd."""
+    def boot_files(self, manifest: ImageManifest) -> tuple[Path | None, Path | None]:
+        """Kernel and initrd; both None: the image has a boot loader of its own."""
         ...

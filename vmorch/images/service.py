@@ -23,12 +23,21 @@ from vmorch.images import keys, qcow2
 from vmorch.images.blobs import BlobStore
 from vmorch.images.builder import Build, EnsureImage, StageResult
 from vmorch.images.caches import CacheStore
+from vmorch.images.importing import Importer, guest_dockerfile
 from vmorch.images.layers import LayerRecord, LayerStore
 from vmorch.images.library import RECENT_SECONDS, Library
 from vmorch.images.manifests import ManifestStore
-from vmorch.images.protocol import BuildRequest, Freed, ImageSummary, LayerHistory, Progress
+from vmorch.images.protocol import (
+    BuildRequest,
+    Freed,
+    ImageSummary,
+    ImportRequest,
+    LayerHistory,
+    Progress,
+)
 from vmorch.images.stepnet import LazyNetwork
 from vmorch.images.sweeping import sweep_directory
+from vmorch.images.workshop import Workers
 from vmorch.images.writer import WORK_PREFIX, LayerWriter
 from vmorch.model.image import BootConfig, ImageManifest, Layer, RunConfig
 from vmorch.model.stepnet import OpenStepNetwork
@@ -89,12 +98,22 @@ class ImageService:
         self._manifests = ManifestStore(images_dir)
         self._blobs = BlobStore(images_dir / "blobs", temporary=images_dir / "tmp")
         self._caches = CacheStore(images_dir, temporary=images_dir / "tmp")
+        self._workers = workers = Workers()
         self._writer = LayerWriter(
             self._layers,
+            workers,
             clock=self._clock,
             entropy=entropy or SystemEntropy(),
             faults=self._faults,
             limit_seconds=step_limit_seconds,
+        )
+        self._importer = Importer(
+            images_dir,
+            self._layers,
+            self._blobs,
+            workers,
+            faults=self._faults,
+            clock=self._clock,
         )
         self._library = Library(images_dir, self._layers, self._manifests, clock=self._clock)
         self._layers.prepare()
@@ -115,6 +134,10 @@ class ImageService:
         unused_since = self._clock.now() - BLOB_AGE_SECONDS
         self._blobs.collect(unused_since=unused_since)
         self._layers.forget_contents(unused_since=unused_since)
+
+    async def close(self) -> None:
+        """End what waits for the next build."""
+        await self._workers.close()
 
     async def missing_blobs(self, digests: Sequence[str]) -> Sequence[str]:
         return await asyncio.to_thread(self._blobs.missing, digests)
@@ -168,6 +191,26 @@ class ImageService:
                 f"'{name}' cannot name an image.",
                 hint="Names are letters, digits and . _ - / with an optional :TAG.",
             )
+
+    async def import_disk(self, request: ImportRequest, progress: Progress) -> ImageManifest:
+        self._check_name(request.name)
+        network = LazyNetwork(self._open_step_network)
+        with self._library.building():
+            try:
+                top, boot = await self._importer.disk(request, progress, network)
+            finally:
+                await network.close()
+            found = StageResult(top, RunConfig(), boot, request.name)
+            disk = await asyncio.to_thread(self._keep, found, None)
+            build = BuildRequest(
+                name=request.name,
+                dockerfile=guest_dockerfile(disk.digest),
+                dockerfile_name="the guest's program",
+                context=(),
+            )
+            image = await self.build(build, progress)
+            await asyncio.to_thread(self._manifests.remove, disk.digest)
+            return image
 
     async def ensure(self, reference: str, progress: Progress) -> ImageManifest:
         return await self._ensure(reference, progress, pull=False)
@@ -250,6 +293,14 @@ class ImageService:
         manifest = await self.find(reference)
         return await asyncio.to_thread(self._library.history, manifest)
 
+    async def content(self, reference: str) -> str:
+        manifest = await self.find(reference)
+        await asyncio.to_thread(self._check, manifest)
+        top = await asyncio.to_thread(self._layers.record, manifest.layers[-1].digest)
+        assert top is not None  # `_check` has seen it
+        with self._library.building():
+            return await self._writer.content(top, ("",))
+
     async def tag(self, reference: str, name: str) -> None:
         self._check_name(name)
         manifest = await self.find(reference)
@@ -291,5 +342,7 @@ class ImageService:
         qcow2.create_overlay(temporary, backing=str(top), size_bytes=size)
         temporary.replace(path)
 
-    def boot_files(self, manifest: ImageManifest) -> tuple[Path, Path]:
+    def boot_files(self, manifest: ImageManifest) -> tuple[Path | None, Path | None]:
+        if not manifest.boot.kernel:
+            return None, None
         return self._directory / manifest.boot.kernel, self._directory / manifest.boot.initrd

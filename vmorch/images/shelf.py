@@ -11,11 +11,13 @@ from pathlib import Path
 from vmorch.model.image import ImageManifest
 
 _RECORD = "base.json"
+IMPORTED = "import-"
 
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """One directory. `created_at` is 0 and `name` empty for what no definition made."""
+    """One directory. `name` is IMPORTED for kernels of imported disks, empty for what no
+    definition made."""
 
     directory: Path
     name: str
@@ -38,7 +40,8 @@ class Shelf:
         """Those that no kept image boots from, but for the newest of each base (making one takes
         minutes) and for kernels by themselves (which the probe for KVM boots)."""
         books = [book for book in self.books() if book.name]
-        newest = {b.name: b for b in sorted(books, key=lambda book: book.created_at)}
+        made = [book for book in books if book.name != IMPORTED]
+        newest = {b.name: b for b in sorted(made, key=lambda book: book.created_at)}
         return [b for b in books if b not in newest.values() and not b.serves(kept)]
 
     def remove(self, books: Iterable[Book]) -> int:
@@ -59,4 +62,4 @@ def _book(path: Path) -> Book:
         document = json.loads((path / _RECORD).read_text())
         return Book(path, document["name"], document["created_at"])
     except (FileNotFoundError, ValueError, KeyError):
-        return Book(path, "", 0.0)
+        return Book(path, IMPORTED if path.name.startswith(IMPORTED) else "", 0.0)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sys
 from asyncio import StreamReader
 from asyncio.subprocess import PIPE, Process
@@ -14,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vmorch.effects import Faults
 from vmorch.images.worker.job import Job
@@ -50,6 +52,7 @@ class Outcome:
     phases: list[str] = field(default_factory=list)
     tail: str = ""
     content: str = ""
+    findings: dict[str, Any] = field(default_factory=dict)
 
     def failure(self, limit_seconds: float) -> tuple[str, str]:
         """Why it failed, and what to do about it; "" when it did not."""
@@ -111,21 +114,69 @@ class Output:
             self._say(f"(more than {LOG_LINES} lines; the rest is not shown)")
 
 
-async def do_job(
-    job: Job,
-    *,
-    say: Callable[[str], None],
-    hidden: Sequence[str] = (),
-    limit_seconds: float,
-    faults: Faults,
-) -> Outcome:
-    """Run one job to its end. Cancelled, it ends the worker and all below it first.
+class Workers:
+    """Starts workers. Once there was a job, one waits for the next: starting Python takes longer
+    than a small layer.
 
-    The event loop must run in a thread that lives on: the worker dies with the thread that
-    started it (PR_SET_PDEATHSIG).
-    """
-    outcome, output = Outcome(), Output(say, hidden)
-    process = await asyncio.create_subprocess_exec(
+    The event loop must run in a thread that lives on: a worker dies with the thread that started
+    it (PR_SET_PDEATHSIG)."""
+
+    def __init__(self) -> None:
+        self._spare: asyncio.Task[Process] | None = None
+
+    async def do(
+        self,
+        job: Job,
+        *,
+        say: Callable[[str], None],
+        hidden: Sequence[str] = (),
+        limit_seconds: float,
+        faults: Faults,
+    ) -> Outcome:
+        """Run one job to its end. Cancelled, it ends the worker and all below it first."""
+        outcome, output = Outcome(), Output(say, hidden)
+        process = await self._worker()
+        try:
+            async with asyncio.timeout(limit_seconds):
+                await _converse(process, job, outcome, output, faults)
+                outcome.exit_code = await process.wait()
+        except TimeoutError:
+            outcome.timed_out = True
+        finally:
+            await asyncio.shield(_end(process))
+        output.close()
+        outcome.tail = output.tail
+        if self._spare is None:
+            self._spare = asyncio.create_task(_start(), name="spare-worker")
+        return outcome
+
+    async def _worker(self) -> Process:
+        """The one that waits, if it is fit for it, or a new one."""
+        spare, self._spare = self._spare, None
+        if spare is None:
+            return await _start()
+        if spare.get_loop() is not asyncio.get_running_loop():
+            _kill(spare)
+            return await _start()
+        process = await spare
+        return process if process.returncode is None else await _start()
+
+    async def close(self) -> None:
+        """End the one that waits."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            await _end(await spare)
+
+
+def _kill(spare: asyncio.Task[Process]) -> None:
+    """End a worker whose event loop is gone."""
+    if spare.done() and not spare.cancelled() and spare.exception() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(spare.result().pid, signal.SIGKILL)
+
+
+async def _start() -> Process:
+    return await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-S", "-B", "-c", program("main")),
         stdin=PIPE,
         stdout=PIPE,
@@ -133,17 +184,6 @@ async def do_job(
         env={"PATH": PATH, "LC_ALL": "C.UTF-8"},
         cwd="/",
     )
-    try:
-        async with asyncio.timeout(limit_seconds):
-            await _converse(process, job, outcome, output, faults)
-            outcome.exit_code = await process.wait()
-    except TimeoutError:
-        outcome.timed_out = True
-    finally:
-        await asyncio.shield(_end(process))
-    output.close()
-    outcome.tail = output.tail
-    return outcome
 
 
 async def _end(process: Process) -> None:
@@ -192,6 +232,7 @@ async def _listen(stream: StreamReader, outcome: Outcome, faults: Faults) -> Non
         if "error" in said:
             outcome.error = outcome.error or said["error"]
             outcome.bug = outcome.bug or bool(said.get("bug"))
+        outcome.findings = said.get("findings", outcome.findings)
         outcome.content = said.get("content", outcome.content)
         if "phase" in said:
             outcome.phases.append(said["phase"])

@@ -8,18 +8,21 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vmorch.effects import Clock, Entropy, Faults
 from vmorch.errors import BuildFailed
-from vmorch.images import keys
+from vmorch.images import keys, qcow2
 from vmorch.images.layers import LayerRecord, LayerStore, rebuilt_digest
 from vmorch.images.story import Chapter
 from vmorch.images.worker.job import CopyAction, Job, RunAction, Volume
-from vmorch.images.workshop import Outcome, do_job
+from vmorch.images.workshop import Outcome, Workers
 
 WORK_PREFIX = "layer-"
+
+# Each file of a chain costs whoever opens it time and memory (`script/bench layer`, layer.depth).
+DEEPEST = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,7 @@ class LayerWriter:
     def __init__(
         self,
         store: LayerStore,
+        workers: Workers,
         *,
         clock: Clock,
         entropy: Entropy,
@@ -71,6 +75,7 @@ class LayerWriter:
         limit_seconds: float,
     ) -> None:
         self._store = store
+        self._workers = workers
         self._clock = clock
         self._entropy = entropy
         self._faults = faults
@@ -117,7 +122,7 @@ class LayerWriter:
                 copy=action.copy,
                 run=action.run,
             )
-            outcome = await do_job(
+            outcome = await self._workers.do(
                 job,
                 say=chapter.say,
                 hidden=action.hidden,
@@ -148,7 +153,43 @@ class LayerWriter:
             length_bytes=assignment.parent.length_bytes,
             file_system=assignment.parent.file_system,
             sector_bytes=assignment.parent.sector_bytes,
+            depth=assignment.parent.depth + 1,
         )
+
+    async def shallow(self, top: LayerRecord) -> LayerRecord:
+        """`top`, or when it lies too deep, one layer over its base that holds the same.
+
+        Raises:
+            VmorchError: there is no room.
+        """
+        if top.depth < DEEPEST:
+            return top
+        key = keys.flat_key(top.digest)
+        async with self._only_one(key):
+            found = await asyncio.to_thread(self._store.find, key)
+            if found is None:
+                async with self._places, self._work() as work:
+                    found = await asyncio.to_thread(self._flattened, top, key, work)
+            return found
+
+    def _flattened(self, top: LayerRecord, key: str, work: Path) -> LayerRecord:
+        began, chain = self._clock.now(), self._store.chain(top.digest)
+        disk = work / "layer.qcow2"
+        base = chain[0]
+        qcow2.flatten(self._store.path(top.digest), self._store.path(base.digest), disk)
+        taken = self._store.is_taken(key)
+        salt = self._entropy.random_bytes(16).hex()
+        record = replace(
+            top,
+            digest=rebuilt_digest(key, salt) if taken else key,
+            key=key,
+            parent=base.digest,
+            created_by=f"{len(chain) - 1} layers as one, the last: {top.created_by}",
+            created_at=began,
+            seconds=self._clock.now() - began,
+            depth=1,
+        )
+        return self._store.publish(disk, record)
 
     @asynccontextmanager
     async def _work(self) -> AsyncIterator[Path]:
@@ -190,7 +231,7 @@ class LayerWriter:
                 work=str(work),
                 digest=paths,
             )
-            outcome = await do_job(
+            outcome = await self._workers.do(
                 job,
                 say=lambda line: None,
                 limit_seconds=self.limit_seconds,

@@ -41,7 +41,8 @@ class BootConfig:
     """How a guest of the image is started.
 
     `kernel` and `initrd` are file names inside the image store (direct boot); `command_line`
-    names the root disk and the console. `supports` holds optional abilities of the guest
+    names the root disk and the console. All three are empty for an image that has a boot loader
+    of its own. `supports` holds optional abilities of the guest
     contract: "agent", "ssh", "systemd", "cloud-init".
     """
 

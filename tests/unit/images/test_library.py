@@ -94,7 +94,10 @@ class Shelf:
 
     def _manifest(self, base: str, chain: list[str], book: str, created_at: float) -> ImageManifest:
         boot = BootConfig(kernel=f"bases/{book}/vmlinuz", initrd="", command_line="")
-        layers = tuple(Layer(digest=digest(n), created_by=n, size_bytes=10) for n in chain)
+        layers = tuple(
+            Layer(digest=digest(n), created_by=base if n == book else n, size_bytes=10)
+            for n in chain
+        )
         manifest = ImageManifest(
             digest=keys.image_digest(layers[-1].digest, RunConfig(), boot),
             base=base,
@@ -213,7 +216,7 @@ def test_finding(shelf: Shelf) -> None:
     assert shelf.library.find("orders:latest", None) == image
     assert shelf.library.find(image.digest, None) == image
     assert shelf.library.find(image.digest[7:19], None) == image
-    assert base.layers[0].created_by == "debian-12-1"
+    assert base.layers[0].digest == digest("debian-12-1")
     with pytest.raises(NotFound, match="did you mean 'orders'"):
         shelf.library.find("order", None)
     with pytest.raises(NotFound):

@@ -193,9 +193,20 @@ Image = Annotated[
 @app.command(
     "inspect", cls=ExampleCommand, epilog=examples(("vmorch image inspect orders", "as JSON"))
 )
-def inspect(ctx: typer.Context, *, image: Image) -> None:
+def inspect(
+    ctx: typer.Context,
+    *,
+    image: Image,
+    content: Annotated[
+        bool, typer.Option("--content", help="Read all files, and add the digest of them.")
+    ] = False,
+) -> None:
     """Show all of an image as JSON: layers, how it boots, how its service runs."""
-    print_json(session_of(ctx).client.image(image))
+    client = session_of(ctx).client
+    found = client.image(image)
+    if content:
+        found["content"] = client.image_content(image)
+    print_json(found)
 
 
 @app.command(
@@ -293,3 +304,50 @@ def _tell_freed(freed: list[FreedView], output: str) -> None:
     if rows:
         print_table(("REMOVED", ""), rows)
     say(f"{size(count)} freed")
+
+
+@app.command(
+    "import",
+    cls=ExampleCommand,
+    epilog=examples(
+        ("vmorch image import debian-cloud disk.qcow2 --sha256 4f1c…", "a file"),
+        ("vmorch image import own https://example.org/disk.raw --sha256 9b0d…", "a URL"),
+    ),
+)
+def import_image(
+    ctx: typer.Context,
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call the image.")],
+    source: Annotated[
+        str, typer.Argument(metavar="FILE|URL", help="A qcow2 or raw disk with a Linux.")
+    ],
+    sha256: Annotated[
+        str | None, typer.Option(metavar="DIGEST", help="What its publisher says it is.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Take it as it is, without a digest.")
+    ] = False,
+    partition: Annotated[
+        int | None,
+        typer.Option("--root-partition", metavar="NUMBER", help="Where several may hold the root."),
+    ] = None,
+    output: Output = "table",
+) -> None:
+    """Import a disk as an image to run, or to build upon with FROM NAME."""
+    from vmorch.cli.imports import import_disk
+    from vmorch.cli.progress import reporter
+
+    with reporter() as report:
+        digest = import_disk(
+            session_of(ctx).client,
+            name,
+            source,
+            report,
+            sha256=sha256,
+            insecure=insecure,
+            partition=partition,
+        )
+    if output == "json":
+        print_json({name: digest})
+    else:
+        print_table(("IMAGE", "DIGEST"), [[name, digest]])

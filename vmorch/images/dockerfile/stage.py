@@ -44,6 +44,8 @@ from vmorch.model.spec import HealthCheck, HealthKind
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+EPOCH = "SOURCE_DATE_EPOCH"
+
 # Given with --build-arg these reach RUN without an ARG, and never a key (Docker's reference).
 PROXY_ARGS = frozenset(
     name
@@ -191,7 +193,8 @@ class StageState:
             else:
                 bodies = "".join(f"{doc.body}{doc.name}\n" for doc in heredocs)
                 argv = (*self.run.shell, f"{line}\n{bodies}")
-        environment = {"PATH": DEFAULT_PATH, **self.args, **self.run.environment}
+        epoch = {} if self._epoch() is None else {EPOCH: self._build_args[EPOCH]}
+        environment = {"PATH": DEFAULT_PATH, **epoch, **self.args, **self.run.environment}
         return RunStep(
             line=instruction.line,
             text=instruction.text,
@@ -259,7 +262,18 @@ class StageState:
             url=url,
             checksum=instruction.checksum,
             proxies=self._proxies(),
+            epoch=self._epoch(),
         )
+
+    def _epoch(self) -> int | None:
+        """https://reproducible-builds.org/specs/source-date-epoch; as with Docker it needs no
+        ARG."""
+        text = self._build_args.get(EPOCH)
+        if text is None:
+            return None
+        if not text.isdigit():
+            raise BadWord(f"{EPOCH}={text} is no number of seconds")
+        return int(text)
 
     def _proxies(self) -> dict[str, str]:
         return {k: v for k, v in self._build_args.items() if k in PROXY_ARGS}

@@ -49,7 +49,7 @@ class RunStep:
 class CopyStep:
     """Files from the context, or from `source_stage`, to an absolute `destination`. `url` and
     `checksum` are those of a source that is fetched. `into_directory`: the destination was
-    written with a final slash (or as `.`)."""
+    written with a final slash (or as `.`). `epoch` is the time that files get (seconds)."""
 
     line: int
     text: str
@@ -64,6 +64,7 @@ class CopyStep:
     url: str = ""
     checksum: str = ""
     proxies: dict[str, str] = field(default_factory=dict)
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

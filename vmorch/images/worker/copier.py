@@ -40,6 +40,7 @@ class Copier:
         self.host_root = host_root
         self.image_root = image_root
         self.owner = owner(action.chown) if action.chown else None
+        self._placed: list[str] = []
 
     def run(self) -> None:
         """Raises CopyFailed, UnknownUser, OSError."""
@@ -50,6 +51,9 @@ class Copier:
                 self._copy_from_image(source)
             else:
                 self._place(source.name, blob_nodes(source, self.host_root))
+        if self.action.epoch is not None:
+            for path in reversed(self._placed):  # a directory after what was put into it
+                os.utime(path, (self.action.epoch, self.action.epoch), follow_symlinks=False)
 
     def _copy_from_image(self, source: Source) -> None:
         paths = image_paths(self.image_root, source.path)
@@ -85,6 +89,7 @@ class Copier:
     def _put(self, target: str, node: Node) -> None:
         uid, gid = self.owner or (node.uid, node.gid)
         mode = node.mode if self.action.chmod is None else self.action.chmod
+        self._placed.append(target)
         match node.kind:
             case "directory":
                 # Through a symlink to a directory too: /lib is one, and must stay one.

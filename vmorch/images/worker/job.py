@@ -40,6 +40,7 @@ class CopyAction:
     into_directory: bool
     chown: str
     chmod: int | None
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +94,12 @@ class RunAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """`disk` is a fresh overlay over `backing`; None: nothing is written, `digest` names paths in
-    the only source whose content is to be digested. `sources` are images, mounted read-only; COPY
-    --from reads the first. `work` is a private directory. `directories` are made first (WORKDIR).
-    """
+    """`disk` is a fresh overlay over `backing`. None: nothing is written, and either `digest` names
+    paths in the only source whose content is to be digested, or, with `examine`, that source is
+    somebody else's whole disk, to be looked at (`partition`: where its root is).
+
+    `sources` are images, mounted read-only; COPY --from reads the first. `work` is a private
+    directory. `directories` are made first (WORKDIR)."""
 
     parent: int
     disk: Volume | None
@@ -107,6 +110,8 @@ class Job:
     copy: CopyAction | None = None
     run: RunAction | None = None
     digest: tuple[str, ...] = ()
+    examine: bool = False
+    partition: int | None = None
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))

@@ -8,22 +8,28 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from vmorch.images.worker import archive, contents, kernel, mounts, runner, sandbox
 from vmorch.images.worker.copier import Copier, make_directories
+from vmorch.images.worker.examine import examine
 from vmorch.images.worker.export import ExportFailed, Exports, exported, mount_image
 from vmorch.images.worker.job import CopyAction, Job, MountAction, RunAction, Volume, job_from_json
+from vmorch.images.worker.partitions import BadDisk
 from vmorch.images.worker.tree import CopyFailed
 from vmorch.images.worker.users import UnknownUser
 
-_EXPECTED = (OSError, ExportFailed, CopyFailed, UnknownUser)
+_EXPECTED = (OSError, ExportFailed, CopyFailed, UnknownUser, BadDisk)
 
 
 def main(parent: int) -> None:
     kernel.die_with_parent(parent)
     os.umask(0o022)
-    job = job_from_json(sys.stdin.read())
+    text = sys.stdin.read()
+    if not text:
+        return  # no job came
+    job = job_from_json(text)
     kernel.unshare(kernel.CLONE_NEWNS)
     # Slave, not private: what the host unmounts meanwhile must not be held by us.
     kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_SLAVE)
@@ -85,6 +91,10 @@ def _work(job: Job, exports: Exports) -> int:
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
     work = Path(job.work)
+    if job.examine:
+        found = examine(exports.sources[0], job.sources[0].path, work, job.partition)
+        report(findings=asdict(found))
+        return 0
     images = [work / f"image-{number}" for number in range(len(job.sources))]
     for image, file, volume in zip(images, exports.sources, job.sources, strict=True):
         image.mkdir()
