@@ -18,6 +18,8 @@ import pytest
 
 from vmorch.errors import VmorchError
 
+pytestmark = pytest.mark.unproven
+
 COMPOSE = """
 name: {name}
 services:

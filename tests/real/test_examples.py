@@ -7,6 +7,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.unproven
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

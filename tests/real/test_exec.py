@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.unproven
+
 COMPOSE = """
 name: execs
 services:

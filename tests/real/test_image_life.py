@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.unproven
+
 TEXT = "FROM tiny\nRUN echo {what} > /what\nRUN cat /what\n"
 
 

@@ -17,6 +17,8 @@ from typing import ClassVar
 
 import pytest
 
+pytestmark = pytest.mark.unproven
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 from image_bench import Bench, bench_at
