@@ -17,8 +17,6 @@ from typing import ClassVar
 
 import pytest
 
-pytestmark = pytest.mark.unproven
-
 sys.path.insert(0, str(Path(__file__).parent))
 
 from image_bench import Bench, bench_at
@@ -29,6 +27,8 @@ from vmorch.images.protocol import StepState
 from vmorch.images.service import ImageService
 from vmorch.model.stepnet import StepNetwork
 from vmorch.resources import data_dir
+
+pytestmark = pytest.mark.unproven
 
 SECRET = "kept-from-everybody"
 SECRETS = {"token": base64.b64encode(f"{SECRET}\n".encode()).decode()}
