@@ -36,7 +36,6 @@ class Settings:
     accel: str = "auto"
     http_address: str = "127.0.0.1"
     http_port: int = 8080
-    publish_address: str = "127.0.0.1"
     outer_pool: str = "10.213.0.0/16"
     inner_subnet: str = "10.212.0.0/24"
     concurrent_boots: int = 0
