@@ -10,8 +10,6 @@ from typing import Any
 import psutil
 import pytest
 
-pytestmark = pytest.mark.unproven
-
 SECRET = "correct-horse-battery-staple"
 OTHER_SECRET = "another-horse-altogether"
 COMPOSE = """
