@@ -59,6 +59,8 @@ services:
     deploy: {{resources: {{limits: {{cpus: "1", memory: 512M}}}}}}
 """
 
+pytestmark = pytest.mark.unproven
+
 
 def run(*command: str | Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
