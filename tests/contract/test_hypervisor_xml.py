@@ -73,6 +73,7 @@ STORING = replace(
 CASES = {
     "tcg-small": (SMALL, TCG),
     "tcg-volumes": (STORING, TCG),
+    "tcg-loader": (replace(SMALL, kernel=None, initrd=None, command_line=""), TCG),
     "kvm-small": (SMALL, KVM),
     "kvm-large": (LARGE, KVM),
 }

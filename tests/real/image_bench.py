@@ -41,6 +41,15 @@ class DieAt:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class PauseAt(DieAt):
+    """Says that the point is reached, and waits there to be killed."""
+
+    async def at(self, point: str) -> None:
+        if point == self.point:
+            os.write(1, b"reached\n")
+            await asyncio.sleep(600)
+
+
 def service(images: Path, faults: Any = None, **more: Any) -> ImageService:
     catalog = BaseCatalog(images, data_dir("images"))
     return ImageService(images, catalog, no_network, faults, **more)

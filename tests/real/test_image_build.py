@@ -1,15 +1,17 @@
 """Images for real: layers on the made bases, what steps can and cannot do, and sudden death.
 
-No guest boots here. Run as a program (IMAGES CONTEXT POINT) this file is a daemon that builds
-and kills itself at a fault point, for the tests of sudden death.
+No guest boots here. Run as a program (IMAGES CONTEXT POINT [pause]) this file is a daemon that
+builds, or imports, and kills itself at a fault point, for the tests of sudden death.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import io
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,22 +19,20 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from image_bench import CANARY, Bench, DieAt, bench_at, service, wait_until_gone
+from image_bench import CANARY, Bench, DieAt, PauseAt, bench_at, service, wait_until_gone
 
 from vmorch.errors import BuildFailed, InvalidSpec, NotFound, Refused, VmorchError
 from vmorch.images import qcow2
-from vmorch.images.protocol import BuildProgress, StepState
+from vmorch.images.protocol import BuildProgress, ImportRequest, StepState
 from vmorch.model.image import ImageManifest
-
-T = TypeVar("T")
 
 
 @pytest.fixture
@@ -635,24 +635,81 @@ def wait_for_command(bench: Bench, text: bytes) -> None:
     raise AssertionError("the command did not start")
 
 
-def test_all_is_killed_at_once(bench: Bench) -> None:
-    """A whole lab's end: PID 1 of a PID namespace dies, and the kernel kills the rest together."""
-    bench.file("big", os.urandom(20_000_000))
+def killed_as_a_whole(bench: Bench, *words: str, ready: Callable[[Any], None]) -> None:
+    """A lab's end: PID 1 of a PID namespace dies, and the kernel kills the rest together."""
     command = ["unshare", "-m", "-p", "--fork", "--kill-child", "--mount-proc"]
-    command += [sys.executable, __file__, str(bench.images), str(bench.context), ""]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for_command(bench, b"dd if=/dev/zero")
+    command += [sys.executable, __file__, str(bench.images), str(bench.context), *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    ready(process)
     process.kill()
-    process.wait()
+    process.communicate()
+
+
+def reached(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"reached\n"
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_all_is_killed_at(bench: Bench, point: str) -> None:
+    bench.file("big", os.urandom(20_000_000))
+    killed_as_a_whole(bench, point, "pause", ready=reached)
     builds_after_all(bench)
 
 
-async def _as_daemon(images: Path, context: Path, point: str) -> None:
+def test_all_is_killed_while_a_command_writes(bench: Bench) -> None:
+    bench.file("big", os.urandom(20_000_000))
+    killed_as_a_whole(bench, "", ready=lambda _: wait_for_command(bench, b"dd if=/dev/zero"))
+    builds_after_all(bench)
+
+
+# What can be imported, though nothing of it would boot.
+IMPORTABLE = """FROM debian:12
+RUN mkdir -p /lib/modules/1.0 && head -c 514 /dev/zero > /boot/vmlinuz-1.0 \
+  && printf HdrS >> /boot/vmlinuz-1.0 && echo x > /boot/initrd.img-1.0
+"""
+IMPORT_POINTS = ("image.import.converted", "image.layer.exported", "image.import.shelved")
+
+
+@pytest.mark.parametrize("point", IMPORT_POINTS)
+def test_an_import_is_killed_at(bench: Bench, point: str) -> None:
+    made = bench.build(IMPORTABLE)
+    top = bench.images / "layers" / f"{made.layers[-1].digest.removeprefix('sha256:')}.qcow2"
+    disk = bench.context / "disk"
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", top, disk], check=True)
+    process = start(bench, point)
+    assert process.wait(timeout=120) == -signal.SIGKILL
+    wait_until_gone(bench.images)
+    bench.service = service(bench.images)
+    bench.runner.run(bench.service.sweep())
+    assert list((bench.images / "tmp").iterdir()) == []
+    assert list((bench.images / "bases").glob("import-*")) == []
+    bench.runner.run(imported(bench))
+    assert bench.output("FROM cloud\nRUN ls /boot/vmlinuz-1.0") == "/boot/vmlinuz-1.0"
+
+
+async def imported(bench: Bench) -> ImageManifest:
+    """The file "disk" of the context as the image "cloud"."""
+    disk, copy = bench.context / "disk", bench.images / "tmp" / "blob-disk"
+    with disk.open("rb") as file:
+        digest = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+    shutil.copyfile(disk, copy)
+    await bench.service.put_blob(digest, copy)
+    request = ImportRequest(name="cloud", file="disk", digest=digest)
+    return await bench.service.import_disk(request, bench.told.append)
+
+
+async def _as_daemon(images: Path, context: Path, faults: DieAt) -> None:
     bench = Bench(images, context)
-    bench.service = service(images, DieAt(point))
+    bench.service = service(images, faults)
     await bench.service.sweep()
-    await bench.build_async(DEADLY)
+    if (context / "disk").exists():
+        await imported(bench)
+    else:
+        await bench.build_async(DEADLY)
 
 
 if __name__ == "__main__":
-    asyncio.run(_as_daemon(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
+    point, pauses = sys.argv[3], sys.argv[4:] == ["pause"]
+    faults = PauseAt(point) if pauses else DieAt(point)
+    asyncio.run(_as_daemon(Path(sys.argv[1]), Path(sys.argv[2]), faults))

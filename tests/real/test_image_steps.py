@@ -25,6 +25,7 @@ from vmorch.errors import BuildFailed, InvalidSpec, NetworkError
 from vmorch.images.bases import BaseCatalog
 from vmorch.images.protocol import StepState
 from vmorch.images.service import ImageService
+from vmorch.images.writer import DEEPEST
 from vmorch.model.stepnet import StepNetwork
 from vmorch.resources import data_dir
 
@@ -224,6 +225,41 @@ def test_what_did_not_change_is_not_copied_again(bench: Bench) -> None:
             .replace("cat /in/d/file", "true")
         )
         assert changed.layers[1].digest != first.layers[1].digest
+
+
+# --- what was built, and how deep it lies
+
+
+def test_a_long_chain_goes_on_on_one_layer_that_holds_the_same(bench: Bench) -> None:
+    count = DEEPEST + 3
+    chain = "FROM tiny\nRUN mkdir /n\n" + "".join(
+        f"RUN echo {n} > /n/{n}; rm -f /n/{n - 2}; echo {n} > /n/last\n" for n in range(count)
+    )
+    manifest = bench.build(chain)
+    assert len(manifest.layers) < DEEPEST
+    assert "layers as one" in manifest.layers[1].created_by
+    assert bench.build(chain).digest == manifest.digest
+    said = bench.output("FROM app\nRUN ls /n | sort -n; cat /n/last; test -x /bin/sh && echo whole")
+    assert said.splitlines() == ["last", f"{count - 2}", f"{count - 1}", f"{count - 1}", "whole"]
+    for layer in manifest.layers:
+        path = bench.images / "layers" / f"{layer.digest.removeprefix('sha256:')}.qcow2"
+        subprocess.run(["qemu-img", "check", "-q", path], check=True)
+
+
+def test_two_builds_come_to_the_same_files(bench: Bench) -> None:
+    bench.file("tree/file")
+    text = (
+        "FROM tiny\nCOPY tree /tree\nRUN date -d @$SOURCE_DATE_EPOCH > /when; stat -c %Y /tree/file"
+    )
+    args = {"SOURCE_DATE_EPOCH": "1700000000"}
+    contents = []
+    for name in ("one", "two"):
+        said = bench.output(text, name=name, args=args, no_cache=True)
+        assert said == "1700000000"
+        contents.append(bench.runner.run(bench.service.content(name)))
+    assert contents[0] == contents[1]
+    bench.build(text, name="three", args={"SOURCE_DATE_EPOCH": "1"})
+    assert bench.runner.run(bench.service.content("three")) != contents[0]
 
 
 # --- files from URLs

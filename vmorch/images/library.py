@@ -19,7 +19,7 @@ from vmorch.images.dockerfile.mistakes import did_you_mean
 from vmorch.images.layers import LayerStore
 from vmorch.images.manifests import ManifestStore, normal_name
 from vmorch.images.protocol import Freed, ImageSummary, LayerHistory
-from vmorch.images.shelf import Shelf
+from vmorch.images.shelf import IMPORTED, Shelf
 from vmorch.model.image import ImageManifest
 
 RECENT_SECONDS = 3600.0
@@ -186,6 +186,12 @@ class Library:
             unneeded = {record.digest for record in self._layers.every()} - _layers_of(kept)
             layers, more = self._remove_layers(unneeded, since=since)
             return Freed(images=tuple(gone), layers=layers, bytes_freed=freed + more)
+
+    def sweep(self) -> None:
+        """Remove kernels of imports that never became an image. Before the first build only."""
+        kept = self._manifests.every()
+        stale = [book for book in self._shelf.stale(kept) if book.name == IMPORTED]
+        self._shelf.remove(stale)
 
     def _oldest_build(self) -> float:
         return min((began for began, count in self._building.items() if count), default=2.0**62)

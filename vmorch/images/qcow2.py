@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -87,10 +88,20 @@ def flatten(top: Path, base: Path, target: Path) -> None:
     Raises:
         VmorchError: there is no room.
     """
-    over = ["-B", str(base), "-F", "qcow2"]
-    done = _qemu_img("convert", "-O", "qcow2", *over, str(top), str(target))
-    if not done.returncode:
-        done = _qemu_img("rebase", "-u", "-F", "qcow2", "-b", base.name, str(target))
+    header = read_header(top)
+    assert header is not None
+    # Not `convert -B`: it takes what the top file alone holds. Rebasing compares, and copies what
+    # was written anywhere between.
+    shutil.copyfile(top, target)
+    _rebase(target, top.with_name(header.backing), compare=False)
+    _rebase(target, base, compare=True)
+    _rebase(target, Path(base.name), compare=False)
+
+
+def _rebase(disk: Path, backing: Path, *, compare: bool) -> None:
+    """Put `disk` on another file; with `compare` so that it reads as before."""
+    how = () if compare else ("-u",)
+    done = _qemu_img("rebase", *how, "-f", "qcow2", "-F", "qcow2", "-b", str(backing), str(disk))
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()
         raise VmorchError(f"Layers cannot be merged: {said}.", hint="Look for room on the disk.")

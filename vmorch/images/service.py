@@ -131,6 +131,7 @@ class ImageService:
         for prefix in (WORK_PREFIX, "blob-", tempfile.gettempprefix()):
             sweep_directory(temporary, prefix)
         self._layers.sweep()
+        self._library.sweep()
         unused_since = self._clock.now() - BLOB_AGE_SECONDS
         self._blobs.collect(unused_since=unused_since)
         self._layers.forget_contents(unused_since=unused_since)

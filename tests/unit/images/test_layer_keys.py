@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vmorch.images import keys
 from vmorch.images.dockerfile.lines import Heredoc
-from vmorch.images.dockerfile.steps import CopyStep, RunStep
+from vmorch.images.dockerfile.steps import CopyStep, MountStep, RunStep
 from vmorch.images.selection import Context
 from vmorch.model.context import ContextEntry
 from vmorch.model.image import BootConfig, RunConfig
@@ -106,6 +106,7 @@ def test_files_that_are_not_copied_do_not_matter(found: list[ContextEntry]) -> N
         {"user": "nobody"},
         {"working_dir": "/srv"},
         {"script": "#!/bin/sh"},
+        {"network": False},
     ],
 )
 def test_every_input_of_run(change: dict[str, Any]) -> None:
@@ -133,6 +134,7 @@ def test_what_does_not_belong_to_run() -> None:
         {"is_add": True},
         {"chown": "1"},
         {"chmod": 0o755},
+        {"epoch": 1},
     ],
 )
 def test_every_input_of_copy(change: dict[str, Any]) -> None:
@@ -167,3 +169,51 @@ def test_builder_version_is_an_input(monkeypatch: pytest.MonkeyPatch) -> None:
     before = keys.run_key(PARENT, (), RUN)
     monkeypatch.setattr(keys, "BUILDER_VERSION", keys.BUILDER_VERSION + 1)
     assert keys.run_key(PARENT, (), RUN) != before
+
+
+MOUNT = MountStep(kind="bind", target="/x", source="a")
+
+
+def mount_key(mount: MountStep, found: list[ContextEntry], source_layer: str = "") -> str:
+    files = Context(found).select("")[0] if found else None
+    part = keys.mount_part(mount, files=files, source_layer=source_layer)
+    return keys.run_key(PARENT, (), RUN, [part])
+
+
+@given(entries, st.data())
+def test_what_a_bind_shows_is_an_input(found: list[ContextEntry], data: Any) -> None:
+    at = data.draw(st.integers(0, len(found) - 1))
+    change = data.draw(st.sampled_from([{"mode": 0o600}, {"digest": PARENT}, {"path": "zzz"}]))
+    changed = [*found[:at], replace(found[at], **change), *found[at + 1 :]]
+    assert mount_key(MOUNT, found) != mount_key(MOUNT, changed)
+    assert mount_key(MOUNT, found) == mount_key(MOUNT, found[::-1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "tmpfs"},
+        {"target": "/y"},
+        {"writable": True},
+        {"name": "other"},
+        {"mode": 0o700},
+        {"uid": 1},
+        {"gid": 1},
+        {"env": "E"},
+        {"size_bytes": 1},
+    ],
+)
+def test_every_input_of_a_mount(change: dict[str, Any]) -> None:
+    assert mount_key(MOUNT, []) != mount_key(replace(MOUNT, **change), [])
+
+
+def test_where_a_bind_of_an_image_comes_from() -> None:
+    assert mount_key(MOUNT, [], "sha256:a") != mount_key(MOUNT, [], "sha256:b")
+    other = replace(MOUNT, source="b")
+    assert mount_key(MOUNT, [], "sha256:a") != mount_key(other, [], "sha256:a")
+    # In a context it is the files that count, not where they lie.
+    assert mount_key(MOUNT, []) == mount_key(other, [])
+
+
+def test_a_merged_layer_is_another() -> None:
+    assert len({keys.flat_key(PARENT), keys.directory_key(PARENT, ()), PARENT}) == 3
