@@ -100,7 +100,8 @@ def _moment(
 def _unmet(environment: EnvironmentView, spec: ServiceSpec) -> str:
     """What a start waits for, for people; empty when nothing."""
     if not environment.network_ready:
-        return "waiting for the environment's network"
+        trouble = f": {environment.network_trouble}" if environment.network_trouble else ""
+        return f"waiting for the environment's network{trouble}"
     for name, condition in spec.depends_on.items():
         if not _meets(condition, [v.instance for v in environment.of(name) if v.wanted]):
             return f"waiting for '{name}' ({condition})"

@@ -58,8 +58,9 @@ class InstanceView:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentView:
     """`current` maps each declared service to its newest revision's number. `network_ready`: the
-    router and its rules are what they should be. `in_proxy`: the proxy, as last told, still
-    listens or routes for it. `busy`: its removal is under way."""
+    router and its rules are what they should be; `network_trouble` says why they could not be
+    made so. `in_proxy`: the proxy, as last told, still listens or routes for it. `busy`: its
+    removal is under way."""
 
     name: str
     removing: bool
@@ -67,6 +68,7 @@ class EnvironmentView:
     current: dict[str, int]
     instances: tuple[InstanceView, ...]
     network_ready: bool
+    network_trouble: str = ""
     in_proxy: bool
     busy: bool = False
 

@@ -29,14 +29,16 @@ class Memory:
 
     `busy` are keys of instances (and names of environments) with an action under way, `ends` how
     a domain's guest ended as libvirt's events told it, `networks` the environments' networks
-    that were made what they should be, `told` what the proxy was last told. `pulses` (by domain)
-    and `mishaps` (by boot) are the last look's; `word_due` says until when the event that names
-    the cause of a domain's end is waited for.
+    that were made what they should be (at which version), `network_trouble` why one could not be,
+    `told` what the proxy was last told. `pulses` (by domain) and `mishaps` (by boot) are the
+    last look's; `word_due` says until when the event that names the cause of a domain's end is
+    waited for.
     """
 
     busy: set[tuple[str, str, int] | str] = field(default_factory=set)
     ends: dict[str, str] = field(default_factory=dict)
     networks: dict[str, int] = field(default_factory=dict)
+    network_trouble: dict[str, str] = field(default_factory=dict)
     told: ProxyConfig | None = None
     pulses: dict[str, Pulse] = field(default_factory=dict)
     mishaps: dict[tuple[str, str, int], str] = field(default_factory=dict)
@@ -120,6 +122,7 @@ def snapshot_of(
                 current=env.current,
                 instances=tuple(views[env.name]),
                 network_ready=memory.networks.get(env.name) == env.version,
+                network_trouble=memory.network_trouble.get(env.name, ""),
                 in_proxy=_in_proxy(memory.told, env.name),
                 busy=env.name in memory.busy | observed.busy,
             )

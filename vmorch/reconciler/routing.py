@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vmorch.model.instance import Instance, State
 from vmorch.model.names import Installation, instance_name
@@ -23,12 +23,13 @@ from vmorch.store.protocol import EnvironmentRecord
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routed:
     """One environment as the proxy needs it. `ports` holds each service's TCP ports, those that
-    its image exposes included."""
+    its image exposes included; `revisions` what each instance (by its key) was made from."""
 
     record: EnvironmentRecord
     instances: Sequence[Instance]
     service_addresses: dict[str, str]
     ports: dict[str, tuple[int, ...]]
+    revisions: dict[tuple[str, str, int], ServiceSpec] = field(default_factory=dict)
 
 
 def backend_name(environment: str, service: str, port: int, mode: Mode) -> str:

@@ -37,6 +37,7 @@ class Sync:
         self._memory = memory
         self._time_scale = time_scale
         self._manifests: dict[str, ImageManifest] = {}
+        self._served: dict[str, EnvironmentRecord] = {}
         self._blocked = ""
         self._reported: set[str] = set()
 
@@ -78,19 +79,25 @@ class Sync:
             await self._parts.network.ensure(record.network, list(addresses.values()))
         except VmorchError as error:
             self._memory.networks.pop(record.name, None)
+            self._memory.network_trouble[record.name] = error.message
             log.warning("network not ready", environment=record.name, error=error.message)
         else:
+            self._memory.network_trouble.pop(record.name, None)
             self._memory.networks[record.name] = record.version
+            self._served[record.name] = record
 
     async def traffic(self) -> bool:
         """Names, proxy and probes, from the store as the actions left it.
 
         Returns whether the proxy was told something new: then there may be more to plan, such
         as the shutdown of what now drains."""
+        records = {record.name: record for record in await self._parts.store.environments()}
+        self._served = {name: last for name, last in self._served.items() if name in records}
+        # What an order of this very moment changed is served once the network fits it, and a
+        # network that cannot be mended just now costs no traffic: until then, as before.
         environments = [
-            await self._routed(record)
-            for record in await self._parts.store.environments()
-            if self._memory.networks.get(record.name) == record.version
+            await self._routed(replace(served, removing=records[name].removing))
+            for name, served in sorted(self._served.items())
         ]
         self._parts.prober.watch([t for env in environments for t in self._targets(env)])
         for environment in environments:
@@ -135,11 +142,15 @@ class Sync:
         )
 
     async def _routed(self, record: EnvironmentRecord) -> Routed:
-        for spec in record.spec.services.values():
-            await self._remember_manifest(spec.image)
+        revisions = await self._parts.store.revisions(record.name)
+        for image in {one.spec.image for one in revisions}:
+            await self._remember_manifest(image)
+        instances = await self._parts.store.instances(record.name)
+        own = {(one.service, one.number): one.spec for one in revisions}
         return Routed(
             record=record,
-            instances=await self._parts.store.instances(record.name),
+            instances=instances,
+            revisions={one.key: own[one.service, one.revision] for one in instances},
             service_addresses=await self._parts.store.service_addresses(record.name),
             ports={name: self._ports(spec) for name, spec in record.spec.services.items()},
         )
@@ -166,10 +177,13 @@ class Sync:
         ]
 
     def _target(self, environment: Routed, instance: Instance) -> Target:
-        spec = environment.record.spec.services[instance.service]
-        manifest = self._manifests.get(spec.image)
+        """How it is asked is the declared service's word; what its guest can answer is that of
+        its own revision, which may be an older one with another image."""
+        revision = environment.revisions[instance.key]
+        manifest = self._manifests.get(revision.image)
         supports = manifest.boot.supports if manifest else frozenset()
-        check = effective_check(spec, manifest)
+        declared = environment.record.spec.services[instance.service]
+        check = effective_check(declared, manifest)
         ports = environment.ports[instance.service]
         return Target(
             key=(instance.environment, instance.name, instance.boot),
@@ -178,7 +192,7 @@ class Sync:
             port=check.port if check.port is not None else next(iter(ports), None),
             check=check,
             has_agent="agent" in supports,
-            wants_cloud_init=spec.cloud_init is not None,
+            wants_cloud_init=revision.cloud_init is not None,
             time_scale=self._time_scale,
         )
 
