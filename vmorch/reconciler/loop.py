@@ -8,6 +8,7 @@ prober only wake the loop: what is true is observed anew in each cycle.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -61,6 +62,7 @@ class Reconciler:
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: dict[tuple[str, str, int] | str, int] = {}
+        self._complaints: dict[str, str] = {}
         self._crash: BaseException | None = None
 
     def wake(self) -> None:
@@ -187,8 +189,23 @@ class Reconciler:
         except VmorchError as error:
             # Not woken: on a full disk everything fails, and would at once again.
             log.warning("action failed", environment=environment, error=error.message)
+            await self._complain(environment, error)
         else:
+            self._complaints.pop(environment, None)
             self.wake()
+
+    async def _complain(self, environment: str, error: VmorchError) -> None:
+        """As an event, once for as long as it lasts: it is tried again in each cycle."""
+        if self._complaints.get(environment) == error.message:
+            return
+        self._complaints[environment] = error.message
+        with contextlib.suppress(VmorchError):
+            await self._parts.store.add_event(
+                EventKind.ACTION_FAILED,
+                f"{error.message} {error.hint}".strip(),
+                now=self._parts.clock.now(),
+                environment=environment,
+            )
 
     def _spawn(self, subject: Instance | str, work: Coroutine[Any, Any, None]) -> None:
         key = subject if isinstance(subject, str) else subject.key

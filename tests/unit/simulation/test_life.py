@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vmorch.errors import Refused
 from vmorch.model.event import EventKind
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import Goal, Instance, State
@@ -167,5 +168,20 @@ def test_a_killed_proxy_is_back_at_once(tmp_path: Path) -> None:
         world.proxy.kill()
         await world.live(0.5)
         assert world.proxy.connect("shop.web.80.tcp") is not None
+
+    play(tmp_path, story)
+
+
+def test_why_no_instance_can_be_made_is_told_once(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        refused = Refused("Environment 'shop' has no free address.", retryable=True)
+
+        async def none_free(*_: object, **__: object) -> Instance:
+            raise refused
+
+        world.store.create_instance = none_free  # type: ignore[assignment, method-assign]
+        await apply(world, web=service(world, "web"))
+        events = [e for e in await world.store.events() if e.kind is EventKind.ACTION_FAILED]
+        assert [(e.environment, e.message) for e in events] == [("shop", refused.message)]
 
     play(tmp_path, story)
