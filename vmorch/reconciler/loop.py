@@ -62,7 +62,7 @@ class Reconciler:
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: dict[tuple[str, str, int] | str, int] = {}
-        self._complaints: dict[str, str] = {}
+        self._complaints: dict[tuple[str, str], str] = {}
         self._crash: BaseException | None = None
 
     def wake(self) -> None:
@@ -160,9 +160,11 @@ class Reconciler:
         parts = self._parts
         match action:
             case CreateInstance():
-                await self._tried(action.environment, perform.create_instance(parts, action))
+                await self._tried(
+                    action, action.environment, perform.create_instance(parts, action)
+                )
             case Note():
-                await self._tried(action.instance.environment, perform.note(parts, action))
+                await self._tried(action, action.instance.environment, perform.note(parts, action))
             case StartGuest():
                 self._memory.ends.pop(perform.domain_of(parts, action.instance), None)
                 self._spawn(action.instance, perform.start_guest(parts, action))
@@ -183,28 +185,29 @@ class Reconciler:
             case RemoveEnvironment():
                 self._spawn(action.environment, perform.remove_environment(parts, action))
 
-    async def _tried(self, environment: str, work: Awaitable[None]) -> None:
+    async def _tried(self, action: Action, environment: str, work: Awaitable[None]) -> None:
+        subject = (environment, type(action).__name__)
         try:
             await work
         except VmorchError as error:
             # Not woken: on a full disk everything fails, and would at once again.
             log.warning("action failed", environment=environment, error=error.message)
-            await self._complain(environment, error)
+            await self._complain(subject, error)
         else:
-            self._complaints.pop(environment, None)
+            self._complaints.pop(subject, None)
             self.wake()
 
-    async def _complain(self, environment: str, error: VmorchError) -> None:
+    async def _complain(self, subject: tuple[str, str], error: VmorchError) -> None:
         """As an event, once for as long as it lasts: it is tried again in each cycle."""
-        if self._complaints.get(environment) == error.message:
+        if self._complaints.get(subject) == error.message:
             return
-        self._complaints[environment] = error.message
+        self._complaints[subject] = error.message
         with contextlib.suppress(VmorchError):
             await self._parts.store.add_event(
                 EventKind.ACTION_FAILED,
                 f"{error.message} {error.hint}".strip(),
                 now=self._parts.clock.now(),
-                environment=environment,
+                environment=subject[0],
             )
 
     def _spawn(self, subject: Instance | str, work: Coroutine[Any, Any, None]) -> None:
