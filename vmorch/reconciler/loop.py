@@ -164,7 +164,8 @@ class Reconciler:
                     action, action.environment, perform.create_instance(parts, action)
                 )
             case Note():
-                await self._tried(action, action.instance.environment, perform.note(parts, action))
+                written = perform.note(parts, action)
+                await self._tried(action, action.instance.environment, written)
             case StartGuest():
                 self._memory.ends.pop(perform.domain_of(parts, action.instance), None)
                 self._spawn(action.instance, perform.start_guest(parts, action))
