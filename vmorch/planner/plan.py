@@ -143,7 +143,7 @@ def _shape(environment: EnvironmentView) -> Iterator[Action]:
                 environment=environment.name, reason="nothing of it is left running"
             )
         return
-    for name in {view.instance.service for view in environment.instances}:
+    for name in sorted({view.instance.service for view in environment.instances}):
         if name not in environment.services:
             yield from _dismiss(environment.of(name), "its service is no longer declared")
     for name, spec in environment.services.items():
