@@ -18,7 +18,9 @@
 #include <unistd.h>
 
 #define LOG_PORT "/dev/virtio-ports/org.vmorch.log.0"
+#ifndef STATE_FILE
 #define STATE_FILE "/run/vmorch/service.state"
+#endif
 #define LINE_BYTES 8192
 #define LAST_LINES 10
 #define RESTART_MILLISECONDS 1000

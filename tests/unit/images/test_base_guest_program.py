@@ -31,6 +31,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = sorted((data_dir("images") / "guest/src").glob("*.c"))
     flags = ["-std=c17", "-D_GNU_SOURCE", "-static", "-Os", "-Wall", "-Wextra", "-Werror"]
     flags.append(f'-DACCOUNTS="{path.parent}"')
+    flags.append(f'-DSTATE_FILE="{path.parent}/service.state"')
     subprocess.run(["gcc", *flags, "-o", path, *sources], check=True)
     return path
 
