@@ -52,7 +52,12 @@ def verdict(
 
 
 def of_unit(report: GuestReport) -> Outcome:
-    """What a guest's word about its service means."""
+    """What a guest's word about its service means. One that has no identity says "none" of its
+    service as well: what its bundle asked for, a volume say, could not be done."""
+    if not report.instance_id:
+        return Outcome(
+            False, "the guest could not apply its identity: 'vmorch logs --source console'"
+        )
     match report.service:
         case "active":
             return Outcome(True, "the service is active")

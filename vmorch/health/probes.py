@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 from urllib.parse import quote
 
-from vmorch.errors import GuestError
+from vmorch.errors import VmorchError
 from vmorch.health.judge import Outcome
 from vmorch.health.protocol import Target
 from vmorch.model.guest import GuestReport
@@ -26,7 +26,7 @@ _TARGET_SAFE = "/%?&=#:@!$'()*+,;~-._"
 
 
 class Insides(Protocol):
-    """The ways into a guest. Both raise GuestError."""
+    """The ways into a guest. Both raise VmorchError: its own, or of what is between."""
 
     async def report(self, domain: str, timeout_seconds: float) -> GuestReport: ...
 
@@ -61,7 +61,7 @@ async def ask_command(insides: Insides, target: Target, timeout_seconds: float) 
     argv = argument if target.check.kind is HealthKind.CMD else ("/bin/sh", "-c", *argument)
     try:
         code, output = await insides.run_as_service(target.domain, argv, timeout_seconds)
-    except GuestError as error:
+    except VmorchError as error:
         return Outcome(False, error.message)
     words = _last_line(output)
     if code == 0:

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from vmorch.effects import Clock
-from vmorch.errors import GuestError
+from vmorch.errors import VmorchError
 from vmorch.health.judge import History, Outcome, after, health, of_unit
 from vmorch.health.probes import Connect, Insides, ask_command, ask_port
 from vmorch.health.protocol import Health, Target
@@ -113,7 +113,7 @@ class Watch:
     async def _ask_unit(self, timeout_seconds: float) -> Outcome:
         try:
             report = await self._insides.report(self.target.domain, timeout_seconds)
-        except GuestError as error:
+        except VmorchError as error:
             return Outcome(False, error.message)
         self._heard(report)
         return of_unit(report)
@@ -123,7 +123,8 @@ class Watch:
         while True:
             begun = self._clock.now()
             if self.health.healthy is not True or self.target.check.kind is HealthKind.NONE:
-                with contextlib.suppress(GuestError):
+                # Whatever stands between us and the guest may come back: libvirtd, its agent.
+                with contextlib.suppress(VmorchError):
                     self._heard(await self._insides.report(self.target.domain, timeout))
                     self._publish()
             took = self._clock.now() - begun

@@ -6,6 +6,8 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
+from vmorch.errors import HypervisorError
+from vmorch.model.guest import GuestReport
 from vmorch.model.spec import HealthCheck, HealthKind
 
 
@@ -282,3 +284,38 @@ def test_a_broken_probe_is_a_failure_and_probing_goes_on(virtually, target, repo
     with capture_logs() as logs:
         virtually(body)
     assert {entry["event"] for entry in logs} == {"probe failed"}
+
+
+def test_libvirt_away_for_a_while_does_not_end_the_asking(virtually, target, report) -> None:
+    """Neither is a GuestError: one that got through would end this instance's probing for good."""
+
+    async def body(bench) -> None:
+        good = bench.insides.report
+
+        async def away(*arguments: object) -> object:
+            raise HypervisorError("libvirtd is not there")
+
+        bench.insides.report = away
+        bench.server.error = errno.ECONNREFUSED
+        bench.prober.watch([target(http()), target(unit(), key=("shop", "orders-2", 1))])
+        await bench.run(5)
+        bench.insides.report = good
+        bench.insides.reported = report("active")
+        bench.server.error = None
+        await bench.run(10)
+        assert [h.healthy for h in bench.prober.results().values()] == [True, True]
+
+    virtually(body)
+
+
+def test_a_guest_without_its_identity_is_not_well(virtually, target) -> None:
+    """It says "none" of its service, as one that has none; but its bundle could not be applied."""
+
+    async def body(bench) -> None:
+        bench.insides.reported = GuestReport(instance_id="", service="none", cloud_init="off")
+        bench.prober.watch([target(unit(retries=1))])
+        health = await bench.run(10)
+        assert health.healthy is False
+        assert "identity" in health.message
+
+    virtually(body)
