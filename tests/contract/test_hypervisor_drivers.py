@@ -211,8 +211,7 @@ def test_what_is_absent(opened: Open, config: GuestConfig) -> None:
         await hypervisor.destroy(config.name)
         with pytest.raises(HypervisorError):
             await hypervisor.set_cpus(config.name, 1.0)
-        with pytest.raises(HypervisorError):
-            await hypervisor.shutdown(config.name)
+        await hypervisor.shutdown(config.name)  # it may have ended while we came to ask
         with pytest.raises(GuestError):
             await hypervisor.agent(config.name, "guest-ping", {}, 1)
 

@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,24 +115,34 @@ class LibvirtHypervisor:
         """The agent first; when it says no, or nothing for a moment, the power button too."""
         asked = asyncio.create_task(self._shutdown_by_agent(name))
         self._shutdowns.add(asked)
-        asked.add_done_callback(self._shutdowns.discard)
+        asked.add_done_callback(self._forget_shutdown)
         done, _ = await asyncio.wait({asked}, timeout=_AGENT_SHUTDOWN_SECONDS)
         if done and asked.exception() is None:
             return
-        await self._control.call(
-            f"shut {name} down",
-            lambda c: domains.press_power_button(domains.ours(c, name, self._installation)),
-        )
+        await self._to_its_end(f"shut {name} down", name, domains.press_power_button)
+
+    def _forget_shutdown(self, asked: asyncio.Task[None]) -> None:
+        """Its failure was answered by the power button, also when it comes late."""
+        self._shutdowns.discard(asked)
+        if not asked.cancelled():
+            asked.exception()
 
     async def destroy(self, name: str) -> None:
+        await self._to_its_end(f"end {name}", name, lambda domain: domain.destroy())
+
+    async def _to_its_end(
+        self, what: str, name: str, push: Callable[[libvirt.virDomain], object]
+    ) -> None:
+        """A guest that has ended meanwhile is where it should be."""
+
         def work(connection: libvirt.virConnect) -> None:
             try:
-                domains.ours(connection, name, self._installation).destroy()
+                push(domains.ours(connection, name, self._installation))
             except libvirt.libvirtError as error:
                 if not is_absent(error):
                     raise
 
-        await self._control.call(f"end {name}", work)
+        await self._control.call(what, work)
 
     async def agent(
         self, name: str, command: str, arguments: dict[str, Any], timeout_seconds: float

@@ -155,7 +155,9 @@ class FakeHypervisor:
 
     async def shutdown(self, name: str) -> None:
         await self._called("shutdown")
-        guest = self._present(name)
+        guest = self.domains.get(name)
+        if guest is None:
+            return
         if not guest.shutdown_asked and guest.state is GuestState.RUNNING:
             guest.shutdown_asked = True
             self._spawn(self._power_off_later(name, guest))

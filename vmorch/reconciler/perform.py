@@ -12,7 +12,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from vmorch.errors import GuestError
+from vmorch.errors import VmorchError
 from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity
 from vmorch.model.event import EventKind
 from vmorch.model.image import ImageManifest
@@ -192,17 +192,24 @@ async def resume_guest(parts: Parts, action: ResumeGuest) -> None:
 async def _set_clock(parts: Parts, domain: str) -> None:
     """A guest's clock stood still with it. Best effort: not every image has an agent."""
     nanoseconds = {"time": int(parts.clock.now() * 1e9)}
-    with contextlib.suppress(GuestError):
+    with contextlib.suppress(VmorchError):
         await parts.hypervisor.agent(domain, "guest-set-time", nanoseconds, SET_CLOCK_SECONDS)
 
 
 async def shut_down_guest(parts: Parts, action: ShutDownGuest) -> None:
+    """The guest is asked before it is noted: a daemon that ends in between asks again, where one
+    that had only noted it would wait for the deadline and pull the plug. A fault is noted first,
+    or the end that it is given would look like one of the guest's own."""
     instance = replace(action.instance, state=State.STOPPING, deadline=action.deadline)
+    if not instance.fault:
+        await parts.hypervisor.shutdown(domain_of(parts, instance))
+        await parts.faults.at("shutdown:asked")
     await parts.store.put_instance(instance)
     await parts.faults.at("shutdown:recorded")
     await _tell(parts, EventKind.INSTANCE_STOPPING, instance, action.reason)
     await parts.faults.at("shutdown:told")
-    await parts.hypervisor.shutdown(domain_of(parts, instance))
+    if instance.fault:
+        await parts.hypervisor.shutdown(domain_of(parts, instance))
 
 
 async def destroy_guest(parts: Parts, action: DestroyGuest) -> None:

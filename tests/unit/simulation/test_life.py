@@ -185,3 +185,30 @@ def test_why_no_instance_can_be_made_is_told_once(tmp_path: Path) -> None:
         assert [(e.environment, e.message) for e in events] == [("shop", refused.message)]
 
     play(tmp_path, story)
+
+
+@pytest.mark.parametrize("point", ["shutdown:asked", "shutdown:recorded", "shutdown:told"])
+def test_a_daemon_killed_while_it_asks_does_not_pull_the_plug(point: str, tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await apply(world, web=service(world, "web"))
+        world.hypervisor.shutdown_seconds = 4.0
+        world.faults.armed = point
+        stopped = await order(world, Goal.STOP)
+        assert world.faults.armed is None
+        assert stopped.state is State.STOPPED
+        kinds = {event.kind for event in await world.store.events()}
+        assert EventKind.GUEST_DESTROYED not in kinds
+
+    play(tmp_path, story)
+
+
+def test_a_shutdown_that_libvirt_refused_is_asked_again(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await apply(world, web=service(world, "web"))
+        world.hypervisor.fail("shutdown", 3)
+        stopped = await order(world, Goal.STOP)
+        assert stopped.state is State.STOPPED
+        kinds = {event.kind for event in await world.store.events()}
+        assert EventKind.GUEST_DESTROYED not in kinds
+
+    play(tmp_path, story)
