@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import structlog
 
-from vmorch.errors import NotFound, VmorchError
+from vmorch.errors import NotFound, VmorchError, of_the_disk
 from vmorch.health.protocol import Target
 from vmorch.model.event import EventKind
 from vmorch.model.image import ImageManifest
@@ -77,7 +77,8 @@ class Sync:
         addresses = await self._parts.store.service_addresses(record.name)
         try:
             await self._parts.network.ensure(record.network, list(addresses.values()))
-        except VmorchError as error:
+        except (VmorchError, OSError) as raised:
+            error = of_the_disk(raised) if isinstance(raised, OSError) else raised
             self._memory.networks.pop(record.name, None)
             self._memory.network_trouble[record.name] = error.message
             log.warning("network not ready", environment=record.name, error=error.message)
@@ -101,7 +102,7 @@ class Sync:
         ]
         self._parts.prober.watch([t for env in environments for t in self._targets(env)])
         for environment in environments:
-            await self._parts.network.set_names(environment.record.network, names(environment))
+            await self._name(environment)
             await self._parts.faults.at("sync:names")
         config = proxy_config(self._parts.store.installation, environments)
         if config != ProxyConfig():
@@ -111,6 +112,13 @@ class Sync:
         changed = config != self._memory.told
         self._memory.told = config
         return changed
+
+    async def _name(self, environment: Routed) -> None:
+        """Names that cannot be written for one environment are no reason to hold up the others."""
+        try:
+            await self._parts.network.set_names(environment.record.network, names(environment))
+        except (VmorchError, OSError) as error:
+            log.warning("names not told", environment=environment.record.name, error=str(error))
 
     async def _tell_proxy(self, config: ProxyConfig) -> None:
         """A port that another program has costs only the listeners on it, and is tried again in
