@@ -24,6 +24,7 @@ from vmorch.model.guest import Acceleration
 QEMU = "qemu-system-x86_64"
 PROBE_SECONDS = 8.0
 _KVM = Path("/dev/kvm")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _MARKER = b"vmorch-probe-reached-user-space"
 _INIT = f"/bin/busybox echo {_MARKER.decode()}\nexec /bin/busybox poweroff -f\n"
 
@@ -104,7 +105,10 @@ class AccelerationProbe:
         process = await self._spawn("--version")
         output, _ = await process.communicate()
         qemu = output.decode(errors="replace").partition("\n")[0]
-        return " | ".join((os.uname().release, qemu, await asyncio.to_thread(_cpu_model)))
+        # And the boot: a host that was too busy for the try is tried again after the next one.
+        boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+        cpu = await asyncio.to_thread(_cpu_model)
+        return " | ".join((os.uname().release, boot, qemu, cpu))
 
     async def _boot(self, kernel: Path) -> tuple[bool, str]:
         """Boot `kernel` under KVM; whether it reached user space, and a clause that says so."""
