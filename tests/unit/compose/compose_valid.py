@@ -201,7 +201,7 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
         "restart: no\ndeploy: {restart_policy: {condition: any, delay: 5s, max_attempts: 2}}",
         {"restart": RestartPolicy(delay_seconds=5, max_attempts=2)},
     ),
-    "disk": ("disk: 20GiB\nstart: fork", {"disk_bytes": 20 * 1024 * MIB, "start": StartMode.FORK}),
+    "disk": ("disk: 20GiB\nstart: cold", {"disk_bytes": 20 * 1024 * MIB, "start": StartMode.COLD}),
     "cloud_init text": (
         "cloud_init: |\n  #!/bin/sh\n  echo $$HOME",
         {"cloud_init": "#!/bin/sh\necho $HOME\n"},

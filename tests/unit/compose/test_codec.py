@@ -40,7 +40,7 @@ FULL = ServiceSpec(
     cpus=0.5,
     disk_bytes=1 << 40,
     cloud_init="#cloud-config\n",
-    start=StartMode.FORK,
+    start=StartMode.COLD,
     restart=RestartPolicy(condition=RestartCondition.ON_FAILURE, max_attempts=3),
 )
 ENVIRONMENT = EnvironmentSpec(

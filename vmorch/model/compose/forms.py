@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmorch.model.compose import quantities
+from vmorch.model.compose.availability import not_available
 from vmorch.model.compose.nodes import Node, Scalar, describe, one_line
 from vmorch.model.compose.reading import Reading, Wrong, did_you_mean
 
@@ -106,9 +107,10 @@ class Word(Form):
 
 @dataclass(frozen=True)
 class Choice(Form):
-    """One of a few words."""
+    """One of a few words. `later` are those that a later version of vmorch will know."""
 
     words: tuple[str, ...]
+    later: tuple[str, ...] = ()
 
     @property
     def expects(self) -> str:  # type: ignore[override]
@@ -117,6 +119,8 @@ class Choice(Form):
     def read(self, node: Node, path: str, reading: Reading) -> str:
         if isinstance(node, Scalar) and node.value in self.words:
             return node.text
+        if isinstance(node, Scalar) and node.value in self.later:
+            raise Wrong(not_available(node.text))
         near = did_you_mean(node.text, self.words) if isinstance(node, Scalar) else ""
         raise Wrong(f"Expected {self.expects}, found {describe(node)}.{near}")
 

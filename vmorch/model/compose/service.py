@@ -61,7 +61,10 @@ SERVICE = Object(
         "restart": Key(RESTART, "When an instance is started again."),
         "disk": Key(BYTES, "The size of the system disk."),
         "cloud_init": Key(CLOUD_INIT, "User data for cloud-init."),
-        "start": Key(Choice(tuple(StartMode)), "How instances come up."),
+        "start": Key(
+            Choice((StartMode.COLD,), later=(StartMode.FORK, StartMode.RESUME)),
+            "How instances come up.",
+        ),
         "stop_grace_period": Key(DURATION, "Time to power off before the guest is ended."),
         "extra_hosts": Key(EXTRA_HOSTS, "Lines of /etc/hosts in the guest."),
         "labels": Key(LABELS, "Words of your own about the service."),
