@@ -6,7 +6,7 @@ Each is told the whole of what should be, in every cycle; adapters do nothing wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import structlog
 
@@ -206,7 +206,15 @@ class Sync:
 
 
 def effective_check(spec: ServiceSpec, manifest: ImageManifest | None) -> HealthCheck:
-    """The spec's check, else the image's own (HEALTHCHECK), else whether the unit is active."""
-    if spec.healthcheck.kind is HealthKind.UNIT and manifest and manifest.run.healthcheck:
-        return manifest.run.healthcheck
-    return spec.healthcheck
+    """The spec's check, else the image's own (HEALTHCHECK), else whether the unit is active. A
+    `healthcheck` without `test` changes single fields of the image's, as in Compose."""
+    own = manifest.run.healthcheck if manifest else None
+    if spec.healthcheck.kind is not HealthKind.UNIT or own is None:
+        return spec.healthcheck
+    default = HealthCheck()
+    given = {
+        field.name: value
+        for field in fields(HealthCheck)
+        if (value := getattr(spec.healthcheck, field.name)) != getattr(default, field.name)
+    }
+    return replace(own, **given)
