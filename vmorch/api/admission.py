@@ -36,6 +36,14 @@ async def _problems(name: str, service: ServiceSpec, images: Images) -> list[Spe
                 f"({-(-least // _MIB)}M).",
             )
         ]
+    if service.disk_bytes is not None and service.disk_bytes < manifest.virtual_size_bytes:
+        return [
+            _problem(
+                f"{name}.disk",
+                f"{service.disk_bytes // _MIB}M is less than the image has "
+                f"({-(-manifest.virtual_size_bytes // _MIB)}M); a disk only grows.",
+            )
+        ]
     return []
 
 

@@ -112,6 +112,12 @@ def test_less_memory_than_the_base_needs_is_refused(client: Client, spec: Enviro
         client.apply(changed(spec, memory_bytes=32 * MIB))
 
 
+def test_a_disk_smaller_than_the_images_is_refused(client: Client, spec: EnvironmentSpec) -> None:
+    with pytest.raises(InvalidSpec, match=r"disk: 64M is less than the image has \(16384M\)"):
+        client.apply(changed(spec, disk_bytes=64 * MIB))
+    client.apply(changed(spec, disk_bytes=16384 * MIB))
+
+
 def test_scale_changes_the_count_only(client: Client, spec: EnvironmentSpec) -> None:
     client.apply(spec)
     assert client.scale("shop", {"web": 3}).services["web"].replicas == 3
