@@ -29,10 +29,12 @@ _SERVICES = frozenset({"active", "activating", "failed", "exited", "none"})
 _CLOUD_INITS = frozenset({"off", "running", "done", "error"})
 # $1 seconds, $2 bytes, then the command. Both streams go through one pipe, of which `head` keeps
 # the beginning and `cat` swallows the rest, so that the command is never stopped by a full pipe;
-# the exit code travels beside it. `timeout` ends what the host has given up by then.
+# the exit code travels beside it. `timeout` ends what the host has given up by then: of busybox
+# it ends the command only, so that a session of its own is needed to find what that has started.
 _BOUNDED = (
     "exec 4>&1; seconds=$1 bytes=$2; shift 2; "
-    'code=$( { { timeout -s KILL $seconds "$@" 2>&1 3>&- 4>&-; echo $? >&3; } | '
+    'code=$( { { setsid timeout -s KILL $seconds "$@" 2>&1 3>&- 4>&- & own=$!; wait $own; code=$?; '
+    '[ $code != 137 ] || kill -s KILL -- "-$own" 2>/dev/null; echo $code >&3; } | '
     "{ head -c $bytes; cat >/dev/null; } >&4; } 3>&1 ); exit $code"
 )
 
@@ -77,8 +79,7 @@ class Agent:
         Raises:
             GuestError: no agent, no such shell, or no end in time.
         """
-        seconds = str(math.ceil(timeout_seconds) + 1)
-        wrapped = ["/bin/sh", "-c", _BOUNDED, "sh", seconds, str(OUTPUT_LIMIT_BYTES), *argv]
+        wrapped = bounded(argv, math.ceil(timeout_seconds) + 1)
         done = await self.execute(domain, wrapped, timeout_seconds)
         return done.code, done.stdout + done.stderr
 
@@ -104,6 +105,11 @@ class Agent:
                 return _finished(domain, status)
             await self._clock.sleep(min(pause, left))
             pause = min(pause * 1.5, _LAST_LOOK_SECONDS)
+
+
+def bounded(argv: Sequence[str], seconds: float) -> list[str]:
+    """The same command with its output cut; by then it is ended, with all that it has started."""
+    return ["/bin/sh", "-c", _BOUNDED, "sh", str(seconds), str(OUTPUT_LIMIT_BYTES), *argv]
 
 
 def parse_report(domain: str, text: bytes) -> GuestReport:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+import shutil
 import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ import pytest
 from vmorch.effects import SystemClock
 from vmorch.errors import GuestError
 from vmorch.guest import agent as module
-from vmorch.guest.agent import Agent, parse_report
+from vmorch.guest.agent import Agent, bounded, parse_report
 from vmorch.model.guest import GuestReport
 from vmorch.simulation.virtual import VirtualClock, run_virtually
 
@@ -96,16 +98,39 @@ def test_a_command_ended_by_a_signal(run) -> None:
     assert run("sh", "-c", "kill -TERM $$")[0] == 143
 
 
-def test_the_guest_ends_what_the_host_gave_up(tmp_path: Path) -> None:
-    agent = LocalAgent()
+@pytest.mark.parametrize("tools", ["coreutils", "busybox"])
+def test_what_a_command_started_ends_with_it_when_its_time_is_over(
+    tools: str, tmp_path: Path
+) -> None:
+    """Whatever is left of it would hold the pipe open."""
+    path = os.environ["PATH"] if tools == "coreutils" else str(busybox_only(tmp_path))
+    command = bounded(["sh", "-c", "sleep 30 & sleep 30; true"], 0.1)
+    done = subprocess.run(command, env={"PATH": path}, capture_output=True, timeout=20, check=False)
+    assert done.returncode == 137
+
+
+def busybox_only(directory: Path) -> Path:
+    program = shutil.which("busybox")
+    assert program is not None
+    for applet in ("sh", "setsid", "timeout", "sleep", "head", "cat"):
+        (directory / applet).symlink_to(program)
+    return directory
+
+
+def test_the_guest_is_given_longer_than_the_host_waits() -> None:
+    started: list[list[str]] = []
+
+    async def call(domain: str, command: str, arguments: dict[str, Any], timeout: float) -> Any:
+        if command == "guest-exec":
+            started.append([arguments["path"], *arguments["arg"]])
+        return {"pid": 1, "exited": False}
 
     async def body() -> None:
         with pytest.raises(GuestError, match="did not end within"):
-            await Agent(agent, SystemClock()).run("d", ["sleep", "600"], 0.2)
-        (process,) = agent.processes.values()
-        assert await asyncio.to_thread(process.wait, 20) == 137
+            await Agent(call, VirtualClock()).run("d", ["sleep", "600"], 4.2)
 
-    asyncio.run(body())
+    run_virtually(body())
+    assert started == [bounded(["sleep", "600"], 6)]
 
 
 def test_looks_become_rarer_and_end_with_the_time_out() -> None:
