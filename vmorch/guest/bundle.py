@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 
 from vmorch.guest import check
 from vmorch.guest.protocol import GuestFile, IdentityBundle
+from vmorch.model.signals import signal_number
 
 VERSION = "1"
 # Not zero: zip archives, which some guests make of their files, cannot hold times before 1980.
@@ -156,7 +157,8 @@ def _service_members(bundle: IdentityBundle) -> Iterable[Member]:
         "environment": _nul_terminated(environment),
         "user": bundle.user.encode(),
         "directory": bundle.working_dir.encode(),
-        "stop-signal": bundle.stop_signal.encode(),
+        "stop-signal": str(signal_number(bundle.stop_signal)).encode(),
+        "stop-seconds": str(bundle.stop_seconds).encode(),
         "restart": bundle.restart.encode(),
     }
     yield Member(path="service", content=None, mode=0o700)

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 
 from vmorch.errors import UsageError
 from vmorch.guest.protocol import GuestFile, IdentityBundle
+from vmorch.model.signals import signal_number
 
 SEED_BYTES = 64
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
@@ -20,7 +21,6 @@ _DOMAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\Z")
 _MACHINE_ID = re.compile(r"[0-9a-f]{32}\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
-_STOP_SIGNAL = re.compile(r"(?:SIG)?[A-Z0-9]+(?:[+-][0-9]+)?\Z")
 _USER = re.compile(r"[^\s:/\0]+(?::[^\s:/\0]+)?\Z")
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,16}\Z")  # of ext4; a virtio disk's serial may have 20
 _ONE_LINE = re.compile(r"[^\x00-\x1f\x7f]+\Z")
@@ -100,7 +100,12 @@ def _service(value: IdentityBundle) -> None:
     _matches("working_dir", value.working_dir, _ONE_LINE)
     if not value.working_dir.startswith("/"):
         raise UsageError(f"'working_dir' is {value.working_dir!r}; it must begin with '/'.")
-    _matches("stop_signal", value.stop_signal, _STOP_SIGNAL)
+    _satisfies(
+        "stop_signal", value.stop_signal, "a signal", lambda: signal_number(value.stop_signal)
+    )
+    if value.stop_seconds < 1:
+        # systemd takes 0 for "no limit".
+        raise UsageError(f"'stop_seconds' is {value.stop_seconds}; it must be at least 1.")
 
 
 def _file(file: GuestFile, seen: set[str]) -> None:

@@ -45,7 +45,8 @@ class IdentityBundle:
     `instance_id` changes with every bundle that should be applied anew. `argv` empty: the
     guest's own units are the service. `user` is name or number with optional `:group`.
     `random_seed` is 64 bytes for the kernel's generator. `prefix_length` goes with `address`.
-    `restart` says when the guest itself starts a service again that ended.
+    `restart` says when the guest itself starts a service again that ended; `stop_seconds`, at
+    least 1, how long it lets the service end after `stop_signal`.
     """
 
     instance_id: str
@@ -66,6 +67,7 @@ class IdentityBundle:
     user: str = ""
     working_dir: str = "/"
     stop_signal: str = "SIGTERM"
+    stop_seconds: int = 10
     restart: RestartCondition = RestartCondition.ANY
     extra_hosts: dict[str, str] = field(default_factory=dict)
     files: tuple[GuestFile, ...] = ()

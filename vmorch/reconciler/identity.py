@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import Protocol
 
@@ -43,10 +44,11 @@ def bundle_for(
     network: EnvironmentNetwork,
     keys: InstanceKeys,
     random_seed: bytes,
+    time_scale: float,
     files: tuple[GuestFile, ...] = (),
     mounts: tuple[GuestMount, ...] = (),
 ) -> IdentityBundle:
-    """Pure but for `keys`. `random_seed` are 64 fresh bytes."""
+    """Pure but for `keys`. `random_seed` are 64 fresh bytes; `time_scale` is of `Acceleration`."""
     host_key = keys.host_key(instance.uuid)
     return IdentityBundle(
         instance_id=f"{instance.uuid}-{boot}",
@@ -67,6 +69,7 @@ def bundle_for(
         user=spec.user if spec.user is not None else image.user,
         working_dir=spec.working_dir or image.working_dir or "/",
         stop_signal=image.stop_signal,
+        stop_seconds=max(1, math.ceil(spec.stop_grace_period_seconds * time_scale)),
         restart=spec.restart.condition,
         extra_hosts=spec.extra_hosts,
         files=files,

@@ -99,6 +99,7 @@ async def _prepared(parts: Parts, instance: Instance, record: EnvironmentRecord)
     await parts.images.create_disk(manifest.digest, directory / "disk.qcow2", spec.disk_bytes)
     await parts.faults.at("start:disk")
     storage = await storage_of(parts, instance, spec, record.spec)
+    acceleration = await parts.hypervisor.acceleration()
     bundle = bundle_for(
         instance,
         boot=instance.boot,
@@ -107,6 +108,7 @@ async def _prepared(parts: Parts, instance: Instance, record: EnvironmentRecord)
         network=record.network,
         keys=parts.keys,
         random_seed=parts.entropy.random_bytes(SEED_BYTES),
+        time_scale=acceleration.time_scale,
         files=storage.files,
         mounts=storage.mounts,
     )

@@ -75,3 +75,10 @@ char *read_word(const char *directory, const char *name, const char *otherwise)
         content[strcspn(content, "\n")] = '\0';
     return content && *content ? content : (char *)otherwise;
 }
+
+int read_number(const char *directory, const char *name, int otherwise)
+{
+    int number = atoi(read_word(directory, name, ""));
+
+    return number > 0 ? number : otherwise;
+}

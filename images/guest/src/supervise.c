@@ -17,14 +17,24 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Given at build by tests, which have none of a guest's. */
+#ifndef LOG_PORT
 #define LOG_PORT "/dev/virtio-ports/org.vmorch.log.0"
+#endif
+#ifndef CONSOLE
+#define CONSOLE "/dev/console"
+#endif
 #ifndef STATE_FILE
 #define STATE_FILE "/run/vmorch/service.state"
 #endif
+#ifndef RESTART_MILLISECONDS
+#define RESTART_MILLISECONDS 1000
+#endif
+#ifndef STOP_SECONDS
+#define STOP_SECONDS 10
+#endif
 #define LINE_BYTES 8192
 #define LAST_LINES 10
-#define RESTART_MILLISECONDS 1000
-#define STOP_MILLISECONDS 10000
 #define LOG_MILLISECONDS 500
 
 struct supervisor {
@@ -111,7 +121,7 @@ static void say(struct supervisor *self, const char *text, int number)
  * more than the end. */
 static void show_last_lines(struct supervisor *self)
 {
-    FILE *console = fopen("/dev/console", "we");
+    FILE *console = fopen(CONSOLE, "we");
     size_t first = self->lines > LAST_LINES ? self->lines - LAST_LINES : 0;
 
     if (!console)
@@ -174,10 +184,11 @@ static long long milliseconds(void)
 }
 
 /* Passes output on until the service has ended. A wish to stop is passed on as its stop signal,
- * and as SIGKILL when it takes too long. */
+ * and as SIGKILL when it takes longer than the service may. */
 static int run(struct supervisor *self, enum wish *wish)
 {
-    int stop = signal_number(read_word(self->directory, "stop-signal", "SIGTERM")), code;
+    int stop = read_number(self->directory, "stop-signal", SIGTERM), code;
+    int patience = read_number(self->directory, "stop-seconds", STOP_SECONDS);
     long long deadline = 0;
 
     start(self);
@@ -188,7 +199,7 @@ static int run(struct supervisor *self, enum wish *wish)
         enum wish next = sources[0].revents & POLLIN ? take_signal(self) : GO_ON;
         if (next != GO_ON && !deadline) {
             kill(self->child, stop);
-            deadline = milliseconds() + STOP_MILLISECONDS;
+            deadline = milliseconds() + patience * 1000LL;
         }
         if (next > *wish)
             *wish = next;

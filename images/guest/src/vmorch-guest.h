@@ -21,6 +21,9 @@ char **read_strings(const char *directory, const char *name);
 /* The first line of a file, or `otherwise` when the file is absent or empty. */
 char *read_word(const char *directory, const char *name, const char *otherwise);
 
+/* The same as a number; `otherwise` also when it is none above zero. */
+int read_number(const char *directory, const char *name, int otherwise);
+
 struct account {
     uid_t uid;
     gid_t gid;
@@ -33,7 +36,6 @@ struct account {
 void find_account(const char *text, struct account *account);
 
 _Noreturn void exec_service(const char *directory);
-int signal_number(const char *name);
 
 int command_exec(int argc, char **argv);
 int command_grow(int argc, char **argv);

@@ -66,6 +66,7 @@ def test_the_layout_is_that_of_version_1(bundle: Make) -> None:
         "service/directory": (0o600, False),
         "service/environment": (0o600, False),
         "service/restart": (0o600, False),
+        "service/stop-seconds": (0o600, False),
         "service/stop-signal": (0o600, False),
         "service/user": (0o600, False),
     }
@@ -104,6 +105,8 @@ def test_service_strings_end_in_nul(bundle: Make) -> None:
     assert content(value, "service/environment") == b"X=1=2\0Y=\0"
     assert content(value, "service/user") == b"www-data"
     assert content(value, "service/restart") == b"any"
+    assert content(value, "service/stop-signal") == b"15"
+    assert content(value, "service/stop-seconds") == b"10"
 
 
 def test_hosts_name_the_guest_fully_first_and_the_users_hosts_last(bundle: Make) -> None:
@@ -205,6 +208,8 @@ def test_argv_and_environment_come_back_as_they_went(
         {"working_dir": "opt"},
         {"working_dir": "/a\n"},
         {"stop_signal": "TERM; reboot"},
+        {"stop_signal": "SIGRTMIN+31"},
+        {"stop_seconds": 0},
         {"files": (GuestFile(path="etc/x", content=b""),)},
         {"files": (GuestFile(path="/", content=b""),)},
         {"files": (GuestFile(path="/a/../b", content=b""),)},

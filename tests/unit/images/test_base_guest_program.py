@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,6 +23,7 @@ PASSWD = """root:x:0:0:root:/root:/bin/sh
 app:x:1500:1501:An app:/srv/app:/bin/false
 4242:x:1600:1600::/:/bin/false
 """
+PLACES = {"STATE_FILE": "service.state", "LOG_PORT": "log", "CONSOLE": "console"}
 GROUP = "root:x:0:\napp:x:1501:\nlog:x:1502:other,app\nend:x:1503:app\nnot:x:1504:apps\n"
 
 
@@ -31,7 +36,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = sorted((data_dir("images") / "guest/src").glob("*.c"))
     flags = ["-std=c17", "-D_GNU_SOURCE", "-static", "-Os", "-Wall", "-Wextra", "-Werror"]
     flags.append(f'-DACCOUNTS="{path.parent}"')
-    flags.append(f'-DSTATE_FILE="{path.parent}/service.state"')
+    flags += [f'-D{name}="{path.parent}/{file}"' for name, file in PLACES.items()]
+    flags += ["-DRESTART_MILLISECONDS=10", "-DSTOP_SECONDS=3600"]
     subprocess.run(["gcc", *flags, "-o", path, *sources], check=True)
     return path
 
@@ -132,50 +138,106 @@ def test_what_cannot_run_says_why(
     assert error.count("\n") == 1
 
 
+@dataclass(frozen=True)
+class Supervised:
+    """`vmorch-guest supervise`, with what a guest has of it in files."""
+
+    process: subprocess.Popen[bytes]
+    place: Path
+
+    def state(self) -> str:
+        return read(self.place / "service.state")
+
+    def log(self) -> str:
+        """Without the times and the host's name."""
+        lines = read(self.place / "log").splitlines(keepends=True)
+        assert all(re.match(r"[0-9]+\.[0-9]{6} \S+ service: ", line) for line in lines)
+        return "".join(line.partition(" service: ")[2] for line in lines)
+
+
+@pytest.fixture
+def supervise(program: Path) -> Iterator[Callable[[Path], Supervised]]:
+    with contextlib.ExitStack() as stack:
+
+        def start(directory: Path) -> Supervised:
+            for file in PLACES.values():
+                (program.parent / file).unlink(missing_ok=True)
+            (program.parent / "log").touch()  # a port is there already
+            process = subprocess.Popen([program, "supervise", directory])
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+            return Supervised(process, program.parent)
+
+        yield start
+
+
+LOOP = "while :; do sleep 0.01; done"
+
+
 def test_a_supervised_service_is_restarted_on_demand_and_stopped_by_its_own_signal(
-    program: Path, tmp_path: Path
+    supervise: Callable[[Path], Supervised], tmp_path: Path
 ) -> None:
-    trace = tmp_path / "trace"
-    line = (
-        f'echo start >>{trace}; trap "echo int >>{trace}; exit 0" INT; while :; do sleep 0.1; done'
-    )
-    place = service(tmp_path / "s", ["sh", "-c", line], stop_signal=b"SIGINT")
-    supervisor = subprocess.Popen([program, "supervise", place])
-    try:
-        for signals, expected in (
-            ((), ["start"]),
-            ((signal.SIGHUP,), ["start", "int", "start"]),
-            ((signal.SIGTERM,), ["start", "int", "start", "int"]),
-        ):
-            for number in signals:
-                supervisor.send_signal(number)
-            wait_for(trace, expected)
-            time.sleep(0.3)  # the shell sets its trap after its first line
-        assert supervisor.wait(timeout=10) == 0
-    finally:
-        supervisor.kill()
-        supervisor.wait()
+    line = f'trap "echo int; exit 0" INT; echo start; {LOOP}'
+    place = service(tmp_path / "s", ["sh", "-c", line], stop_signal=b"2")
+    supervised = supervise(place)
+    wait_for(supervised.log, "start\n")
+    word, pid = supervised.state().split()
+    assert (word, Path(f"/proc/{pid}/comm").read_text()) == ("active", "sh\n")
+    supervised.process.send_signal(signal.SIGHUP)
+    wait_for(supervised.log, "start\nint\nstart\n")
+    supervised.process.terminate()
+    assert supervised.process.wait(timeout=10) == 0
+    assert supervised.log() == "start\nint\nstart\nint\n"
 
 
-def test_a_supervised_service_with_restart_none_ends_once(program: Path, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
-    argv = ["sh", "-c", f"echo run >>{trace}; exit 3"]
-    place = service(tmp_path / "s", argv, restart=b"none")
-    supervisor = subprocess.Popen([program, "supervise", place])
-    try:
-        wait_for(trace, ["run"])
-        with pytest.raises(subprocess.TimeoutExpired):
-            supervisor.wait(timeout=1.5)
-        assert trace.read_text() == "run\n"
-        supervisor.terminate()
-        assert supervisor.wait(timeout=10) == 0
-    finally:
-        supervisor.kill()
-        supervisor.wait()
+def test_a_service_that_ignores_its_signal_is_killed_when_its_time_is_over(
+    supervise: Callable[[Path], Supervised], tmp_path: Path
+) -> None:
+    line = f'trap "" TERM; echo start; {LOOP}'
+    supervised = supervise(service(tmp_path / "s", ["sh", "-c", line], stop_seconds=b"1"))
+    wait_for(supervised.log, "start\n")
+    supervised.process.terminate()
+    assert supervised.process.wait(timeout=20) == 0
 
 
-def wait_for(trace: Path, expected: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("restart", "code", "state"),
+    [("none", 3, "failed 3"), ("none", 0, "exited 0"), ("on-failure", 0, "exited 0")],
+)
+def test_a_supervised_service_that_has_ended_for_good_stays_so(
+    supervise: Callable[[Path], Supervised], tmp_path: Path, restart: str, code: int, state: str
+) -> None:
+    argv = ["sh", "-c", f"echo run; exit {code}"]
+    supervised = supervise(service(tmp_path / "s", argv, restart=restart.encode()))
+    told = f"run\nvmorch: the service ended with exit code {code}\n"
+    wait_for(supervised.state, f"{state}\n")
+    assert supervised.log() == told
+    console = read(supervised.place / "console")
+    assert console == (read(supervised.place / "log") if code else "")
+    # Only a new identity starts it again.
+    supervised.process.send_signal(signal.SIGHUP)
+    wait_for(supervised.log, told * 2)
+
+
+@pytest.mark.parametrize("restart", ["any", "on-failure"])
+def test_a_supervised_service_is_started_again(
+    supervise: Callable[[Path], Supervised], tmp_path: Path, restart: str
+) -> None:
+    """The second run stays, so that the log says how many there were."""
+    once = tmp_path / "once"
+    line = f"echo run; [ -e {once} ] || {{ touch {once}; exit 3; }}; {LOOP}"
+    place = service(tmp_path / "s", ["sh", "-c", line], restart=restart.encode())
+    supervised = supervise(place)
+    wait_for(supervised.log, "run\nvmorch: the service ended with exit code 3\nrun\n")
+    assert supervised.state().startswith("active ")
+
+
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def wait_for(look: Callable[[], str], expected: str) -> None:
     limit = time.monotonic() + 10
-    while not trace.exists() or trace.read_text().split() != expected:
-        assert time.monotonic() < limit, trace.read_text() if trace.exists() else "nothing"
-        time.sleep(0.02)
+    while look() != expected:
+        assert time.monotonic() < limit, look()
+        time.sleep(0.01)

@@ -89,6 +89,8 @@ def test_all_mistakes_come_at_once() -> None:
         ("COPY --chmod=u+x a b", "octal"),
         ("COPY --chown=a:b:c a b", "USER[:GROUP]"),
         ("STOPSIGNAL SIGFOO", "no signal"),
+        ("STOPSIGNAL SIGRTMFOO", "no signal"),
+        ("STOPSIGNAL 65", "no signal"),
         ("ENV A=${B", "without its '}'"),
         ("ENV A=${B:=x}", "no known form"),
         ('ENV A="${B:?must be}"', "must be"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-import signal
 
 from vmorch.images.dockerfile.words import BadWord
+from vmorch.model.signals import signal_number
 
 
 def normal_path(path: str) -> str:
@@ -59,9 +59,9 @@ def ports_of(text: str) -> list[int]:
 
 
 def signal_of(text: str) -> str:
-    if text.isdigit() and 0 < int(text) <= 64:
-        return text
-    name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
-    if name in signal.Signals.__members__ or name.startswith("SIGRTM"):
-        return name
-    raise BadWord(f"'{text}' is no signal")
+    try:
+        signal_number(text)
+    except ValueError as error:
+        raise BadWord(str(error)) from error
+    upper = text.upper()
+    return upper if upper.isdigit() or upper.startswith("SIG") else f"SIG{upper}"
