@@ -21,9 +21,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "volumes" / "shop" / "data@1.qcow2"
 
 
-def ensure(path: Path, size_bytes: int, label: str = LABEL) -> None:
+def ensure(path: Path, size_bytes: int, label: str = LABEL, *, made: bool = False) -> None:
     path.parent.parent.mkdir(exist_ok=True)
-    asyncio.run(QcowDisks().ensure(path, size_bytes=size_bytes, label=label))
+    asyncio.run(QcowDisks().ensure(path, size_bytes=size_bytes, label=label, made=made))
 
 
 def size_of(path: Path) -> int:
@@ -64,6 +64,16 @@ def test_one_that_was_cut_off_is_made_anew(path: Path) -> None:
         (path.parent / half).write_text("half")
     ensure(path, 64 * MIB)
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_one_that_is_lost_is_missed_and_never_made_anew(path: Path) -> None:
+    ensure(path, 64 * MIB)
+    ensure(path, 128 * MIB, made=True)
+    assert size_of(path) == 128 * MIB
+    path.unlink()
+    with pytest.raises(VmorchError, match=f"gone: {path}"):
+        ensure(path, 128 * MIB, made=True)
+    assert not path.exists()
 
 
 def test_what_is_no_volume_is_not_touched(path: Path) -> None:

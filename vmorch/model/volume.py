@@ -12,7 +12,8 @@ _LABEL_LIMIT = 16  # of an ext4 file system; a virtio disk's serial may have 20
 class Volume:
     """One disk that outlives instances. `slot` is 0 for a volume that a service has once, else 1,
     2, … for those that each of its instances has. `holder` is the instance that it belongs to,
-    until that is removed; None: nobody. `removing`: its file goes once nobody holds it."""
+    until that is removed; None: nobody. `removing`: its file goes once nobody holds it. `made`: it
+    has had a file, and with it perhaps data."""
 
     environment: str
     name: str
@@ -20,6 +21,7 @@ class Volume:
     size_bytes: int
     holder: str | None = None
     removing: bool = False
+    made: bool = False
 
     @property
     def label(self) -> str:

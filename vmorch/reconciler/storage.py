@@ -34,15 +34,22 @@ async def storage_of(
 
     Raises:
         Refused: another instance still has one of the volumes.
+        VmorchError: a volume could not be made, or was made and is gone.
     """
     sizes = {name: volume.size_bytes for name, volume in declared.volumes.items()}
     volumes = await parts.store.claim_volumes(instance, spec.volumes, sizes)
     await parts.faults.at("start:claimed")
     for volume in volumes:
         await parts.disks.ensure(
-            volume_path(parts, volume), size_bytes=volume.size_bytes, label=volume.label
+            volume_path(parts, volume),
+            size_bytes=volume.size_bytes,
+            label=volume.label,
+            made=volume.made,
         )
         await parts.faults.at("start:volume")
+        if not volume.made:
+            await parts.store.note_made(volume)
+        await parts.faults.at("start:volume-noted")
     contents = await parts.store.contents(instance.environment, {f.digest for f in spec.files})
     return Storage(
         disks=tuple(GuestVolume(path=volume_path(parts, v), serial=v.label) for v in volumes),

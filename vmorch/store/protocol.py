@@ -143,6 +143,10 @@ class Store(Protocol):
         """
         ...
 
+    async def note_made(self, volume: Volume) -> None:
+        """It has a file now, which will be missed when it is gone."""
+        ...
+
     async def remove_volumes(self, environment: str) -> None:
         """Mark all of them for removal, with or without a record of the environment.
         Raises NotFound: there are none."""

@@ -89,6 +89,10 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (environment, digest)
     );
     """,
+    # Of an older volume it is written down when its file is next seen.
+    """
+    ALTER TABLE volumes ADD COLUMN made INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 

@@ -64,6 +64,7 @@ class SqliteStore:
         volumes = Volumes(self._db)
         self.volumes = volumes.volumes
         self.claim_volumes = volumes.claim_volumes
+        self.note_made = volumes.note_made
         self.remove_volumes = volumes.remove_volumes
         self.forget_volume = volumes.forget_volume
         self.contents = volumes.contents

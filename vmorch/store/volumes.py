@@ -11,7 +11,7 @@ from vmorch.model.spec import DEFAULT_VOLUME_BYTES, VolumeMount
 from vmorch.model.volume import Volume
 from vmorch.store.database import Database
 
-_COLUMNS = "environment, name, slot, size_bytes, holder, removing"
+_COLUMNS = "environment, name, slot, size_bytes, holder, removing, made"
 
 
 class Volumes:
@@ -58,8 +58,20 @@ class Volumes:
             (*key, size, instance.name),
         )
         return Volume(
-            environment=key[0], name=key[1], slot=slot, size_bytes=size, holder=instance.name
+            environment=key[0],
+            name=key[1],
+            slot=slot,
+            size_bytes=size,
+            holder=instance.name,
+            made=old is not None and old.made,
         )
+
+    async def note_made(self, volume: Volume) -> None:
+        with self._db.transaction():
+            self._db.execute(
+                "UPDATE volumes SET made = 1 WHERE environment = ? AND name = ? AND slot = ?",
+                (volume.environment, volume.name, volume.slot),
+            )
 
     async def remove_volumes(self, environment: str) -> None:
         with self._db.transaction():
@@ -125,7 +137,7 @@ def _slot(instance: Instance, known: Mapping[int, Volume]) -> int:
     return next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
 
 
-def _volume(row: tuple[str, str, int, int, str | None, int]) -> Volume:
+def _volume(row: tuple[str, str, int, int, str | None, int, int]) -> Volume:
     return Volume(
         environment=row[0],
         name=row[1],
@@ -133,4 +145,5 @@ def _volume(row: tuple[str, str, int, int, str | None, int]) -> Volume:
         size_bytes=row[3],
         holder=row[4],
         removing=bool(row[5]),
+        made=bool(row[6]),
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vmorch.errors import VmorchError
+from vmorch.volumes.failures import lost, no_disk
 
 _MAGIC = b"QFI\xfb"
 _SECONDS = 300
@@ -23,8 +24,8 @@ _EXT4 = ("-q", "-F", "-t", "ext4", "-b", str(_BLOCK_BYTES), "-m", "0", "-E", _EX
 class QcowDisks:
     """See `vmorch.volumes.protocol.VolumeDisks`."""
 
-    async def ensure(self, path: Path, *, size_bytes: int, label: str) -> None:
-        await asyncio.to_thread(_ensure, path, _whole_blocks(size_bytes), label)
+    async def ensure(self, path: Path, *, size_bytes: int, label: str, made: bool) -> None:
+        await asyncio.to_thread(_ensure, path, _whole_blocks(size_bytes), label, made)
 
     async def remove(self, path: Path) -> None:
         await asyncio.to_thread(_remove, path)
@@ -39,17 +40,16 @@ def virtual_size(path: Path) -> int:
     with path.open("rb") as stream:
         head = stream.read(32)
     if len(head) < 32 or head[:4] != _MAGIC:
-        raise VmorchError(
-            f"{path} is no disk of a volume.",
-            hint="Restore it from a copy, or move it away for an empty volume.",
-        )
+        raise no_disk(path)
     (size,) = struct.unpack(">Q", head[24:32])
     return int(size)
 
 
-def _ensure(path: Path, size_bytes: int, label: str) -> None:
+def _ensure(path: Path, size_bytes: int, label: str, made: bool) -> None:
     try:
         if not path.exists():
+            if made:
+                raise lost(path)
             _make(path, size_bytes, label)
         elif virtual_size(path) < size_bytes:
             _run(["qemu-img", "resize", "-q", "-f", "qcow2", str(path), str(size_bytes)], path)

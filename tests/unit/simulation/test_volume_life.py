@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vmorch.model.instance import Goal
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec, VolumeMount, VolumeSpec
 from vmorch.simulation.invariants import check_always, check_at_rest
 from vmorch.simulation.virtual import run_virtually
@@ -85,6 +86,7 @@ async def told(directory: str, point: str | None) -> dict[str, int]:
         None,
         "start:claimed",
         "start:volume",
+        "start:volume-noted",
         "start:seed",
         "remove:recorded",
         "remove-environment:files",
@@ -112,6 +114,42 @@ def test_what_an_environment_left_goes_without_it() -> None:
         await story.live(CALM_SECONDS)
         assert not world.disks.disks
         assert not await world.store.volumes()
+        await world.crash()
+
+    with tempfile.TemporaryDirectory() as directory:
+        run_virtually(work(directory))
+
+
+def test_a_lost_volume_is_missed_until_it_is_back_or_given_up() -> None:
+    async def work(directory: str) -> None:
+        world = World(3, Path(directory))
+        story = Story(world)
+        store = world.store
+        world.boot()
+        await store.apply(story.spec, now=world.clock.now())
+        await story.live(CALM_SECONDS)
+        path = next(p for p in world.disks.disks if p.name == "data@1.qcow2")
+        copy = world.disks.disks.pop(path)
+        await store.set_goal("shop", Goal.STOP)
+        await story.live(CALM_SECONDS)
+        await store.set_goal("shop", Goal.RUN)
+        await story.live(CALM_SECONDS)
+        told = f"The file of a volume is gone: {path}."
+        assert path not in world.disks.disks
+        assert sorted(i.reason == told for i in await store.instances()) == [False, True]
+        assert any(told in e.message and "down -v" in e.message for e in await store.events())
+        world.disks.disks[path] = copy
+        await story.live(CALM_SECONDS)
+        await check_at_rest(world)
+        assert world.disks.disks[path] == copy
+
+        del world.disks.disks[path]
+        await store.remove("shop", volumes=True, now=world.clock.now())
+        await story.live(CALM_SECONDS)
+        await store.apply(story.spec, now=world.clock.now())
+        await story.live(CALM_SECONDS)
+        await check_at_rest(world)
+        assert path in world.disks.disks
         await world.crash()
 
     with tempfile.TemporaryDirectory() as directory:

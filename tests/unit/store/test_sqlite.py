@@ -227,6 +227,22 @@ def test_a_newer_database_is_refused(tmp_path: Path) -> None:
         opened(path)
 
 
+def test_a_database_of_an_older_version_is_brought_to_this_one(tmp_path: Path) -> None:
+    """It holds a volume, of which that version did not write down whether it was made."""
+    path = tmp_path / "db"
+    with sqlite3.connect(path) as connection:
+        for number, migration in enumerate(MIGRATIONS[:3], start=1):
+            connection.executescript(f"{migration} PRAGMA user_version = {number};")
+        connection.execute(
+            "INSERT INTO volumes (environment, name, slot, size_bytes)"
+            " VALUES ('shop', 'data', 0, 9)"
+        )
+    store = opened(path)
+    (volume,) = run(store.volumes())
+    assert (volume.name, volume.size_bytes, volume.made) == ("data", 9, False)
+    run(store.close())
+
+
 def test_a_damaged_database_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "db"
     path.write_bytes(b"this is no database" * 1000)

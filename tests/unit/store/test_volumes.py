@@ -102,6 +102,22 @@ def test_instances_take_the_volumes_of_their_forerunners() -> None:
     with_store(work)
 
 
+def test_a_volume_that_had_a_file_is_known_as_made_to_its_next_holder() -> None:
+    async def work(store: SqliteStore) -> None:
+        await store.apply(spec(OWN, replicas=2), now=1.0)
+        first, second = await created(store, 1), await created(store, 2)
+        (volume,) = await store.claim_volumes(first, [OWN], {})
+        (other,) = await store.claim_volumes(second, [OWN], {})
+        assert (volume.made, other.made) == (False, False)
+        await store.note_made(volume)
+        assert [v.made for v in await store.volumes()] == [True, False]
+        await deleted(store, first)
+        (taken,) = await store.claim_volumes(await created(store, 3), [OWN], {})
+        assert (taken.slot, taken.made) == (volume.slot, True)
+
+    with_store(work)
+
+
 def test_a_volume_never_shrinks() -> None:
     async def work(store: SqliteStore) -> None:
         await store.apply(spec(), now=1.0)
