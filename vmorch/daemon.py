@@ -197,8 +197,15 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         faults=faults,
         processes=SystemProcesses(),
     )
-    acceleration = await hypervisor.acceleration()
-    log.info("started", version=__version__, installation=installation.id, accel=acceleration)
+    choice = await hypervisor.acceleration()
+    acceleration = choice.acceleration
+    log.info(
+        "started",
+        version=__version__,
+        installation=installation.id,
+        accel=acceleration,
+        accel_reason=choice.reason,
+    )
     reconciler = Reconciler(
         parts,
         boots_at_once=settings.concurrent_boots or boots_at_once(acceleration),

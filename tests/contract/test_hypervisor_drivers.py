@@ -134,7 +134,7 @@ async def details_until(hints: AsyncIterator[GuestHint], last: str) -> list[str]
 
 def test_a_started_guest_is_observed_with_its_identity(opened: Open, config: GuestConfig) -> None:
     async def story(hypervisor: Hypervisor) -> None:
-        assert await hypervisor.acceleration() is Acceleration.TCG
+        assert (await hypervisor.acceleration()).acceleration is Acceleration.TCG
         assert list(await hypervisor.guests()) == []
         await hypervisor.start(config)
         (guest,) = await hypervisor.guests()

@@ -29,7 +29,7 @@ from vmorch.images.protocol import (
 from vmorch.model.event import EventKind
 from vmorch.model.exec import ExecRequest
 from vmorch.model.frames import Decoder, Frame, FrameType, encode, exit_, resize_of
-from vmorch.model.guest import Acceleration
+from vmorch.model.guest import Acceleration, AccelerationChoice
 from vmorch.model.image import BootConfig, ImageManifest, Layer, RunConfig
 from vmorch.model.instance import Goal, State
 from vmorch.model.names import Installation
@@ -185,8 +185,10 @@ class FakeSessions:
 
 
 class FakeHypervisor:
-    async def acceleration(self) -> Acceleration:
-        return Acceleration.KVM
+    async def acceleration(self) -> AccelerationChoice:
+        return AccelerationChoice(
+            acceleration=Acceleration.KVM, reason="a kernel reached user space"
+        )
 
 
 _AT_GOAL = {Goal.STOP: State.STOPPED, Goal.PAUSE: State.PAUSED}

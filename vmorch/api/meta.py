@@ -27,8 +27,12 @@ def router(services: ApiServices) -> APIRouter:
     @routes.get("/acceleration")
     async def acceleration() -> AccelerationView:
         """KVM or TCG. The first call may boot a kernel to find out."""
-        found = await services.hypervisor.acceleration()
-        return AccelerationView(acceleration=found.value, time_scale=found.time_scale)
+        choice = await services.hypervisor.acceleration()
+        return AccelerationView(
+            acceleration=choice.acceleration.value,
+            time_scale=choice.acceleration.time_scale,
+            reason=choice.reason,
+        )
 
     @routes.get("/doctor")
     async def doctor() -> list[Check]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from vmorch.errors import HypervisorError, Refused, VmorchError
 from vmorch.hypervisor.initramfs import find_busybox, initramfs
-from vmorch.model.guest import Acceleration
+from vmorch.model.guest import Acceleration, AccelerationChoice
 
 QEMU = "qemu-system-x86_64"
 PROBE_SECONDS = 8.0
@@ -60,19 +60,20 @@ class AccelerationProbe:
         self._timeout_seconds = timeout_seconds
         self._lock = asyncio.Lock()
 
-    async def acceleration(self, wanted: str) -> Acceleration:
+    async def acceleration(self, wanted: str) -> AccelerationChoice:
         """What guests run under when the settings say `wanted` (auto, kvm or tcg).
 
         Raises:
             Refused: `wanted` is kvm, and a kernel does not run under it.
         """
         if wanted == "tcg":
-            return Acceleration.TCG
+            return AccelerationChoice(
+                acceleration=Acceleration.TCG, reason="the settings say accel = tcg"
+            )
         verdict = await self.verdict()
-        if verdict.usable:
-            return Acceleration.KVM
-        if wanted == "auto":
-            return Acceleration.TCG
+        if verdict.usable or wanted == "auto":
+            found = Acceleration.KVM if verdict.usable else Acceleration.TCG
+            return AccelerationChoice(acceleration=found, reason=verdict.reason)
         raise Refused(
             f"KVM was asked for and cannot be used here: {verdict.reason}.",
             hint='Set accel = "auto" or "tcg" (slower), or enable (nested) virtualisation; '

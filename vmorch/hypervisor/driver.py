@@ -26,7 +26,7 @@ from vmorch.hypervisor.host_memory import OomKills
 from vmorch.hypervisor.platform import Platform, parse_platform
 from vmorch.hypervisor.protocol import GuestConfig, GuestHint, ObservedGuest
 from vmorch.hypervisor.xml import domain_xml
-from vmorch.model.guest import Acceleration
+from vmorch.model.guest import AccelerationChoice
 from vmorch.model.names import Installation
 
 AGENT_CONNECTIONS = 4
@@ -61,11 +61,11 @@ class LibvirtHypervisor:
         self._control = Connection(uri, self._hints.register)
         self._agents = [Connection(uri) for _ in range(AGENT_CONNECTIONS)]
         self._next_agent = itertools.cycle(self._agents)
-        self._known_acceleration: Acceleration | None = None
+        self._known_acceleration: AccelerationChoice | None = None
         self._known_platform: Platform | None = None
         self._shutdowns: set[asyncio.Task[None]] = set()
 
-    async def acceleration(self) -> Acceleration:
+    async def acceleration(self) -> AccelerationChoice:
         if self._known_acceleration is None:
             self._known_acceleration = await self._probe.acceleration(self._accel)
         return self._known_acceleration
@@ -187,7 +187,7 @@ class LibvirtHypervisor:
 
     async def _platform(self) -> Platform:
         if self._known_platform is None:
-            acceleration = await self.acceleration()
+            acceleration = (await self.acceleration()).acceleration
             capabilities = await self._control.call(
                 "tell its capabilities", lambda c: str(c.getCapabilities())
             )

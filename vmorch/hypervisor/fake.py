@@ -16,7 +16,7 @@ from typing import Any
 from vmorch.effects import Clock, Faults, NoFaults
 from vmorch.errors import GuestError, HypervisorError
 from vmorch.hypervisor.protocol import GuestConfig, GuestHint, GuestState, ObservedGuest
-from vmorch.model.guest import Acceleration
+from vmorch.model.guest import Acceleration, AccelerationChoice
 
 # (guest, command, arguments) -> what the agent returns; may raise GuestError.
 AgentAnswer = Callable[["FakeGuest", str, dict[str, Any]], Any]
@@ -114,9 +114,9 @@ class FakeHypervisor:
 
     # --- the protocol
 
-    async def acceleration(self) -> Acceleration:
+    async def acceleration(self) -> AccelerationChoice:
         await self._called("acceleration")
-        return self._acceleration
+        return AccelerationChoice(acceleration=self._acceleration, reason="it was made so")
 
     async def guests(self) -> Sequence[ObservedGuest]:
         await self._called("guests")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from vmorch.model.guest import Acceleration
+from vmorch.model.guest import AccelerationChoice
 from vmorch.model.guest import GuestState as GuestState
 
 
@@ -95,7 +95,7 @@ class GuestHint:
 
 
 class Hypervisor(Protocol):
-    async def acceleration(self) -> Acceleration:
+    async def acceleration(self) -> AccelerationChoice:
         """KVM or TCG, as forced by the settings or decided by booting a kernel; cached.
 
         Raises:

@@ -16,6 +16,14 @@ class Acceleration(enum.StrEnum):
         return 1.0 if self is Acceleration.KVM else 10.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccelerationChoice:
+    """What guests run under here, and why, as a clause."""
+
+    acceleration: Acceleration
+    reason: str
+
+
 class GuestState(enum.StrEnum):
     RUNNING = "running"
     PAUSED = "paused"

@@ -99,7 +99,7 @@ async def _prepared(parts: Parts, instance: Instance, record: EnvironmentRecord)
     await parts.images.create_disk(manifest.digest, directory / "disk.qcow2", spec.disk_bytes)
     await parts.faults.at("start:disk")
     storage = await storage_of(parts, instance, spec, record.spec)
-    acceleration = await parts.hypervisor.acceleration()
+    acceleration = (await parts.hypervisor.acceleration()).acceleration
     bundle = bundle_for(
         instance,
         boot=instance.boot,

@@ -78,7 +78,7 @@ class Looks:
         return [event for event in self.told if event.id > after]
 
     def acceleration(self) -> AccelerationView:
-        return AccelerationView(acceleration="tcg", time_scale=0.0)
+        return AccelerationView(acceleration="tcg", time_scale=0.0, reason="")
 
 
 def ready(client: Looks, **options: Any) -> list[InstanceView]:

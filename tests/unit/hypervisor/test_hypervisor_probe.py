@@ -11,7 +11,7 @@ import pytest
 from vmorch.errors import HypervisorError, Refused
 from vmorch.hypervisor.acceleration import AccelerationProbe
 from vmorch.hypervisor.initramfs import find_busybox, initramfs
-from vmorch.model.guest import Acceleration
+from vmorch.model.guest import Acceleration, AccelerationChoice
 
 VERSION = 'if [ "$1" = --version ]; then echo "QEMU emulator version $V"; exit; fi\n'
 WORKS = "echo vmorch-probe-reached-user-space"
@@ -37,7 +37,7 @@ class Bench:
         self.kernels += 1
         return Path("/boot/vmlinuz")
 
-    def decides(self, wanted: str) -> Acceleration:
+    def chooses(self, wanted: str) -> AccelerationChoice:
         probe = AccelerationProbe(
             self.directory / "state" / "acceleration.json",
             self._kernel,
@@ -46,6 +46,9 @@ class Bench:
             timeout_seconds=0.5,
         )
         return asyncio.run(probe.acceleration(wanted))
+
+    def decides(self, wanted: str) -> Acceleration:
+        return self.chooses(wanted).acceleration
 
 
 @pytest.fixture
@@ -72,6 +75,7 @@ def test_a_device_that_is_there_proves_nothing(bench: Bench, script: str) -> Non
 
 def test_what_qemu_said_is_in_the_reason(bench: Bench) -> None:
     bench.becomes(BREAKS)
+    assert "kvm_buf_set_msrs" in bench.chooses("auto").reason
     with pytest.raises(Refused, match="kvm_buf_set_msrs"):
         bench.decides("kvm")
 
@@ -96,7 +100,9 @@ def test_a_damaged_verdict_is_reached_anew(bench: Bench) -> None:
 
 def test_forced_translation_tries_nothing(bench: Bench) -> None:
     bench.device.unlink()
-    assert bench.decides("tcg") is Acceleration.TCG
+    choice = bench.chooses("tcg")
+    assert choice.acceleration is Acceleration.TCG
+    assert "settings" in choice.reason
     assert bench.kernels == 0
 
 

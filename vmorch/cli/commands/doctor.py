@@ -67,4 +67,8 @@ def _acceleration(client: Client) -> Check:
     """What the daemon found by booting a kernel, in place of a look at /dev/kvm."""
     found = client.acceleration()
     slower = f", some {found.time_scale:.0f} times slower" if found.time_scale > 1 else ""
-    return Check(name="kvm", ok=True, message=f"guests run under {found.acceleration}{slower}")
+    return Check(
+        name="kvm",
+        ok=True,
+        message=f"guests run under {found.acceleration}{slower}: {found.reason}",
+    )

@@ -15,7 +15,9 @@ class VersionView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccelerationView:
-    """`time_scale` is how much longer guests take than under KVM."""
+    """`time_scale` is how much longer guests take than under KVM; `reason` says why KVM is used or
+    is not."""
 
     acceleration: str
     time_scale: float
+    reason: str
