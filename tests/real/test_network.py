@@ -102,7 +102,12 @@ class World:
 
     def ensure(self, network: EnvironmentNetwork, services: int = 1) -> None:
         wanted = [addresses.service_address(network, n) for n in range(services)]
-        asyncio.run(self.network.ensure(network, wanted))
+
+        async def cycle() -> None:
+            await self.network.ensure_host()
+            await self.network.ensure(network, wanted)
+
+        asyncio.run(cycle())
 
     def guest(self, environment: int, host_number: int = 64) -> str:
         """A namespace with one interface on the bridge, configured like a guest."""
@@ -351,11 +356,11 @@ def test_names(world: World, tmp_path: Path) -> None:
     asked = [line for line in log.read_text().splitlines() if "query" in line]
     assert all("far.test" in line for line in asked), asked
     # Changed live: the old names are gone, the process is the same.
-    (before,) = [pid for pid, _ in dnsmasq.processes(INSTALLATION.namespace(0))]
+    (before,) = [pid for pid, _ in dnsmasq.running(INSTALLATION.namespace(0))]
     asyncio.run(world.network.set_names(network, {"web": ["10.212.0.2"]}))
     until(lambda: ask(guest, "web") == "NOERROR 10.212.0.2")
     assert ask(guest, "my_db") == "NXDOMAIN"
-    assert [pid for pid, _ in dnsmasq.processes(INSTALLATION.namespace(0))] == [before]
+    assert [pid for pid, _ in dnsmasq.running(INSTALLATION.namespace(0))] == [before]
     # Only guests ask here, and dnsmasq is not root.
     assert probe("outside", "dns", HOST, "web", "A")[0] is False
     uids = Path(f"/proc/{before}/status").read_text().split("Uid:")[1].split()[:4]
@@ -366,9 +371,9 @@ def test_a_killed_name_server_comes_back_with_its_names(world: World) -> None:
     world.environment("red")
     guest = world.guest(0)
     asyncio.run(world.network.set_names(world.environments[0], {"db": ["10.212.0.2"]}))
-    (before,) = [pid for pid, _ in dnsmasq.processes(INSTALLATION.namespace(0))]
+    (before,) = [pid for pid, _ in dnsmasq.running(INSTALLATION.namespace(0))]
     os.kill(before, signal.SIGKILL)
-    until(lambda: not list(dnsmasq.processes(INSTALLATION.namespace(0))))
+    until(lambda: not dnsmasq.running(INSTALLATION.namespace(0)))
     world.ensure(world.environments[0])
     assert ask(guest, "db") == "NOERROR 10.212.0.2"
 
@@ -421,7 +426,7 @@ def test_a_new_daemon_takes_over_without_a_break(world: World, tmp_path: Path) -
     router = world.environment("red")
     guest = world.guest(0)
     world.serve(router, "10.212.0.2", 80)
-    before = list(dnsmasq.processes(router)), sh(f"ip -o link show {INSTALLATION.bridge(0)}")
+    before = dnsmasq.running(router), sh(f"ip -o link show {INSTALLATION.bridge(0)}")
     world.network = RouterNetwork(
         INSTALLATION,
         world.run_dir,
@@ -431,7 +436,7 @@ def test_a_new_daemon_takes_over_without_a_break(world: World, tmp_path: Path) -
         resolv_files=(tmp_path / "resolv.conf",),
     )
     world.ensure(world.environments[0])
-    after = list(dnsmasq.processes(router)), sh(f"ip -o link show {INSTALLATION.bridge(0)}")
+    after = dnsmasq.running(router), sh(f"ip -o link show {INSTALLATION.bridge(0)}")
     assert after == before
     assert reaches(guest, "10.212.0.2", 80)
 
@@ -448,7 +453,7 @@ def test_remove_leaves_nothing(world: World) -> None:
     assert asyncio.run(world.network.present()) == []
     assert leftovers() == before
     assert not list(world.run_dir.iterdir())
-    assert not list(dnsmasq.processes(INSTALLATION.namespace(0)))
+    assert not dnsmasq.running(INSTALLATION.namespace(0))
 
 
 def test_half_made_things_are_found_and_removed(world: World) -> None:

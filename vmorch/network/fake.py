@@ -15,10 +15,10 @@ class FakeNetwork:
     """`ensured` maps the index of each network that stands to it and its service addresses,
     `names` to its DNS. `taken` is what the host has routes for.
 
-    `failures` maps an operation ("ensure", "set_names", "remove", "present", "taken_subnets")
-    to errors that its next calls raise, in order, before they do anything; a failing "ensure"
-    leaves its index in `half_made`, as an interrupted real one would. `faults`: see
-    `vmorch.effects.Faults`; a change and a removal have a point in their middle.
+    `failures` maps an operation ("ensure_host", "ensure", "set_names", "remove", "present",
+    "taken_subnets") to errors that its next calls raise, in order, before they do anything; a
+    failing "ensure" leaves its index in `half_made`, as an interrupted real one would. `faults`:
+    see `vmorch.effects.Faults`; a change and a removal have a point in their middle.
     """
 
     ensured: dict[int, tuple[EnvironmentNetwork, tuple[str, ...]]] = field(default_factory=dict)
@@ -28,6 +28,9 @@ class FakeNetwork:
     failures: dict[str, list[NetworkError]] = field(default_factory=dict)
     calls: list[tuple[str, int | None]] = field(default_factory=list)
     faults: Faults = field(default_factory=NoFaults)
+
+    async def ensure_host(self) -> None:
+        self._called("ensure_host", None)
 
     async def ensure(self, network: EnvironmentNetwork, service_addresses: Sequence[str]) -> None:
         self.half_made.add(network.index)

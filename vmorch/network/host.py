@@ -35,6 +35,11 @@ class HostSide:
         self._installation = installation
         self._loaded: str | None = None
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the table is there as far as we know, without a look."""
+        return self._loaded is not None
+
     def ensure(self) -> None:
         """Load the table unless it is there as we loaded it, and turn forwarding on."""
         if self._loaded is None or self._listing() != self._loaded:

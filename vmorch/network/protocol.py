@@ -12,6 +12,11 @@ from vmorch.model.instance import EnvironmentNetwork
 
 
 class Network(Protocol):
+    async def ensure_host(self) -> None:
+        """Mend what all environments share on the host, if somebody harmed it; once for any number
+        of `ensure` calls after it."""
+        ...
+
     async def ensure(self, network: EnvironmentNetwork, service_addresses: Sequence[str]) -> None:
         """Make bridge, links, router namespace, rules, NAT and dnsmasq what `network` says, with
         exactly these service addresses (inner addresses HAProxy listens on) on the router."""

@@ -60,10 +60,19 @@ class RouterNetwork:
         self._applied: dict[int, _Applied] = {}
         self._dns: dict[int, tuple[int, Path]] = {}
 
+    async def ensure_host(self) -> None:
+        async with self._lock:
+            await self._mend_host()
+
+    async def _mend_host(self) -> None:
+        await asyncio.to_thread(self._host.ensure)
+        await self._faults.at("network:host")
+
     async def ensure(self, network: EnvironmentNetwork, service_addresses: Sequence[str]) -> None:
         async with self._lock:
-            await asyncio.to_thread(self._host.ensure)
-            await self._faults.at("network:host")
+            # The last environment takes the host's rules along, perhaps since `ensure_host`.
+            if not self._host.loaded:
+                await self._mend_host()
             names = Names.of(self._installation, network.index)
             services = frozenset(service_addresses)
             wanted = _Applied(network, services, links.fingerprint(names))
@@ -75,7 +84,8 @@ class RouterNetwork:
         self, names: Names, network: EnvironmentNetwork, services: frozenset[str]
     ) -> None:
         self._applied.pop(network.index, None)
-        resident = next((pid for pid, _ in dnsmasq.processes(names.namespace)), None)
+        running = await asyncio.to_thread(dnsmasq.running, names.namespace)
+        resident = running[0][0] if running else None
         await asyncio.to_thread(links.ensure_namespace, names, resident)
         await self._faults.at("network:namespace")
         rules = router_rules(network, services, self._outer_pool)
@@ -89,27 +99,35 @@ class RouterNetwork:
         self._applied[network.index] = _Applied(network, services, links.fingerprint(names))
 
     async def _ensure_dns(self, names: Names, network: EnvironmentNetwork) -> None:
-        directory = await asyncio.to_thread(self._directory, network.index)
+        directory = self._run_dir / str(network.index)
         text = dnsmasq.config_text(network, directory)
         config = dnsmasq.config_file(directory, names.namespace, text)
+        if not await asyncio.to_thread(self._dns_serves, network, config):
+            await self._start_dns(names, network.index, config, text)
+
+    def _dns_serves(self, network: EnvironmentNetwork, config: Path) -> bool:
+        """Whether dnsmasq runs with this configuration; then it knows the present servers too.
+        Blocking."""
         servers = () if network.internal else usable_servers(self._resolv_files)
-        changed = dnsmasq.write_file(directory / "servers", dnsmasq.servers_text(servers))
+        file = self._directory(network.index) / "servers"
+        changed = dnsmasq.write_file(file, dnsmasq.servers_text(servers))
         known = self._dns.get(network.index)
         if known is None or known[1] != config or not dnsmasq.runs(*known):
-            await self._start_dns(names, network.index, config, text)
-        elif changed:
+            return False
+        if changed:
             dnsmasq.reload(*known)
+        return True
 
     async def _start_dns(self, names: Names, index: int, config: Path, text: str) -> None:
         """Take over a dnsmasq that runs with this configuration, else start one."""
-        running = await asyncio.to_thread(list, dnsmasq.processes(names.namespace))
+        running = await asyncio.to_thread(dnsmasq.running, names.namespace)
         if [file for _, file in running] == [str(config)]:
             pid = running[0][0]
             # Its last daemon may have died between writing a file and telling it.
-            dnsmasq.reload(pid, config)
+            await asyncio.to_thread(dnsmasq.reload, pid, config)
         else:
             await dnsmasq.stop(names.namespace, self._clock)
-            dnsmasq.write_files(config, text)
+            await asyncio.to_thread(dnsmasq.write_files, config, text)
             await self._faults.at("network:dns")
             pid = await asyncio.to_thread(dnsmasq.start, names.namespace, config)
         self._dns[index] = pid, config
@@ -124,12 +142,15 @@ class RouterNetwork:
         self, network: EnvironmentNetwork, records: Mapping[str, Sequence[str]]
     ) -> None:
         async with self._lock:
-            directory = await asyncio.to_thread(self._directory, network.index)
             text = dnsmasq.hosts_text(network.environment, records)
-            changed = dnsmasq.write_file(directory / "hosts", text)
-            known = self._dns.get(network.index)
-            if changed and known is not None:
-                dnsmasq.reload(*known)
+            await asyncio.to_thread(self._tell_names, network.index, text)
+
+    def _tell_names(self, index: int, text: str) -> None:
+        """Blocking."""
+        changed = dnsmasq.write_file(self._directory(index) / "hosts", text)
+        known = self._dns.get(index)
+        if changed and known is not None:
+            dnsmasq.reload(*known)
 
     async def remove(self, index: int) -> None:
         async with self._lock:
@@ -142,7 +163,7 @@ class RouterNetwork:
             await self._faults.at("network:links-removed")
             with contextlib.suppress(FileNotFoundError):
                 await asyncio.to_thread(shutil.rmtree, self._run_dir / str(index))
-            if not self._indices():
+            if not await asyncio.to_thread(self._indices):
                 await asyncio.to_thread(self._host.remove)
 
     async def present(self) -> Sequence[int]:

@@ -50,9 +50,7 @@ class Sync:
             if index not in wanted and not observed.unclaimed.unknown:
                 log.info("removing a stray network", index=index)
                 await self._parts.network.remove(index)
-        for record in observed.environments:
-            if record.name not in self._memory.busy:
-                await self._ensure(record)
+        await self._ensure([r for r in observed.environments if r.name not in self._memory.busy])
 
     async def _report_unclaimed(self, unclaimed: Unclaimed) -> None:
         """Once in a daemon's life; and the ordinals of unknown guests are not given out again."""
@@ -72,16 +70,32 @@ class Sync:
             if (one := guest.identity) is not None:
                 await self._parts.store.reserve_ordinal(one.environment, one.service, one.ordinal)
 
-    async def _ensure(self, record: EnvironmentRecord) -> None:
-        """One environment's trouble must not keep the others from running."""
+    async def _ensure(self, records: Sequence[EnvironmentRecord]) -> None:
+        """One environment's trouble must not keep the others from running; the host's is that of
+        all, as nothing may flow without its rules."""
+        if not records:
+            return
+        try:
+            await self._parts.network.ensure_host()
+        except (VmorchError, OSError) as error:
+            for record in records:
+                self._not_ready(record, error)
+        else:
+            for record in records:
+                await self._ensure_one(record)
+
+    def _not_ready(self, record: EnvironmentRecord, raised: VmorchError | OSError) -> None:
+        error = of_the_disk(raised) if isinstance(raised, OSError) else raised
+        self._memory.networks.pop(record.name, None)
+        self._memory.network_trouble[record.name] = error.message
+        log.warning("network not ready", environment=record.name, error=error.message)
+
+    async def _ensure_one(self, record: EnvironmentRecord) -> None:
         addresses = await self._parts.store.service_addresses(record.name)
         try:
             await self._parts.network.ensure(record.network, list(addresses.values()))
-        except (VmorchError, OSError) as raised:
-            error = of_the_disk(raised) if isinstance(raised, OSError) else raised
-            self._memory.networks.pop(record.name, None)
-            self._memory.network_trouble[record.name] = error.message
-            log.warning("network not ready", environment=record.name, error=error.message)
+        except (VmorchError, OSError) as error:
+            self._not_ready(record, error)
         else:
             self._memory.network_trouble.pop(record.name, None)
             self._memory.networks[record.name] = record.version

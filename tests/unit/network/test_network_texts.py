@@ -85,7 +85,7 @@ def test_a_file_is_written_once_and_readable_for_all(tmp_path: Path) -> None:
 
 def test_another_program_is_never_taken_for_our_name_server() -> None:
     assert not dnsmasq.runs(1, Path("/run/x.conf"))
-    assert not list(dnsmasq.processes("no-such-namespace"))
+    assert dnsmasq.running("no-such-namespace") == []
 
 
 @pytest.mark.parametrize(

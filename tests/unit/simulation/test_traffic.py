@@ -87,10 +87,13 @@ def test_an_order_in_the_middle_of_a_cycle_costs_no_traffic(
     play(tmp_path, story)
 
 
-def test_a_network_that_cannot_be_mended_costs_no_traffic_and_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("operation", ["ensure", "ensure_host"])
+def test_a_network_that_cannot_be_mended_costs_no_traffic_and_is_told(
+    tmp_path: Path, operation: str
+) -> None:
     async def story(world: World) -> None:
         configs = told(world)
-        world.network.failures["ensure"] = [NetworkError("nft said no")] * 1000
+        world.network.failures[operation] = [NetworkError("nft said no")] * 1000
         await world.live(READY_SECONDS)
         assert all(served(config) == {"web-1", "web-2"} for config in configs)
         assert configs
