@@ -2,8 +2,7 @@
 
 `…_to_json` gives only dicts, lists, strings, numbers, booleans and None. `…_from_json` is strict:
 unknown keys, wrong types, NaN and values that no vmorch file could lead to are InvalidSpec, each
-with its path. Reading uses Pydantic, which is imported at the first use, as it costs a light
-program more than everything else that it does.
+with its path.
 """
 
 from __future__ import annotations
@@ -11,16 +10,13 @@ from __future__ import annotations
 import enum
 import json
 from dataclasses import fields, is_dataclass, replace
-from functools import cache
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from vmorch.errors import InvalidSpec, SpecProblem
+from vmorch.model.adapters import adapter_of
 from vmorch.model.image import ImageManifest, RunConfig
 from vmorch.model.spec import DeclaredFile, EnvironmentSpec
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 _T = TypeVar("_T")
 
@@ -116,24 +112,15 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, enum.Enum) else value
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    from pydantic import ConfigDict, TypeAdapter
-
-    # Pydantic takes a configuration for no dataclass that is not its own, but hands down the
-    # one of the tuple around it.
-    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    boxed: Any = GenericAlias(tuple, (kind,))
-    return TypeAdapter(boxed, config=config)
-
-
 def _read(kind: type[_T], data: Any) -> _T:
     from pydantic import ValidationError
 
     try:
         # Strict mode takes lists for tuples and strings for enums only from JSON's text.
         text = json.dumps([data])
-        adapter: Any = _adapter(cast("Any", kind))
+        # Pydantic takes a configuration for no dataclass that is not its own, but hands down the
+        # one of the tuple around it.
+        adapter = adapter_of(GenericAlias(tuple, (kind,)), strict=True)
         return cast("_T", adapter.validate_json(text)[0])
     except ValidationError as error:
         problems = [_problem(_path(e["loc"][1:]), e["msg"]) for e in error.errors()]

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from vmorch.errors import UsageError
 
 NAME_LIMIT = 40
+NAMESPACES = Path("/run/netns")
+"""Where `ip netns` keeps network namespaces, each under its name."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?\Z")
 
 
@@ -65,7 +68,7 @@ class Installation:
         return f"{self.short}-br{index}"
 
     def namespace(self, index: int) -> str:
-        """The router namespace, under /run/netns."""
+        """The router namespace, under `NAMESPACES`."""
         return f"{self.short}-r{index}"
 
     def uplink(self, index: int) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vmorch.errors import NetworkError
+from vmorch.model.names import NAMESPACES
 
-NAMESPACES = Path("/run/netns")
 PACKAGES = {
     "ip": "iproute2",
     "nft": "nftables",

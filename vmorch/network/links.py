@@ -21,8 +21,8 @@ from typing import Any
 from vmorch.errors import NetworkError
 from vmorch.model.addresses import gateway, link_addresses, mac_address, prefix_length
 from vmorch.model.instance import EnvironmentNetwork
-from vmorch.model.names import Installation
-from vmorch.network.commands import NAMESPACES, entering, ip_batch, run, write_kernel
+from vmorch.model.names import NAMESPACES, Installation
+from vmorch.network.commands import entering, ip_batch, run, write_kernel
 from vmorch.network.rules import INSIDE, OUTSIDE
 
 _IFF_UP = 0x1

@@ -11,12 +11,11 @@ import re
 import subprocess
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from vmorch.errors import ProxyError
+from vmorch.model.names import NAMESPACES
 from vmorch.proxy.protocol import AddressUnavailable, Endpoint
 
-NAMESPACES = Path("/run/netns")
 _WILDCARDS = {"0.0.0.0", "::", "*"}
 _USER = re.compile(r'\("([^"]*)",pid=(\d+)')
 _SECONDS = 10.0

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from pydantic import TypeAdapter
+from vmorch.model.adapters import adapter_of
 
 T = TypeVar("T")
 
-_adapters: dict[type[Any], TypeAdapter[Any]] = {}
-
-
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    """Building one takes milliseconds: once per kind."""
-    if kind not in _adapters:
-        _adapters[kind] = TypeAdapter(kind)
-    return _adapters[kind]
-
 
 def dumped(kind: type[T], value: T) -> str:
-    return _adapter(kind).dump_json(value).decode()
+    return adapter_of(cast("Any", kind), strict=False).dump_json(value).decode()
 
 
 @lru_cache(maxsize=8192)
 def loaded(kind: type[T], text: str) -> T:
     """The value in `text`. Equal texts give the same object, as each cycle reads every document
     and few have changed; that is safe because the values are frozen."""
-    return _adapter(kind).validate_json(text)
+    return cast("T", adapter_of(cast("Any", kind), strict=False).validate_json(text))
