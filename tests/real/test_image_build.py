@@ -315,6 +315,45 @@ def test_a_step_sees_nothing_of_the_host(bench: Bench, tmp_path: Path) -> None:
     }
 
 
+def test_a_step_cannot_reach_what_its_first_process_is(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "python"  # never the real one, which a mistake would make set-uid root
+    shutil.copy(sys.executable, own)
+    monkeypatch.setattr(sys, "executable", str(own))
+    before = own.stat()
+    said = bench.output(
+        "FROM tiny\n"
+        "RUN for link in exe root cwd fd/1; do readlink /proc/1/$link && echo followed; done; "
+        "chmod 4755 /proc/1/exe && echo changed; "
+        "cat /proc/1/environ > /dev/null && echo read; echo done"
+    )
+    assert said.splitlines()[-1] == "done"
+    assert not {"followed", "changed", "read"} & set(said.splitlines())
+    assert (own.stat().st_mode, own.stat().st_ctime_ns) == (before.st_mode, before.st_ctime_ns)
+
+
+def test_a_step_uses_the_devices_of_the_host_and_cannot_change_them(bench: Bench) -> None:
+    devices = [Path("/dev") / name for name in ("null", "zero", "full", "random", "urandom")]
+    assert {device.stat().st_mode & 0o777 for device in devices} == {0o666}
+    before = [device.stat().st_ctime_ns for device in devices]
+    said = bench.output(  # the modes that they have: were it possible, nothing would be broken
+        "FROM debian:12\n"
+        "RUN for name in null zero full random urandom; do "
+        "chmod 666 /dev/$name && echo changed; touch -c /dev/$name && echo touched; done; "
+        "for file in /proc/kcore /proc/keys /proc/timer_list; do "
+        "test -c $file && chmod 666 $file && echo changed; done; echo done\n"
+        "RUN echo x > /dev/null && echo x >> /dev/null && echo written; "
+        "echo x > /dev/full || echo full; "
+        "head -c 3 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c"
+    )
+    lines = said.splitlines()
+    assert not {"changed", "touched"} & set(lines)
+    assert {"done", "written", "full"} <= set(lines)
+    assert lines[-2:] == ["3", "3"]
+    assert [device.stat().st_ctime_ns for device in devices] == before
+
+
 def test_a_step_reaches_no_listener_of_the_host(bench: Bench, tmp_path: Path) -> None:
     plain = socket.create_server(("127.0.0.1", 0))
     abstract = socket.socket(socket.AF_UNIX)

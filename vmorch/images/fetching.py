@@ -6,17 +6,16 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import sys
 import tempfile
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from vmorch.errors import NetworkError
+from vmorch.images import worker_process
 from vmorch.images.worker.fetch import FetchJob
-from vmorch.images.workshop import PATH, program
 from vmorch.model.stepnet import StepNetwork
 
 _CHUNK = 1 << 20
@@ -71,14 +70,7 @@ def _file(temporary: Path, stack: contextlib.ExitStack) -> tuple[str, BinaryIO]:
 
 
 async def _fetch(job: FetchJob, content: BinaryIO) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", "-B", "-c", program("fetch")),
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        env={"PATH": PATH, "LC_ALL": "C.UTF-8"},
-        cwd="/",
-    )
+    process = await worker_process.start("fetch")
     try:
         digest = await _received(process, job, content)
     finally:

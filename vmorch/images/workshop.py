@@ -8,16 +8,15 @@ import json
 import os
 import re
 import signal
-import sys
 from asyncio import StreamReader
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from vmorch.effects import Faults
+from vmorch.images import worker_process
 from vmorch.images.worker.job import Job
 
 LOG_LINES = 20_000
@@ -26,18 +25,8 @@ _TAIL_LINES = 60
 _CHUNK = 65536
 _CORRECT = "Correct the instruction and build again."
 _CONCEALED = "***"
-_ROOT = str(Path(__file__).parents[2])
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-
-
-def program(module: str) -> str:
-    """What a worker's Python runs; it dies with this process."""
-    return (
-        f"import sys; sys.path.insert(0, {_ROOT!r}); "
-        f"from vmorch.images.worker.{module} import main; main({os.getpid()})"
-    )
 
 
 @dataclass(slots=True)
@@ -147,19 +136,19 @@ class Workers:
         output.close()
         outcome.tail = output.tail
         if self._spare is None:
-            self._spare = asyncio.create_task(_start(), name="spare-worker")
+            self._spare = asyncio.create_task(worker_process.start("main"), name="spare-worker")
         return outcome
 
     async def _worker(self) -> Process:
         """The one that waits, if it is fit for it, or a new one."""
         spare, self._spare = self._spare, None
         if spare is None:
-            return await _start()
+            return await worker_process.start("main")
         if spare.get_loop() is not asyncio.get_running_loop():
             _kill(spare)
-            return await _start()
+            return await worker_process.start("main")
         process = await spare
-        return process if process.returncode is None else await _start()
+        return process if process.returncode is None else await worker_process.start("main")
 
     async def close(self) -> None:
         """End the one that waits."""
@@ -173,17 +162,6 @@ def _kill(spare: asyncio.Task[Process]) -> None:
     if spare.done() and not spare.cancelled() and spare.exception() is None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(spare.result().pid, signal.SIGKILL)
-
-
-async def _start() -> Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", "-B", "-c", program("main")),
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        env={"PATH": PATH, "LC_ALL": "C.UTF-8"},
-        cwd="/",
-    )
 
 
 async def _end(process: Process) -> None:

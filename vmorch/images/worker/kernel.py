@@ -32,6 +32,7 @@ MS_PRIVATE = 0x40000
 MNT_DETACH = 2
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
 _SYS_OPENAT2 = 437
@@ -87,6 +88,12 @@ def die_with_parent(parent: int) -> None:
     _check(_libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0), "prctl PDEATHSIG")
     if os.getppid() != parent:
         os._exit(1)
+
+
+def close_to_others() -> None:
+    """No process without CAP_SYS_PTRACE may trace this one from now on, nor follow the links of
+    its directory in /proc (exe, root, cwd, fd). What it executes later is open again."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl DUMPABLE")
 
 
 def open_in_root(root: int, path: str, flags: int) -> int:

@@ -1,8 +1,8 @@
 """RUN: the command in its own PID, mount, IPC, UTS, cgroup and network namespaces.
 
 This process becomes PID 1 of the step. It holds nothing of the host by then: no descriptor but
-the output, no capability beyond the list, a clean environment. When the command ends it ends,
-and the kernel kills whatever the command left running.
+the output, no capability beyond the list, a clean environment; and the step cannot reach what it
+runs. When the command ends it ends, and the kernel kills whatever the command left running.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def run(action: RunAction, root: Path, work: Path, files: list[str]) -> int:
     os.dup2(1, 2)  # 2 was the way to the daemon
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     kernel.keep_capabilities(_CAPABILITIES)
+    kernel.close_to_others()
     command = os.fork()
     if not command:
         _execute(action)
