@@ -172,7 +172,7 @@ def _stage_devices(stage: Path, action: RunAction) -> None:
     kernel.mount("dev", str(stage), "tmpfs", safe, "mode=755,size=64m")
     for name in _DEVICES:
         (stage / name).touch()
-        kernel.mount(f"/dev/{name}", str(stage / name), "", kernel.MS_BIND)
+        _bind_device(name, stage / name)
     for name, target in _LINKS.items():
         (stage / name).symlink_to(target)
     (stage / "pts").mkdir()
@@ -183,6 +183,14 @@ def _stage_devices(stage: Path, action: RunAction) -> None:
     (stage / "shm").mkdir()
     kernel.mount("shm", str(stage / "shm"), "tmpfs", safe | kernel.MS_NOEXEC, "mode=1777")
     _stage_files(stage / ".vmorch", action)
+
+
+def _bind_device(name: str, place: Path) -> None:
+    """The host's device. Read-only, it can be written to as before, but not changed itself: its
+    mode, owner and times are the host's."""
+    kernel.mount(f"/dev/{name}", str(place), "", kernel.MS_BIND)
+    again = kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY
+    kernel.mount("none", str(place), "", again | kernel.MS_NOSUID | kernel.MS_NOEXEC)
 
 
 def _stage_files(stage: Path, action: RunAction) -> None:
@@ -213,4 +221,4 @@ def _stage_processes(stage: Path) -> None:
         if path.is_dir():
             kernel.mount("none", str(path), "tmpfs", closed | kernel.MS_RDONLY, "size=0")
         elif path.exists():
-            kernel.mount("/dev/null", str(path), "", kernel.MS_BIND)
+            _bind_device("null", path)
