@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ class Settings:
 
     `accel` is auto, kvm or tcg. `libvirt_uri` may name a private libvirtd. `outer_pool` is a
     /16 from which each environment gets a /24 for the host's side. `http_address` is where
-    routes are answered. `group` owns the API's socket when it exists. `outside_netns` is the
-    path of the network namespace in which packages are fetched; empty means our own.
+    routes are answered, `publish_address` where published ports are that name no address of
+    their own (Compose's own way is 0.0.0.0). `group` owns the API's socket when it exists.
+    `outside_netns` is the path of the network namespace in which packages are fetched; empty
+    means our own.
     """
 
     state_dir: Path = Path("/var/lib/vmorch")
@@ -36,6 +38,7 @@ class Settings:
     accel: str = "auto"
     http_address: str = "127.0.0.1"
     http_port: int = 8080
+    publish_address: str = "127.0.0.1"
     outer_pool: str = "10.213.0.0/16"
     inner_subnet: str = "10.212.0.0/24"
     concurrent_boots: int = 0
@@ -134,6 +137,13 @@ def _check(settings: Settings) -> None:
         raise UsageError(f"'accel' is {settings.accel!r}; it must be auto, kvm or tcg.")
     if settings.build_network not in {"nat", "none"}:
         raise UsageError(f"'build_network' is {settings.build_network!r}; it must be nat or none.")
+    try:
+        IPv4Address(settings.publish_address)
+    except ValueError as error:
+        raise UsageError(
+            f"'publish_address' is {settings.publish_address!r}, which is no IPv4 address.",
+            hint="127.0.0.1 is this host alone, 0.0.0.0 all of its addresses.",
+        ) from error
     for key, prefix in (("outer_pool", 16), ("inner_subnet", 24)):
         text = getattr(settings, key)
         try:

@@ -178,6 +178,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         inner_subnet=settings.inner_subnet,
         taken_subnets=functools.partial(_taken_subnets, network, settings),
         port_is_free=port_is_free,
+        publish_address=settings.publish_address,
     )
     guests = GuestAccess(hypervisor.agent, clock)
     prober = HealthProber(clock, guests)

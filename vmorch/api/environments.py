@@ -67,7 +67,8 @@ def router(services: ApiServices) -> APIRouter:
         spec = _spec(name, body.spec)
         record = await _found(services, name)
         whole = merged(spec, record) if body.partial else spec
-        refuse_conflicts(whole, [r for r in await store.environments() if r.name != name])
+        others = [r for r in await store.environments() if r.name != name]
+        refuse_conflicts(whole, others, services.settings.publish_address)
         if record is not None and record.removing:
             raise Refused(
                 f"Environment '{name}' is being removed.",

@@ -34,7 +34,9 @@ def _service_view(service: ServiceSpec, revision: int, settings: Settings) -> Se
         image=service.image,
         routes=[f"http://{r.host}:{settings.http_port}{r.path}" for r in service.routes],
         published=[
-            f"{p.host_ip}:{p.published or ''}->{p.target}/{p.protocol.value}" for p in service.ports
+            f"{p.address(settings.publish_address)}:{p.published or ''}"
+            f"->{p.target}/{p.protocol.value}"
+            for p in service.ports
         ],
     )
 

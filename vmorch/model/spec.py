@@ -84,12 +84,17 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedPort:
-    """`ports:`. `published` None lets vmorch choose a free port of the host."""
+    """`ports:`. `published` None lets vmorch choose a free port of the host, `host_ip` None leaves
+    the address to the daemon's settings."""
 
     target: int
     published: int | None
-    host_ip: str = "127.0.0.1"
+    host_ip: str | None = None
     protocol: Protocol = Protocol.TCP
+
+    def address(self, publish_address: str) -> str:
+        """Where it listens when `publish_address` is what the settings say."""
+        return self.host_ip or publish_address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,9 @@ def backend_name(environment: str, service: str, port: int, mode: Mode) -> str:
     return f"{environment}.{service}.{port}.{mode}"
 
 
-def proxy_config(installation: Installation, environments: Iterable[Routed]) -> ProxyConfig:
+def proxy_config(
+    installation: Installation, environments: Iterable[Routed], *, publish_address: str
+) -> ProxyConfig:
     """Everything HAProxy should do. An environment under removal listens nowhere any more once
     its instances are gone: until then its servers drain."""
     backends: list[Backend] = []
@@ -47,7 +49,8 @@ def proxy_config(installation: Installation, environments: Iterable[Routed]) -> 
             continue
         for name, spec in environment.record.spec.services.items():
             backends += _backends(environment, spec)
-            listeners += _listeners(installation, environment, spec)
+            listeners += _inner_listeners(installation, environment, spec)
+            listeners += _outer_listeners(environment, spec, publish_address)
             routes += _routes(environment.record.name, name, spec)
     return ProxyConfig(backends=tuple(backends), listeners=tuple(listeners), routes=tuple(routes))
 
@@ -94,7 +97,7 @@ def _check(health: HealthCheck, port: int) -> Check | None:
     )
 
 
-def _listeners(
+def _inner_listeners(
     installation: Installation, environment: Routed, spec: ServiceSpec
 ) -> Iterator[Listener]:
     name = environment.record.name
@@ -105,13 +108,20 @@ def _listeners(
             namespace=installation.namespace(environment.record.network.index),
             backend=backend_name(name, spec.name, port, Mode.TCP),
         )
+
+
+def _outer_listeners(
+    environment: Routed, spec: ServiceSpec, publish_address: str
+) -> Iterator[Listener]:
     for published in spec.ports:
         if published.protocol is Protocol.TCP and published.published is not None:
             yield Listener(
-                address=published.host_ip,
+                address=published.address(publish_address),
                 port=published.published,
                 namespace=None,
-                backend=backend_name(name, spec.name, published.target, Mode.TCP),
+                backend=backend_name(
+                    environment.record.name, spec.name, published.target, Mode.TCP
+                ),
             )
 
 

@@ -118,7 +118,11 @@ class Sync:
         for environment in environments:
             await self._name(environment)
             await self._parts.faults.at("sync:names")
-        config = proxy_config(self._parts.store.installation, environments)
+        config = proxy_config(
+            self._parts.store.installation,
+            environments,
+            publish_address=self._parts.settings.publish_address,
+        )
         if config != ProxyConfig():
             await self._tell_proxy(config)
         elif await self._parts.proxy.running():

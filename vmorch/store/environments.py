@@ -23,7 +23,8 @@ class Environments:
     """See the methods of the same names in `vmorch.store.protocol.Store`.
 
     `taken_subnets` tells the host's own routes, which a new environment's addresses must avoid;
-    `port_is_free` whether nobody listens on a port of an address of the host.
+    `port_is_free` whether nobody listens on a port of an address of the host. `publish_address`
+    is that of published ports without one of their own.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class Environments:
         inner_subnet: str,
         taken_subnets: Callable[[], Awaitable[Sequence[str]]],
         port_is_free: IsFree,
+        publish_address: str,
     ) -> None:
         self._db = database
         self._outer_pool = outer_pool
         self._inner_subnet = inner_subnet
         self._taken_subnets = taken_subnets
         self._port_is_free = port_is_free
+        self._publish_address = publish_address
 
     async def environments(self) -> Sequence[EnvironmentRecord]:
         rows = self._db.execute("SELECT document FROM environments ORDER BY name")
@@ -68,10 +71,16 @@ class Environments:
             old = self._find(spec.name)
             _refuse_stale(old, expected_version)
             others = [r for r in await self.environments() if r.name != spec.name]
-            refuse_conflicts(spec, others)
+            refuse_conflicts(spec, others, self._publish_address)
             contents = spec.contents
             spec = replace(spec, contents={})
-            spec = with_chosen_ports(spec, old.spec if old else None, others, self._port_is_free)
+            spec = with_chosen_ports(
+                spec,
+                old.spec if old else None,
+                others,
+                is_free=self._port_is_free,
+                publish_address=self._publish_address,
+            )
             record = self._changed(old, spec) if old else self._created(spec, now, taken)
             record = replace(
                 record,

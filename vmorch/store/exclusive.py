@@ -7,9 +7,10 @@ inside the transaction that writes the answer down, so that no two environments 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from itertools import combinations
 
 from vmorch.errors import Refused
 from vmorch.model.spec import EnvironmentSpec, PublishedPort, ServiceSpec
@@ -27,35 +28,71 @@ def always_free(address: str, port: int) -> bool:
     return True
 
 
-def refuse_conflicts(spec: EnvironmentSpec, others: Sequence[EnvironmentRecord]) -> None:
-    """Raises Refused, naming the other environment, when it has a port or host name of `spec`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Published:
+    """A port, where it listens, and whose it is."""
+
+    service: str
+    port: PublishedPort
+    address: str
+
+
+def refuse_conflicts(
+    spec: EnvironmentSpec, others: Sequence[EnvironmentRecord], publish_address: str
+) -> None:
+    """Raises Refused when two ports of `spec` meet, or another environment, which it names, has a
+    port or host name of it."""
+    mine = _published(spec, publish_address)
+    for one, other in combinations(mine, 2):
+        if _meet(one, other):
+            raise _both(one, other, publish_address)
     for record in others:
-        for service, port in _published(spec):
-            for theirs, taken in _published(record.spec):
-                if port.published is not None and _meet(port, taken):
-                    raise _taken(
-                        f"Port {port.published} of {port.host_ip}, which '{service}' publishes, "
-                        f"is published by '{theirs}' of the environment '{record.name}'.",
-                        record,
-                        f"publish another, or let vmorch choose one (ports: ['{port.target}'])",
-                    )
-        hosts = {route.host: name for name, s in record.spec.services.items() for route in s.routes}
-        for service, declared in spec.services.items():
-            for route in declared.routes:
-                if route.host in hosts:
-                    raise _taken(
-                        f"The host name {route.host}, which is routed to '{service}', is routed "
-                        f"to '{hosts[route.host]}' of the environment '{record.name}'.",
-                        record,
-                        "use another, such as one with ${COMPOSE_PROJECT_NAME} in it",
-                    )
+        for theirs in _published(record.spec, publish_address):
+            for own in mine:
+                if _meet(own, theirs):
+                    raise _port_taken(own, theirs, record)
+        _refuse_hosts(spec, record)
+
+
+def _refuse_hosts(spec: EnvironmentSpec, record: EnvironmentRecord) -> None:
+    hosts = {route.host: name for name, s in record.spec.services.items() for route in s.routes}
+    for service, declared in spec.services.items():
+        for route in declared.routes:
+            if route.host in hosts:
+                raise _taken(
+                    f"The host name {route.host}, which is routed to '{service}', is routed "
+                    f"to '{hosts[route.host]}' of the environment '{record.name}'.",
+                    record,
+                    "use another, such as one with ${COMPOSE_PROJECT_NAME} in it",
+                )
+
+
+def _both(one: _Published, other: _Published, publish_address: str) -> Refused:
+    """What the spec's own checks cannot see, as they do not know the settings."""
+    return Refused(
+        f"Port {one.port.published} is published by '{one.service}' on {one.address} and by "
+        f"'{other.service}' on {other.address}.",
+        hint=f"Without an address, that is {publish_address} ('publish_address' in the daemon's "
+        "settings). Choose another port, or addresses that differ.",
+    )
+
+
+def _port_taken(own: _Published, theirs: _Published, record: EnvironmentRecord) -> Refused:
+    return _taken(
+        f"Port {own.port.published} of {own.address}, which '{own.service}' publishes, "
+        f"is published by '{theirs.service}' of the environment '{record.name}'.",
+        record,
+        f"publish another, or let vmorch choose one (ports: ['{own.port.target}'])",
+    )
 
 
 def with_chosen_ports(
     spec: EnvironmentSpec,
     old: EnvironmentSpec | None,
     others: Sequence[EnvironmentRecord],
+    *,
     is_free: IsFree,
+    publish_address: str,
 ) -> EnvironmentSpec:
     """`spec` with a number for each published port that has none: the one that it has in `old`,
     else one that no environment has and that is free on the host.
@@ -63,8 +100,8 @@ def with_chosen_ports(
     Raises:
         Refused: all are taken.
     """
-    known = [*_published(spec), *(p for r in others for p in _published(r.spec))]
-    taken: set[int | None] = {port.published for _, port in known} - {None}
+    known = [spec, *(record.spec for record in others)]
+    taken = {p.port.published for one in known for p in _published(one, publish_address)} - {None}
     services = {}
     for name, service in spec.services.items():
         before = _earlier(old, name, taken)
@@ -74,7 +111,8 @@ def with_chosen_ports(
                 kept = next((p for p in before if _like(p, port)), None)
                 if kept is not None:
                     before.remove(kept)
-                number = kept.published if kept else _choose(spec.name, name, port, taken, is_free)
+                owner, address = f"{spec.name}/{name}", port.address(publish_address)
+                number = kept.published if kept else _choose(owner, port, address, taken, is_free)
                 port = replace(port, published=number)
                 taken.add(number)
             ports.append(port)
@@ -82,17 +120,21 @@ def with_chosen_ports(
     return replace(spec, services=services)
 
 
-def _published(spec: EnvironmentSpec) -> Iterator[tuple[str, PublishedPort]]:
-    for name, service in spec.services.items():
-        for port in service.ports:
-            yield name, port
+def _published(spec: EnvironmentSpec, publish_address: str) -> list[_Published]:
+    return [
+        _Published(service=name, port=port, address=port.address(publish_address))
+        for name, service in spec.services.items()
+        for port in service.ports
+    ]
 
 
-def _meet(one: PublishedPort, other: PublishedPort) -> bool:
-    if (one.published, one.protocol) != (other.published, other.protocol):
+def _meet(one: _Published, other: _Published) -> bool:
+    """Ports that vmorch is yet to choose meet none."""
+    if one.port.published is None or one.port.published != other.port.published:
         return False
-    everywhere = any(ip_address(port.host_ip).is_unspecified for port in (one, other))
-    return everywhere or one.host_ip == other.host_ip
+    everywhere = any(ip_address(p.address).is_unspecified for p in (one, other))
+    same_address = everywhere or one.address == other.address
+    return same_address and one.port.protocol == other.port.protocol
 
 
 def _taken(message: str, record: EnvironmentRecord, instead: str) -> Refused:
@@ -111,18 +153,18 @@ def _like(one: PublishedPort, other: PublishedPort) -> bool:
 
 
 def _choose(
-    environment: str, service: str, port: PublishedPort, taken: set[int | None], is_free: IsFree
+    owner: str, port: PublishedPort, address: str, taken: set[int | None], is_free: IsFree
 ) -> int:
     """The search begins where the names say: the same environment gets the same port again after
     `down` where it can, and another one does not get what a client may still remember."""
-    seed = f"{environment}/{service}/{port.host_ip}/{port.target}/{port.protocol}"
+    seed = f"{owner}/{address}/{port.target}/{port.protocol}"
     start = zlib.crc32(seed.encode()) % len(CHOSEN_PORTS)
     for offset in range(len(CHOSEN_PORTS)):
         number = CHOSEN_PORTS[(start + offset) % len(CHOSEN_PORTS)]
-        if number not in taken and is_free(port.host_ip, number):
+        if number not in taken and is_free(address, number):
             return number
     raise Refused(
         f"No port between {CHOSEN_PORTS.start} and {CHOSEN_PORTS.stop - 1} is free for "
-        f"'{service}', port {port.target}.",
+        f"'{owner}', port {port.target}.",
         hint="Publish a port of your choice: ports: ['HOST:GUEST'].",
     )

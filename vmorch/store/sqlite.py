@@ -34,6 +34,7 @@ class SqliteStore:
         inner_subnet: str,
         taken_subnets: Callable[[], Awaitable[Sequence[str]]] = no_subnets,
         port_is_free: IsFree = always_free,
+        publish_address: str = "127.0.0.1",
     ) -> None:
         self._db = Database(path)
         self.installation = installation
@@ -43,6 +44,7 @@ class SqliteStore:
             inner_subnet=inner_subnet,
             taken_subnets=taken_subnets,
             port_is_free=port_is_free,
+            publish_address=publish_address,
         )
         self.environments = environments.environments
         self.environment = environments.environment

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from vmorch.api.views import environment_view
 from vmorch.client import Client
 from vmorch.errors import InvalidSpec, NotFound, Refused, UsageError
 from vmorch.model.spec import EnvironmentSpec, PublishedPort, Route, ServiceSpec
@@ -56,6 +57,15 @@ def test_apply_shows_what_was_written_down(client: Client, spec: EnvironmentSpec
     assert view.services["web"].published == ["127.0.0.1:8000->80/tcp"]
     assert view.services["web"].revision == 1
     assert client.environments() == [client.environment("shop")]
+
+
+def test_published_ports_are_shown_where_the_settings_put_them(
+    client: Client, daemon: Any, spec: EnvironmentSpec
+) -> None:
+    client.apply(spec)
+    record = daemon.do(daemon.store.environment("shop"))
+    view = environment_view(record, replace(daemon.settings, publish_address="0.0.0.0"))
+    assert view.services["web"].published == ["0.0.0.0:8000->80/tcp"]
 
 
 def test_ps_has_the_promised_fields_and_the_caps(client: Client, spec: EnvironmentSpec) -> None:

@@ -21,7 +21,7 @@ HTTP = HealthKind.HTTP
 NEVER = RestartPolicy(condition=RestartCondition.NONE)
 
 
-def port(target: int, published: int | None = None, host_ip: str = "127.0.0.1") -> PublishedPort:
+def port(target: int, published: int | None = None, host_ip: str | None = None) -> PublishedPort:
     return PublishedPort(target=target, published=published, host_ip=host_ip)
 
 
@@ -102,7 +102,7 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
             "ports": (
                 port(80),
                 port(8081, 81),
-                port(8082, 82),
+                port(8082, 82, "127.0.0.1"),
                 port(83, None, "0.0.0.0"),
                 port(84, 84),
                 port(85, 85, "10.0.0.1"),
@@ -121,7 +121,7 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "same port of two addresses": (
         "ports: ['127.0.0.1:80:80', '127.0.0.2:80:80']",
-        {"ports": (port(80, 80), port(80, 80, "127.0.0.2"))},
+        {"ports": (port(80, 80, "127.0.0.1"), port(80, 80, "127.0.0.2"))},
     ),
     "route": (
         "expose: [80]\nroute: {host: a.localhost}",

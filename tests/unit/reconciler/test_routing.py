@@ -17,7 +17,7 @@ from vmorch.model.spec import (
     Route,
     ServiceSpec,
 )
-from vmorch.proxy.protocol import Mode
+from vmorch.proxy.protocol import Mode, ProxyConfig
 from vmorch.reconciler.routing import Routed, names, proxy_config
 from vmorch.store.protocol import EnvironmentRecord
 
@@ -69,6 +69,10 @@ def routed(spec: ServiceSpec, *instances: Instance, removing: bool = False) -> R
     )
 
 
+def config_of(environments: list[Routed], publish_address: str = "127.0.0.1") -> ProxyConfig:
+    return proxy_config(HERE, environments, publish_address=publish_address)
+
+
 WEB = ServiceSpec(name="web", image="sha256:1", expose=(80,))
 
 
@@ -87,30 +91,37 @@ WEB = ServiceSpec(name="web", image="sha256:1", expose=(80,))
 def test_only_the_ready_get_new_connections(
     state: State, ready_at: float | None, listed: list[tuple[str, bool]]
 ) -> None:
-    config = proxy_config(HERE, [routed(WEB, instance(1, state, ready_at=ready_at))])
+    config = config_of([routed(WEB, instance(1, state, ready_at=ready_at))])
     (backend,) = config.backends
     assert [(server.name, server.admitted) for server in backend.servers] == listed
 
 
 def test_a_service_listens_on_its_address_inside_the_environment() -> None:
-    config = proxy_config(HERE, [routed(WEB)])
+    config = config_of([routed(WEB)])
     (listener,) = config.listeners
     assert (listener.address, listener.port, listener.namespace) == ("10.0.0.2", 80, "ababab-r3")
     assert listener.backend == config.backends[0].name
 
 
 def test_a_published_port_leads_to_its_target() -> None:
-    spec = replace(WEB, expose=(), ports=(PublishedPort(target=80, published=8081),))
-    config = proxy_config(HERE, [routed(spec)])
-    outer = [entry for entry in config.listeners if entry.namespace is None]
-    assert [(e.address, e.port, e.backend) for e in outer] == [
-        ("127.0.0.1", 8081, "shop.web.80.tcp")
-    ]
+    """On its own address, else on that of the settings."""
+    ports = (
+        PublishedPort(target=80, published=8081),
+        PublishedPort(target=80, published=8082, host_ip="127.0.0.2"),
+    )
+    spec = replace(WEB, expose=(), ports=ports)
+    for of_settings in ("127.0.0.1", "0.0.0.0"):
+        config = config_of([routed(spec)], of_settings)
+        outer = [entry for entry in config.listeners if entry.namespace is None]
+        assert [(e.address, e.port, e.backend) for e in outer] == [
+            (of_settings, 8081, "shop.web.80.tcp"),
+            ("127.0.0.2", 8082, "shop.web.80.tcp"),
+        ]
 
 
 def test_a_route_has_an_http_backend_of_its_own() -> None:
     spec = replace(WEB, routes=(Route(host="a.localhost"), Route(host="b.localhost", port=81)))
-    config = proxy_config(HERE, [routed(spec)])
+    config = config_of([routed(spec)])
     assert {(r.host, r.backend) for r in config.routes} == {
         ("a.localhost", "shop.web.80.http"),
         ("b.localhost", "shop.web.81.http"),
@@ -129,7 +140,7 @@ def test_a_route_has_an_http_backend_of_its_own() -> None:
     ],
 )
 def test_the_proxy_repeats_a_check_of_the_port(check: HealthCheck, path: str | None) -> None:
-    config = proxy_config(HERE, [routed(replace(WEB, healthcheck=check))])
+    config = config_of([routed(replace(WEB, healthcheck=check))])
     found = config.backends[0].check
     assert found is not None
     assert found.path == path
@@ -137,14 +148,14 @@ def test_the_proxy_repeats_a_check_of_the_port(check: HealthCheck, path: str | N
 
 @pytest.mark.parametrize("kind", [HealthKind.UNIT, HealthKind.CMD, HealthKind.NONE])
 def test_the_proxy_has_no_check_where_the_guest_is_asked(kind: HealthKind) -> None:
-    config = proxy_config(HERE, [routed(replace(WEB, healthcheck=HealthCheck(kind=kind)))])
+    config = config_of([routed(replace(WEB, healthcheck=HealthCheck(kind=kind)))])
     assert config.backends[0].check is None
 
 
 def test_an_environment_under_removal_is_let_go_with_its_last_instance() -> None:
     draining = instance(1, State.DRAINING)
-    assert proxy_config(HERE, [routed(WEB, draining, removing=True)]).backends
-    assert not proxy_config(HERE, [routed(WEB, removing=True)]).backends
+    assert config_of([routed(WEB, draining, removing=True)]).backends
+    assert not config_of([routed(WEB, removing=True)]).backends
 
 
 def test_names_lead_to_the_service_and_to_each_instance() -> None:

@@ -15,13 +15,17 @@ from vmorch.store.exclusive import CHOSEN_PORTS
 from vmorch.store.sqlite import SqliteStore
 
 
-def opened(port_is_free: Callable[[str, int], bool] = lambda address, port: True) -> SqliteStore:
+def opened(
+    port_is_free: Callable[[str, int], bool] = lambda address, port: True,
+    publish_address: str = "127.0.0.1",
+) -> SqliteStore:
     return SqliteStore(
         ":memory:",
         Installation("ab" * 16),
         outer_pool="10.213.0.0/16",
         inner_subnet="10.212.0.0/24",
         port_is_free=port_is_free,
+        publish_address=publish_address,
     )
 
 
@@ -100,6 +104,30 @@ def test_a_fixed_port_of_another_environment_is_refused_by_name(
         numbers(store, spec("mine", mine))
     assert "vmorch down -p other" in caught.value.hint
     assert [r.name for r in asyncio.run(store.environments())] == ["other"]
+
+
+def test_ports_without_an_address_meet_where_the_settings_put_them() -> None:
+    own = port(8000, host_ip="10.0.0.5")
+    assert numbers(opened(), spec("one", port(8000), own)) == [8000, 8000]
+    everywhere = opened(publish_address="0.0.0.0")
+    with pytest.raises(Refused, match=r"Port 8000 .* on 0\.0\.0\.0 and by .* on 10\.0\.0\.5"):
+        numbers(everywhere, spec("one", port(8000), own))
+    numbers(everywhere, spec("other", own))
+    with pytest.raises(Refused, match=r"Port 8000 of 0\.0\.0\.0, .* environment 'other'"):
+        numbers(everywhere, spec("one", port(8000)))
+
+
+def test_a_chosen_port_is_free_where_the_settings_put_it_and_belongs_to_no_address() -> None:
+    asked = set()
+
+    def is_free(address: str, port: int) -> bool:
+        asked.add(address)
+        return True
+
+    store = opened(is_free, "10.0.0.5")
+    record = asyncio.run(store.apply(spec("one", port()), now=1.0))
+    assert asked == {"10.0.0.5"}
+    assert [p.host_ip for p in record.spec.services["web"].ports] == [None]
 
 
 def test_a_routed_host_name_belongs_to_one_environment() -> None:

@@ -123,7 +123,7 @@ def _cycles(spec: EnvironmentSpec) -> Iterator[list[str]]:
 
 
 def _published(spec: EnvironmentSpec) -> Iterator[Finding]:
-    taken: dict[int, list[tuple[str, str]]] = {}
+    taken: dict[int, list[tuple[str | None, str]]] = {}
     for service in spec.services.values():
         for port in service.ports:
             if port.published is None:

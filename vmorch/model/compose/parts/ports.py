@@ -16,8 +16,6 @@ from vmorch.model.compose.reading import Wrong
 from vmorch.model.spec import PublishedPort
 
 _LONGEST_RANGE = 256
-# Compose publishes on all addresses; a lab's services are for its own host unless the user says so.
-_LOOPBACK = "127.0.0.1"
 _RANGE = rf"{PORT_PATTERN}(?:-{PORT_PATTERN})?"
 _PROTOCOL = r"(?:/(?:tcp|udp))?"
 _SHORT = rf"(?:(?:{IPV4}:)?(?:{_RANGE})?:)?{_RANGE}{_PROTOCOL}"
@@ -50,9 +48,8 @@ def _published(text: str) -> tuple[PublishedPort, ...]:
     sources = _range(parts["published"], "tcp") if parts["published"] else [None] * len(targets)
     if len(sources) != len(targets):
         raise ValueError(f"The two ranges of '{text}' have different lengths.")
-    address = parts["ip"] or _LOOPBACK
     return tuple(
-        PublishedPort(target=target, published=source, host_ip=address)
+        PublishedPort(target=target, published=source, host_ip=parts["ip"])
         for source, target in zip(sources, targets, strict=True)
     )
 
@@ -65,7 +62,7 @@ def _long(values: Values) -> tuple[PublishedPort, ...]:
     port = PublishedPort(
         target=values.get("target"),
         published=values.get("published"),
-        host_ip=values.get("host_ip", _LOOPBACK),
+        host_ip=values.get("host_ip"),
     )
     return (port,)
 
@@ -123,7 +120,9 @@ PORTS = ListOf(
             keys={
                 "target": Key(PORT, "The port of the service.", required=True),
                 "published": Key(PORT, "The port of the host; without it, a free one."),
-                "host_ip": Key(ADDRESS, "The host's address to listen on; 127.0.0.1 if not given."),
+                "host_ip": Key(
+                    ADDRESS, "The host's address to listen on; without it, that of the settings."
+                ),
                 "protocol": Key(Choice(("tcp", "udp")), "tcp."),
             },
         ),

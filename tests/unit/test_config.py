@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vmorch.config import Settings, load_settings
+from vmorch.errors import UsageError
+
+
+def of(tmp_path: Path, text: str, **variables: str) -> Settings:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    return load_settings(variables, file)
+
+
+def test_published_ports_are_this_hosts_own_unless_the_settings_say_more(tmp_path: Path) -> None:
+    assert of(tmp_path, "").publish_address == "127.0.0.1"
+    assert of(tmp_path, 'publish_address = "0.0.0.0"').publish_address == "0.0.0.0"
+    both = of(tmp_path, 'publish_address = "0.0.0.0"', VMORCH_PUBLISH_ADDRESS="10.0.0.5")
+    assert both.publish_address == "10.0.0.5"
+
+
+@pytest.mark.parametrize("text", ["", "::", "localhost", "10.0.0", "10.0.0.0/24"])
+def test_what_is_no_ipv4_address_is_refused_by_the_key(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="publish_address"):
+        of(tmp_path, f'publish_address = "{text}"')
