@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from vmorch.errors import BuildFailed, NotFound
+from vmorch.images import files
 from vmorch.images.base_build import DISK, INITRD, KERNEL, BaseBuilder, unpack_kernel
 from vmorch.images.base_definition import BaseDefinition, load_definitions
 from vmorch.images.base_disk import VIRTUAL_SIZE_BYTES
 from vmorch.images.base_packages import PackageSource
 from vmorch.images.base_process import Say
+from vmorch.images.files import hexadecimal
 from vmorch.images.protocol import BuildProgress, Progress, StepState
 from vmorch.model.image import BootConfig, RunConfig
 
@@ -45,7 +47,8 @@ class Base:
 class BaseCatalog:
     """Bases below `images_dir`: disks in `layers/`, kernels and records in `bases/`.
 
-    A base appears by one rename of its directory, whole. Work in progress lies in `tmp/`.
+    A base appears by one rename of its directory, whole; one that is not whole any more counts as
+    absent, and gives way to the next of its name. Work in progress lies in `tmp/`.
     `definitions` is the directory `images` of this installation.
     """
 
@@ -106,23 +109,20 @@ class BaseCatalog:
         """The newest base made by just this recipe."""
         bases = []
         for record in self._images.glob(f"bases/*/{_RECORD}"):
-            document = json.loads(record.read_text())
+            document = _record_of(record.parent)
+            if document is None:
+                continue
             if (document["name"], document["recipe"]) == (definition.name, definition.recipe):
                 bases.append(self._base(document, record.parent))
         return max(bases, key=lambda base: base.created_at, default=None)
 
     def _base(self, document: dict[str, Any], directory: Path) -> Base:
-        layer = self._images / "layers" / f"{document['digest'].removeprefix('sha256:')}.qcow2"
-        if not layer.exists():
-            # One file with two names: the directory appears whole, and overlays name the layer.
-            layer.parent.mkdir(parents=True, exist_ok=True)
-            layer.hardlink_to(directory / DISK)
         definition = self._definitions[document["name"]]
         place = directory.relative_to(self._images)
         return Base(
             name=document["name"],
             digest=document["digest"],
-            disk=layer,
+            disk=self._disk(document["digest"], directory / DISK),
             boot=BootConfig(
                 kernel=str(place / KERNEL),
                 initrd=str(place / INITRD),
@@ -135,6 +135,15 @@ class BaseCatalog:
             packages=document["packages"],
             created_at=document["created_at"],
         )
+
+    def _disk(self, digest: str, disk: Path) -> Path:
+        """One file with two names: the directory appears whole, and overlays name the layer.
+        While layers stand on an earlier disk of that name, which was damaged, it has but one."""
+        layer = self._images / "layers" / f"{hexadecimal(digest)}.qcow2"
+        if not layer.exists():
+            layer.parent.mkdir(parents=True, exist_ok=True)
+            layer.hardlink_to(disk)
+        return layer if layer.samefile(disk) else disk
 
     async def _outdated(self, definition: BaseDefinition, base: Base, say: Say) -> bool:
         async with self._work() as work:
@@ -153,20 +162,14 @@ class BaseCatalog:
                 "digest": digest,
                 "recipe": definition.recipe,
                 "packages": packages,
+                "sizes": _sizes(output),
                 "created_at": time.time(),
             }
             (output / _RECORD).write_text(json.dumps(document, indent=1, sort_keys=True))
             short = digest.removeprefix("sha256:")[:12]
-            return await asyncio.to_thread(
-                self._publish, output, f"{definition.name}-{short}", document
-            )
-
-    def _publish(self, output: Path, name: str, document: dict[str, Any]) -> Base:
-        place = self._images / "bases" / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if not place.exists():
-            output.rename(place)
-        return self._base(document, place)
+            place = self._images / "bases" / f"{definition.name}-{short}"
+            await asyncio.to_thread(_publish, output, place, work / "damaged")
+            return self._base(document, place)
 
     async def _fetch_kernel(self) -> Path:
         definition = next(iter(self._definitions.values()), None)
@@ -177,7 +180,7 @@ class BaseCatalog:
             version = await unpack_kernel(work / "debs", work / "kernel")
             place = self._images / "bases" / f"kernel-{version}"
             place.mkdir(parents=True, exist_ok=True)
-            (work / "kernel/boot" / f"vmlinuz-{version}").rename(place / KERNEL)
+            files.publish(work / "kernel/boot" / f"vmlinuz-{version}", place / KERNEL)
         return place / KERNEL
 
     @asynccontextmanager
@@ -218,6 +221,31 @@ class _Story:
             self._tell(StepState.FAILED, error.message, time.monotonic() - began)
             raise
         self._tell(StepState.DONE, "", time.monotonic() - began)
+
+
+def _publish(output: Path, place: Path, damaged: Path) -> None:
+    """What is there and not whole goes to `damaged`, for the caller to remove."""
+    if _record_of(place) is not None:
+        return
+    if place.exists():
+        place.rename(damaged)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    files.publish_directory(output, place)
+
+
+def _record_of(place: Path) -> dict[str, Any] | None:
+    """None when there is no base, or a power cut has left one that is not whole."""
+    try:
+        document: dict[str, Any] = json.loads((place / _RECORD).read_text())
+        sizes = _sizes(place)
+    except (OSError, ValueError):
+        return None
+    # Without sizes: its disk was published before they were written down.
+    return document if document.get("sizes", sizes) == sizes else None
+
+
+def _sizes(directory: Path) -> dict[str, int]:
+    return {name: (directory / name).stat().st_size for name in (DISK, INITRD, KERNEL)}
 
 
 def _digest(recipe: str, packages: dict[str, str]) -> str:

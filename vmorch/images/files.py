@@ -23,6 +23,15 @@ def publish(temporary: Path, final: Path) -> None:
     sync(final.parent)
 
 
+def publish_directory(temporary: Path, final: Path) -> None:
+    """The same for a directory of files; `final` is not there yet."""
+    for path in temporary.iterdir():
+        sync(path)
+    sync(temporary)
+    temporary.rename(final)
+    sync(final.parent)
+
+
 def write(path: Path, text: str, *, temporary: Path, mode: int = 0o644) -> None:
     """Replace `path` by `text`. `temporary` is a directory on the same file system."""
     descriptor, name = tempfile.mkstemp(dir=temporary)

@@ -190,8 +190,7 @@ class Importer:
             fresh.mkdir()
             for name in ("vmlinuz", "initrd"):
                 (work / name).rename(fresh / name)
-                files.sync(fresh / name)
-            fresh.rename(place)
+            files.publish_directory(fresh, place)
         return BootConfig(
             kernel=f"bases/{shelf}/vmlinuz",
             initrd=f"bases/{shelf}/initrd",

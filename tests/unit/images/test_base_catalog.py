@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,41 @@ def test_a_layer_that_was_lost_between_the_two_names_comes_back(
     first.disk.unlink()
     assert asyncio.run(catalog.ensure("tiny", quiet)).disk.exists()
     assert builder.built == ["tiny"]
+
+
+def record(place: Path) -> None:
+    os.truncate(place / "base.json", 0)
+
+
+def disk(place: Path) -> None:
+    os.truncate(place / "disk.qcow2", 3)
+
+
+def kernel(place: Path) -> None:
+    (place / "vmlinuz").unlink()
+
+
+@pytest.mark.parametrize("harm", [record, disk, kernel])
+def test_a_base_that_a_power_cut_has_damaged_is_made_again_in_its_place(
+    catalog: BaseCatalog,
+    builder: type[FakeBuilder],
+    tmp_path: Path,
+    harm: Callable[[Path], None],
+) -> None:
+    first = asyncio.run(catalog.ensure("tiny", quiet))
+    place = (tmp_path / first.boot.kernel).parent
+    whole = {path.name: path.stat().st_size for path in place.iterdir()}
+    harm(place)
+    damaged = first.disk.read_text()
+    again = asyncio.run(catalog.ensure("tiny", quiet))
+    assert builder.built == ["tiny", "tiny"]
+    assert again.boot == first.boot
+    assert {path.name: path.stat().st_size for path in place.iterdir()} == whole
+    assert again.disk.read_text().startswith("disk.qcow2 ")
+    assert first.disk.read_text() == damaged  # what layers stand on is never replaced
+    assert not again.disk.samefile(first.disk)
+    assert asyncio.run(catalog.ensure("tiny", quiet)) == again
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_pull_makes_a_base_anew_only_when_the_archive_has_newer_packages(

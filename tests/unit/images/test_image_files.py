@@ -1,0 +1,50 @@
+"""What is published is on the disk before its name is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vmorch.images import files
+
+
+@pytest.fixture
+def effects(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of what is synced, and of what is moved, in order."""
+    seen: list[str] = []
+    replace, rename = Path.replace, Path.rename
+
+    def fsync(descriptor: int) -> None:
+        seen.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+
+    def moved(move: object) -> object:
+        def call(self: Path, target: Path) -> Path:
+            seen.append(f"move {self.name} {target.name}")
+            assert callable(move)
+            result: Path = move(self, target)
+            return result
+
+        return call
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", moved(replace))
+    monkeypatch.setattr(Path, "rename", moved(rename))
+    return seen
+
+
+def test_a_file(tmp_path: Path, effects: list[str]) -> None:
+    (tmp_path / "new").write_text("x")
+    files.publish(tmp_path / "new", tmp_path / "final")
+    assert effects == ["sync new", "move new final", f"sync {tmp_path.name}"]
+
+
+def test_a_directory(tmp_path: Path, effects: list[str]) -> None:
+    (tmp_path / "new").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "new" / name).write_text(name)
+    files.publish_directory(tmp_path / "new", tmp_path / "final")
+    assert set(effects[:2]) == {"sync a", "sync b"}
+    assert effects[2:] == ["sync new", "move new final", f"sync {tmp_path.name}"]
+    assert (tmp_path / "final/a").read_text() == "a"
