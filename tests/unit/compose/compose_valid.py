@@ -197,6 +197,14 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
         "restart: on-failure:3",
         {"restart": RestartPolicy(condition=RestartCondition.ON_FAILURE, max_attempts=3)},
     ),
+    "restart on failure without a bound": (
+        "restart: on-failure:0",
+        {"restart": RestartPolicy(condition=RestartCondition.ON_FAILURE)},
+    ),
+    "restart attempts without a bound": (
+        "deploy: {restart_policy: {max_attempts: 0}}",
+        {"restart": RestartPolicy()},
+    ),
     "restart policy wins": (
         "restart: no\ndeploy: {restart_policy: {condition: any, delay: 5s, max_attempts: 2}}",
         {"restart": RestartPolicy(delay_seconds=5, max_attempts=2)},

@@ -19,7 +19,12 @@ def _restart_policy(values: Values) -> RestartPolicy:
         given["delay_seconds"] = values.get("delay")
     if "window" in values:
         given["window_seconds"] = values.get("window")
-    return RestartPolicy(max_attempts=values.get("max_attempts"), **given)
+    return RestartPolicy(max_attempts=_bound(values.get("max_attempts")), **given)
+
+
+def _bound(attempts: int | None) -> int | None:
+    """0 is no bound, as in Docker."""
+    return attempts or None
 
 
 def _restart(text: str) -> RestartPolicy:
@@ -28,7 +33,7 @@ def _restart(text: str) -> RestartPolicy:
         case "no":
             return RestartPolicy(condition=RestartCondition.NONE)
         case "on-failure":
-            most = int(attempts) if attempts else None
+            most = _bound(int(attempts or 0))
             return RestartPolicy(condition=RestartCondition.ON_FAILURE, max_attempts=most)
     return RestartPolicy(condition=RestartCondition.ANY)
 
@@ -97,7 +102,9 @@ DEPLOY = Object(
                         Choice(("none", "on-failure", "any")), "When a stopped guest starts again."
                     ),
                     "delay": Key(DURATION, "The first pause before a restart."),
-                    "max_attempts": Key(COUNT, "How many restarts in a row are tried."),
+                    "max_attempts": Key(
+                        COUNT, "How many restarts in a row are tried; 0: no bound."
+                    ),
                     "window": Key(DURATION, "How long a restart must hold to count as done."),
                 },
             ),
