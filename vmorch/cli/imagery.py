@@ -25,11 +25,17 @@ def with_images(
     directory: Path,
     report: Reporter,
     *,
+    fresh: bool = True,
     no_cache: bool = False,
     pull: bool = False,
 ) -> EnvironmentSpec:
-    """`spec` with the digest of each service's image. A build always runs: what has not changed
-    comes from the cache in no time. Services that share an image wait for it once."""
+    """`spec` with the digest of each service's image. Services that share one wait for it once.
+
+    A build always runs, as what has not changed comes from the cache in no time; without `fresh`
+    none does, and the image is the one that bears the name.
+    """
+    if not fresh:
+        spec = replace(spec, services={n: replace(s, build=None) for n, s in spec.services.items()})
     done: dict[Any, str] = {}
     services = {}
     for name, service in spec.services.items():

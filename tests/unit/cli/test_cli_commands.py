@@ -60,6 +60,18 @@ def test_up_builds_applies_and_waits(run: Run, daemon: Any) -> None:
     assert b"an application\n" in daemon.images.blobs.values()
 
 
+def test_up_without_a_build_takes_the_image_of_that_name(
+    run: Run, daemon: Any, directory: Path
+) -> None:
+    run("up")
+    (before,) = {row["image"] for row in json.loads(run("ps", "-o", "json")[1])}
+    (directory / "hello" / "Dockerfile").write_text("FAIL\n")
+    assert run("up", "--no-build")[0] == 0
+    assert {row["image"] for row in json.loads(run("ps", "-o", "json")[1])} == {before}
+    assert len(daemon.images.requests) == 1
+    assert run("up", "--build")[0] == 1
+
+
 def test_up_again_sends_nothing_new(run: Run, daemon: Any) -> None:
     run("up")
     blobs = dict(daemon.images.blobs)

@@ -61,8 +61,12 @@ def command(
         typer.Option("--attach", help="Follow the logs afterwards; Ctrl-C ends only that."),
     ] = False,
     build: Annotated[
-        bool, typer.Option("--build", help="Build first: always done, named as in Compose.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--build/--no-build",
+            help="Build first; or start from the images that were built before, whatever changed.",
+        ),
+    ] = True,
     scale: Annotated[
         list[str],
         several(metavar="SERVICE=N", autocompletion=scales, help="Overrides deploy.replicas."),
@@ -95,7 +99,8 @@ def command(
 
     Unlike Docker Compose, 'up' does not hold the terminal: it returns when the virtual machines
     are ready. With --attach it then follows their logs, and Ctrl-C leaves them running; 'vmorch
-    down' stops them. Images are built each time, as an unchanged step costs nothing.
+    down' stops them. Images are built each time, as an unchanged step costs nothing, unless
+    --no-build says otherwise.
     """
     from vmorch.cli.dryrun import preview, show_steps
     from vmorch.cli.ending import holder_of, seconds
@@ -117,7 +122,7 @@ def command(
         return
     with reporter() as report:
         environment = client.apply(
-            with_images(client, spec, found.directory, report),
+            with_images(client, spec, found.directory, report, fresh=build),
             partial=bool(names),
             ttl_seconds=ttl_seconds,
             holder=held_by,
