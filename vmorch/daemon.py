@@ -13,8 +13,9 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -216,12 +217,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     sessions = _exec_sessions(parts, installation, keys)
     server = _api_server(parts, reconciler, network, sessions)
     backups = Backups(settings.database, settings.backups_dir)
-    copying = asyncio.create_task(keep_copies(backups, clock), name="backups")
     try:
-        await _run_both(reconciler, server, listener)
+        roots = {"reconciler": reconciler.run(), "backups": keep_copies(backups, clock)}
+        await run_roots(server, listener, roots)
     finally:
-        copying.cancel()
-        await asyncio.gather(copying, return_exceptions=True)
         backups.close()
         await sessions.close()
         await prober.close()
@@ -242,18 +241,23 @@ def boots_at_once(acceleration: Acceleration) -> int:
     return cores if acceleration is Acceleration.TCG else 4 * cores
 
 
-async def _run_both(
-    reconciler: Reconciler, server: uvicorn.Server, listener: socket.socket
+async def run_roots(
+    server: uvicorn.Server,
+    listener: socket.socket,
+    roots: Mapping[str, Coroutine[Any, Any, None]],
 ) -> None:
-    """Until the server was asked to end; a reconciler that ends by itself takes it along."""
-    reconciling = asyncio.create_task(reconciler.run(), name="reconciler")
+    """Until the server was asked to end; a root task that ends by itself takes it along, and its
+    error comes out here."""
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="api")
-    await asyncio.wait({reconciling, serving}, return_when=asyncio.FIRST_COMPLETED)
+    tasks = [asyncio.create_task(work, name=name) for name, work in roots.items()]
+    await asyncio.wait({serving, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
-    reconciling.cancel()
-    for task in (serving, reconciling):
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(serving, *tasks, return_exceptions=True)
+    for task in (serving, *tasks):
+        if not task.cancelled():
+            task.result()
 
 
 def _exec_sessions(

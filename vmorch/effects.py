@@ -39,7 +39,11 @@ class Faults(Protocol):
 class Processes(Protocol):
     def identity(self, pid: int) -> str | None:
         """What tells this process from a later one of the same number: `PID:…`. None when there
-        is no such process, or it has ended and only its parent has not noticed."""
+        is no such process, or it has ended and only its parent has not noticed.
+
+        Raises:
+            OSError: it cannot be told, as when too many files are open.
+        """
         ...
 
 
@@ -82,9 +86,9 @@ class SystemProcesses:
     def identity(self, pid: int) -> str | None:
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-        except OSError:
+        except (FileNotFoundError, ProcessLookupError):
             return None
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         # The second field is the program's name in parentheses, and may hold any character.
         state, *fields = stat.rpartition(")")[2].split()
         return None if state in {"Z", "X"} else f"{pid}:{fields[18]}:{boot[:8]}"

@@ -27,11 +27,16 @@ def holder_of(pid: int) -> str:
     """What tells the process from a later one of the same number (see `Processes.identity`).
 
     Raises:
-        NotFound: there is no such process.
+        NotFound: there is no such process. UsageError: it may not be looked at.
     """
     from vmorch.effects import SystemProcesses
 
-    identity = SystemProcesses().identity(pid) if pid > 0 else None
+    try:
+        identity = SystemProcesses().identity(pid) if pid > 0 else None
+    except OSError as error:
+        raise UsageError(
+            f"The process {pid} cannot be looked at: {error.strerror}.", hint="Name one of yours."
+        ) from error
     if identity is None:
         raise NotFound(f"There is no process {pid}.", hint="Name one that runs, such as $$.")
     return identity

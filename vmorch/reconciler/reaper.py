@@ -29,8 +29,8 @@ async def keep_reaping(parts: Parts, wake: Callable[[], None]) -> None:
         try:
             if await reap(parts):
                 wake()
-        except VmorchError as error:
-            log.warning("reaping failed", error=error.message, hint=error.hint)
+        except (VmorchError, OSError) as error:
+            log.warning("reaping failed", error=str(error))
         await parts.clock.sleep(POLL_SECONDS)
 
 

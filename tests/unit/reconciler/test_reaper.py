@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -106,6 +107,31 @@ def test_a_process_is_told_from_others_and_ends_as_a_zombie_too() -> None:
         child.kill()
         child.communicate()
     assert processes.identity(child.pid) is None
+
+
+def test_a_process_that_cannot_be_looked_at_has_not_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its environment would go, with its volumes."""
+
+    def no_more_files(*_: object, **__: object) -> str:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", no_more_files)
+        with pytest.raises(OSError, match="Too many"):
+            SystemProcesses().identity(os.getpid())
+
+    async def story(world: World) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(world.processes, "identity", no_more_files)
+            await world.live(30.0)
+        assert await names(world) == ["other", "test"]
+        world.processes.identities.clear()
+        await world.live(10.0)
+        assert await names(world) == ["other"]
+
+    living(tmp_path, story, holder="7:100:boot")
 
 
 def test_a_store_that_fails_for_a_moment_stops_no_reaping(tmp_path: Path) -> None:
