@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vmorch.errors import UsageError
+from vmorch.images import files
 from vmorch.images.files import hexadecimal
 
 
@@ -46,21 +48,23 @@ class BlobStore:
         return lacking
 
     def has(self, digest: str, size: int) -> bool:
-        """With its size: a power cut can leave a file empty."""
-        try:
-            return self.path(digest).stat().st_size == size
-        except FileNotFoundError:
-            return False
+        """With this size. One that is damaged goes, so that `missing` asks for it again."""
+        path = self.path(digest)
+        with contextlib.suppress(OSError):
+            if path.stat().st_size == size:
+                return True
+        path.unlink(missing_ok=True)
+        return False
 
     def has_whole(self, digest: str) -> bool:
-        """By reading it: for a content whose size nobody told."""
-        try:
-            with self.path(digest).open("rb") as stream:
-                os.utime(stream.fileno())
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
-        except FileNotFoundError:
-            return False
-        return digest == f"sha256:{found}"
+        """The same by reading it: for a content whose size nobody told."""
+        path = self.path(digest)
+        with contextlib.suppress(OSError), path.open("rb") as stream:
+            os.utime(stream.fileno())
+            if f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}" == digest:
+                return True
+        path.unlink(missing_ok=True)
+        return False
 
     def put(self, digest: str, content: Path) -> None:
         """Move the file `content` in.
@@ -80,13 +84,13 @@ class BlobStore:
         final.parent.mkdir(mode=0o700, exist_ok=True)
         content.chmod(0o400)
         try:
-            content.replace(final)
+            files.publish(content, final)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             near = self._fresh()
             shutil.copyfile(content, near)
-            near.replace(final)
+            files.publish(near, final)
             content.unlink()
 
     def put_bytes(self, data: bytes) -> str:

@@ -139,7 +139,10 @@ class Importer:
             else:
                 path, digest = self._blobs.path(request.digest), request.digest
                 if not await asyncio.to_thread(self._blobs.has_whole, digest):
-                    raise UsageError(f"The content of {request.file} was not sent.")
+                    raise UsageError(
+                        f"The content of {request.file} is not here whole.",
+                        hint="Run the command again: it sends what the store lacks.",
+                    )
                 stack.callback(path.unlink, missing_ok=True)
             if request.digest and digest != request.digest:
                 raise UsageError(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vmorch.images import files
+from vmorch.images.blobs import BlobStore
 
 
 @pytest.fixture
@@ -48,3 +49,12 @@ def test_a_directory(tmp_path: Path, effects: list[str]) -> None:
     assert set(effects[:2]) == {"sync a", "sync b"}
     assert effects[2:] == ["sync new", "move new final", f"sync {tmp_path.name}"]
     assert (tmp_path / "final/a").read_text() == "a"
+
+
+def test_a_content_that_was_sent(tmp_path: Path, effects: list[str]) -> None:
+    blobs = BlobStore(tmp_path / "blobs", temporary=tmp_path)
+    blobs.prepare()
+    place = blobs.path(blobs.put_bytes(b"x"))
+    assert effects[0].startswith("sync blob-")
+    assert effects[1].endswith(f" {place.name}")
+    assert effects[2:] == [f"sync {place.parent.name}"]

@@ -168,7 +168,18 @@ def test_blobs_are_moved_in_by_their_digest(blobs: BlobStore, tmp_path: Path) ->
     assert blobs.missing([wanted]) == []
     assert blobs.path(wanted).read_text() == "content"
     assert blobs.has(wanted, 7)
-    assert not blobs.has(wanted, 8)
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_damaged_blob_is_asked_for_again(blobs: BlobStore, size: int) -> None:
+    kept = blobs.put_bytes(b"content")
+    os.truncate(blobs.path(kept), size)
+    assert not blobs.has(kept, 7)
+    assert blobs.missing([kept]) == [kept]
+    assert blobs.has(blobs.put_bytes(b"content"), 7)
+    os.truncate(blobs.path(kept), size)
+    assert not blobs.has_whole(kept)
+    assert blobs.missing([kept]) == [kept]
 
 
 def test_a_blob_with_another_content_is_refused(blobs: BlobStore, tmp_path: Path) -> None:
