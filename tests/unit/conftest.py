@@ -4,6 +4,7 @@ uvicorn on a real unix socket, over the real store in memory and fakes for what 
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from vmorch.api.app import create_app
 from vmorch.api.services import ApiServices
@@ -194,6 +196,28 @@ class FakeHypervisor:
 _AT_GOAL = {Goal.STOP: State.STOPPED, Goal.PAUSE: State.PAUSED}
 
 
+class _Present:
+    """Stands for what a function gives now."""
+
+    def __init__(self, present: Callable[[], Any]) -> None:
+        self._present = present
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._present(), name)
+
+
+_served: list[ApiServices] = []
+
+
+@functools.cache
+def _app() -> FastAPI:
+    """One application for all tests of a process, over the services of the daemon that serves
+    now: FastAPI takes longer to make one than most of the tests take."""
+    services = _Present(lambda: _served[-1])
+    services.store = _Present(lambda: _served[-1].store)  # type: ignore[attr-defined]
+    return create_app(services)  # type: ignore[arg-type]
+
+
 class ServedDaemon:
     """Fakes to look into, and the loop that serves. `converges` False leaves wishes undone."""
 
@@ -211,9 +235,10 @@ class ServedDaemon:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.store = self.do(self._opened())
+        _served[:] = [self._services()]
         self._server = uvicorn.Server(
             uvicorn.Config(
-                create_app(self._services()),
+                _app(),
                 uds=str(self.settings.socket),
                 log_config=None,
                 lifespan="off",
@@ -230,10 +255,18 @@ class ServedDaemon:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     def stop(self) -> None:
-        self._server.should_exit = True
-        self._serving.result(10)
+        self.do(self._cut_off())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+
+    async def _cut_off(self) -> None:
+        """End serving at once. uvicorn's own end looks at the time ten times a second, which was
+        half of what all these tests took."""
+        self._serving.cancel()
+        for server in self._server.servers:
+            server.close()
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
 
     def write_log(self, environment: str, instance: str, text: str, name: str = "service") -> Path:
         directory = self.settings.instance_dir(environment, instance)
