@@ -21,7 +21,7 @@ log = structlog.get_logger("vmorch.health")
 
 # Until the first success the questions come quickly, so that readiness is seen at once; but not
 # for ever, as a service that never comes up should not cost the host much.
-_EAGER_SECONDS = 0.5
+_EAGER_SECONDS = 0.2
 _EAGER_FOR_SECONDS = 120.0
 # How often a guest that is not ready yet is asked how it is; that is a program it has to run.
 _REPORT_SECONDS = 2.0
