@@ -26,6 +26,9 @@ _EAGER_FOR_SECONDS = 120.0
 # How often a guest that is not ready yet is asked how it is; that is a program it has to run.
 _REPORT_SECONDS = 2.0
 _REPORT_TIMEOUT_SECONDS = 5.0
+# And not before this, scaled, when its port is asked or nothing: the program would take the
+# processor from the service at the very time at which it starts.
+_UNASKED_SECONDS = 2.0
 # Questions that make the guest run something leave it at least this many times as long in peace.
 _REST_WHILE_WAITING = 2.0
 _REST = 10.0
@@ -120,6 +123,9 @@ class Watch:
 
     async def _ask_reports(self) -> None:
         timeout = _REPORT_TIMEOUT_SECONDS * self.target.time_scale
+        if self.target.check.kind not in _IN_GUEST and not self.target.wants_cloud_init:
+            asked_from = self._begun + _UNASKED_SECONDS * self.target.time_scale
+            await self._clock.sleep(max(0.0, asked_from - self._clock.now()))
         while True:
             begun = self._clock.now()
             if self.health.healthy is not True or self.target.check.kind is HealthKind.NONE:

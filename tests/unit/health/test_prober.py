@@ -33,6 +33,21 @@ def test_readiness_is_seen_long_before_the_interval(virtually, target) -> None:
     virtually(body)
 
 
+def test_a_guest_that_is_asked_at_its_port_may_start_its_service_in_peace(
+    virtually, target, report
+) -> None:
+    async def body(bench) -> None:
+        bench.server.error = errno.EHOSTUNREACH
+        bench.insides.reported = report()
+        bench.prober.watch([target(http(), time_scale=10.0)])
+        await bench.run(19)
+        assert bench.insides.reports == []
+        await bench.run(2)
+        assert bench.insides.reports != []
+
+    virtually(body)
+
+
 def test_once_healthy_it_is_asked_once_an_interval(virtually, target) -> None:
     async def body(bench) -> None:
         bench.prober.watch([target(http(interval_seconds=2))])
@@ -74,6 +89,7 @@ def test_failures_in_the_start_period_do_not_count_and_it_is_scaled(
         bench.server.error = errno.ECONNREFUSED
         bench.insides.reported = report()
         bench.prober.watch([target(http(start_period_seconds=5), time_scale=10.0)])
+        await bench.run(20)  # until it is first asked whether it has booted
         assert (await bench.run(49)).healthy is None
         assert (await bench.run(8)).healthy is False
 
@@ -85,6 +101,7 @@ def test_eager_failures_count_once_an_interval(virtually, target, report) -> Non
         bench.server.error = errno.ECONNREFUSED
         bench.insides.reported = report()
         bench.prober.watch([target(http(interval_seconds=10, retries=3))])
+        await bench.run(2)  # until it is first asked whether it has booted
         assert (await bench.run(19)).healthy is None
         assert (await bench.run(3)).healthy is False
 
