@@ -12,6 +12,8 @@ from vmorch.images.worker.tree import CopyFailed
 if TYPE_CHECKING:
     import tarfile
 
+_CHUNK = 1 << 20
+
 
 def prepare() -> None:
     """Import what unpacking needs: inside the chroot there is no Python library."""
@@ -19,6 +21,7 @@ def prepare() -> None:
     import gzip  # noqa: F401
     import lzma  # noqa: F401
     import tarfile  # noqa: F401
+    import zlib  # noqa: F401
 
 
 def unpack(descriptor: int, destination: str, owner: tuple[int, int] | None) -> None:
@@ -27,7 +30,9 @@ def unpack(descriptor: int, destination: str, owner: tuple[int, int] | None) -> 
     Raises:
         CopyFailed: it is damaged, or a name in it leads upwards.
     """
+    import lzma
     import tarfile
+    import zlib
 
     try:
         with os.fdopen(descriptor, "rb") as stream, tarfile.open(fileobj=stream) as archive:
@@ -36,8 +41,20 @@ def unpack(descriptor: int, destination: str, owner: tuple[int, int] | None) -> 
             unfiltered: Any = staticmethod(lambda member, path: member)
             archive.extraction_filter = unfiltered
             archive.extractall(destination, _members(archive, owner), numeric_owner=True)
-    except (tarfile.TarError, EOFError) as error:
+            _read_to_the_end(archive)
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise CopyFailed(f"the archive is damaged: {error}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise  # no room, for instance; gzip and bz2 raise theirs without a number
+        raise CopyFailed(f"the archive is damaged: {error}") from error
+
+
+def _read_to_the_end(archive: tarfile.TarFile) -> None:
+    """The sum over the content comes last, after all that a tar needs."""
+    assert archive.fileobj is not None
+    while archive.fileobj.read(_CHUNK):
+        pass
 
 
 def _members(archive: tarfile.TarFile, owner: tuple[int, int] | None) -> Iterator[tarfile.TarInfo]:
