@@ -63,7 +63,13 @@ def read_ignore(directory: Path, *, dockerfile: Path | None = None) -> IgnoreRul
         if not candidate.is_file():
             continue
         try:
-            return parse_ignore(candidate.read_text().splitlines())
+            return parse_ignore(candidate.read_text("utf-8").splitlines())
+        except OSError as error:
+            raise _unreadable(candidate, error) from error
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"{candidate} is not UTF-8 text.", hint="Save it as UTF-8 and build again."
+            ) from error
         except ValueError as error:
             problem = SpecProblem(str(candidate), 0, 0, "", str(error))
             raise InvalidSpec([problem], hint="Correct the pattern.") from error
@@ -76,15 +82,14 @@ def _walk(directory: Path, rules: IgnoreRules) -> Iterator[tuple[str, Path, os.s
     pending: list[tuple[str, Path, os.stat_result]] = []
 
     def visit(folder: Path, prefix: str) -> Iterator[tuple[str, Path, os.stat_result]]:
-        with os.scandir(folder) as listing:
-            found = sorted(listing, key=lambda item: item.name)
-        for item in found:
+        for item in _listed(folder):
             relative = prefix + item.name
             status = item.stat(follow_symlinks=False)
             is_directory = stat.S_ISDIR(status.st_mode)
             here = (relative, Path(item.path), status)
             ignored = rules.ignores(relative)
             if not ignored:
+                _refuse_bytes(relative, "name")
                 yield from pending
                 pending.clear()
                 yield here
@@ -100,12 +105,39 @@ def _walk(directory: Path, rules: IgnoreRules) -> Iterator[tuple[str, Path, os.s
     yield from visit(directory, "")
 
 
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as listing:
+            return sorted(listing, key=lambda item: item.name)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _refuse_bytes(text: str, what: str) -> None:
+    """Names and targets travel as JSON, which is text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{text!a} of the build context has a {what} that is not UTF-8 and cannot be sent.",
+            hint="Rename it or leave it out with a line in .dockerignore.",
+        ) from error
+
+
+def _unreadable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"{path} of the build context cannot be read: {error.strerror}.",
+        hint="Make it readable or leave it out with a line in .dockerignore.",
+    )
+
+
 def _entry(relative: str, path: Path, status: os.stat_result, digest: Digest) -> ContextEntry:
     mode = stat.S_IMODE(status.st_mode)
     if stat.S_ISDIR(status.st_mode):
         return ContextEntry(path=relative, kind="directory", mode=mode)
     if stat.S_ISLNK(status.st_mode):
         target = str(path.readlink())
+        _refuse_bytes(target, "target")
         return ContextEntry(path=relative, kind="symlink", mode=0o777, target=target)
     if stat.S_ISREG(status.st_mode):
         content = digest(path, status)
@@ -122,7 +154,4 @@ def _hash(path: Path, status: os.stat_result) -> str:
         with path.open("rb") as stream:
             return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise UsageError(
-            f"{path} of the build context cannot be read: {error.strerror}.",
-            hint="Make it readable or leave it out with a line in .dockerignore.",
-        ) from error
+        raise _unreadable(path, error) from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,3 +135,41 @@ def test_a_remembered_digest_is_used(tmp_path: Path) -> None:
     tree(tmp_path, "a")
     context = read_context(tmp_path, digest=lambda path, status: f"sha256:{status.st_size}")
     assert context.entries[0].digest == "sha256:1"
+
+
+def test_a_name_that_is_no_text_is_refused_unless_it_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9")).write_text("x")
+    with pytest.raises(UsageError, match=r"name that is not UTF-8") as refused:
+        read_context(tmp_path)
+    assert "caf" in refused.value.message
+    assert ".dockerignore" in refused.value.hint
+    (tmp_path / ".dockerignore").write_text("caf*\n")
+    assert [entry.path for entry in read_context(tmp_path).entries] == [".dockerignore"]
+
+
+def test_a_link_to_what_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(os.fsdecode(b"caf\xe9"))
+    with pytest.raises(UsageError, match=r"target that is not UTF-8"):
+        read_context(tmp_path)
+
+
+def test_an_ignore_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".dockerignore").write_bytes(b"caf\xe9\n")
+    with pytest.raises(UsageError, match=r"\.dockerignore is not UTF-8"):
+        read_context(tmp_path)
+
+
+def test_a_directory_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+
+    def scandir(folder: Path) -> Any:
+        if folder.name == "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return scan(folder)
+
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)  # the tests run as root, who may read anything
+    with pytest.raises(UsageError, match=r"closed of the build context cannot be read"):
+        read_context(tmp_path)
