@@ -92,8 +92,7 @@ class LayerWriter:
                 if found is not None:
                     chapter.cached()
                     return found
-            async with self._places:
-                return await self._write(assignment, chapter)
+            return await self._write(assignment, chapter)
 
     @asynccontextmanager
     async def _only_one(self, key: str) -> AsyncIterator[None]:
@@ -110,7 +109,8 @@ class LayerWriter:
     async def _write(self, assignment: Assignment, chapter: Chapter) -> LayerRecord:
         began = self._clock.now()
         async with AsyncExitStack() as held, self._work() as work:
-            action = await assignment.prepare(held)
+            action = await assignment.prepare(held)  # may wait long: for a cache, for a server
+            await held.enter_async_context(self._places)
             await self._faults.at("image.layer.begin")
             disk = await asyncio.to_thread(self._store.create_overlay, work, assignment.parent)
             job = Job(
