@@ -6,6 +6,7 @@ as used at that moment, and nothing that was used since the oldest running build
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections import Counter
@@ -35,18 +36,18 @@ class Library:
         self._manifests = manifests
         self._shelf = Shelf(images_dir)
         self._clock = clock
-        self._building: Counter[float] = Counter()
+        self._building: list[float] = []  # when each build that runs began
         self._lock = threading.Lock()
 
     @contextmanager
     def building(self) -> Iterator[None]:
         """While this is open, nothing goes that was used since it was opened."""
         began = self._clock.now() - _CLOCK_STEP_SECONDS
-        self._building[began] += 1
+        self._building.append(began)
         try:
             yield
         finally:
-            self._building[began] -= 1
+            self._building.remove(began)
 
     # --- looking
 
@@ -194,7 +195,7 @@ class Library:
         self._shelf.remove(stale)
 
     def _oldest_build(self) -> float:
-        return min((began for began, count in self._building.items() if count), default=2.0**62)
+        return min(tuple(self._building), default=math.inf)
 
     def _remove_layers(self, candidates: set[str], *, since: float) -> tuple[tuple[str, ...], int]:
         """Those that nothing else stands on and that were last used before `since`, tops first."""

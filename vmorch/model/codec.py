@@ -91,11 +91,6 @@ def run_config_to_json(config: RunConfig) -> dict[str, Any]:
     return _object(config)
 
 
-def run_config_from_json(data: Any) -> RunConfig:
-    """Raises InvalidSpec."""
-    return _read(RunConfig, data)
-
-
 def _object(value: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", _plain(value))
 

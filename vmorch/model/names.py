@@ -13,7 +13,6 @@ from pathlib import Path
 
 from vmorch.errors import UsageError
 
-NAME_LIMIT = 40
 NAMESPACES = Path("/run/netns")
 """Where `ip netns` keeps network namespaces, each under its name."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?\Z")

@@ -144,11 +144,6 @@ def _sortable(version: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(p), "") if p.isdigit() else (-1, p) for p in parts)
 
 
-def _take_pair(folder: int, pair: tuple[str, str], work: Path) -> bool:
-    is_kernel = _take(folder, pair[0], work / KERNEL, b"HdrS")
-    return is_kernel and _take(folder, pair[1], work / INITRD)
-
-
 def _take(folder: int, path: str, target: Path, magic: bytes = b"") -> bool:
     """Copy a file out; `magic` must be where a Linux kernel for x86 has it (boot protocol)."""
     try:
