@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from vmorch.model.spec import EnvironmentSpec
     from vmorch.model.view.daemon import AccelerationView, VersionView
     from vmorch.model.view.environment import EnvironmentView
-    from vmorch.model.view.image import BuildLine, FreedView, ImageView, LayerView
+    from vmorch.model.view.image import (
+        BuildLine,
+        FreedView,
+        ImageView,
+        LayerView,
+        VerifiedView,
+    )
     from vmorch.model.view.instance import InstanceView
     from vmorch.model.view.step import StepView
     from vmorch.model.view.stream import EventView, LogLine
@@ -110,6 +116,13 @@ class Client:
 
         path = "/v1/images/history" + _query(reference=reference)
         return [view_of(LayerView, row) for row in self._call("GET", path)]
+
+    def verify_images(self, reference: str | None = None) -> VerifiedView:
+        """Read every byte of an image's layers, or of all. Raises NotFound."""
+        from vmorch.model.view.image import VerifiedView
+
+        body = {"reference": reference}
+        return view_of(VerifiedView, self._call("POST", "/v1/images/verify", body))
 
     def tag_image(self, reference: str, name: str) -> None:
         self._call("POST", "/v1/images/tag", {"reference": reference, "name": name})

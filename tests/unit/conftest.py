@@ -24,9 +24,11 @@ from vmorch.errors import BuildFailed, NotFound, UsageError
 from vmorch.images.protocol import (
     BuildProgress,
     BuildRequest,
+    DamagedLayer,
     ImageSummary,
     Progress,
     StepState,
+    Verified,
 )
 from vmorch.model.event import EventKind
 from vmorch.model.exec import ExecRequest
@@ -73,6 +75,7 @@ class FakeImages:
         self.cancelled = threading.Event()
         self.started = threading.Event()
         self.known: dict[str, ImageManifest] = {}
+        self.damaged: list[DamagedLayer] = []
 
     async def missing_blobs(self, digests: Sequence[str]) -> Sequence[str]:
         return [digest for digest in digests if digest not in self.blobs]
@@ -129,6 +132,10 @@ class FakeImages:
             )
             for digest in self.known
         ]
+
+    async def verify(self, reference: str | None) -> Verified:
+        found = [d for d in self.damaged if reference in (None, *d.images)]
+        return Verified(layers=3, bytes_read=5 * MIB, damaged=tuple(found))
 
 
 class FakeSessions:

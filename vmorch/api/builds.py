@@ -28,7 +28,13 @@ from vmorch.images.protocol import (
 )
 from vmorch.model.codec import manifest_to_json
 from vmorch.model.image import ImageManifest
-from vmorch.model.view.image import FreedView, ImageView, LayerView
+from vmorch.model.view.image import (
+    DamagedLayerView,
+    FreedView,
+    ImageView,
+    LayerView,
+    VerifiedView,
+)
 from vmorch.store.protocol import Store
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -50,6 +56,11 @@ class TagImage(BaseModel):
     model_config = ConfigDict(extra="forbid")
     reference: str
     name: str
+
+
+class VerifyImages(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    reference: str | None = None
 
 
 class PruneImages(BaseModel):
@@ -120,6 +131,19 @@ def router(services: ApiServices) -> APIRouter:
     async def history(reference: str) -> list[LayerView]:
         layers = await services.images.history(reference)
         return [LayerView(**asdict(layer)) for layer in layers]
+
+    @routes.post("/images/verify")
+    async def verify(body: VerifyImages) -> VerifiedView:
+        """Read every byte of one image's layers, or of all. Damaged ones are built anew later."""
+        found = await services.images.verify(body.reference)
+        return VerifiedView(
+            layers=found.layers,
+            bytes_read=found.bytes_read,
+            damaged=[
+                DamagedLayerView(digest=d.digest, reason=d.reason, images=list(d.images))
+                for d in found.damaged
+            ],
+        )
 
     @routes.post("/images/tag", status_code=204)
     async def tag(body: TagImage) -> None:

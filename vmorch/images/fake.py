@@ -38,6 +38,7 @@ from vmorch.images.protocol import (
     LayerHistory,
     Progress,
     StepState,
+    Verified,
 )
 from vmorch.model.image import BootConfig, ImageManifest, Layer, RunConfig
 
@@ -186,6 +187,13 @@ class FakeImages:
             )
             for layer in manifest.layers
         ]
+
+    async def verify(self, reference: str | None) -> Verified:
+        await self._call("verify")
+        chosen = [await self.find(reference)] if reference else list(self.manifests.values())
+        layers = {layer.digest: layer for manifest in chosen for layer in manifest.layers}
+        read = sum(layer.size_bytes for layer in layers.values())
+        return Verified(layers=len(layers), bytes_read=read, damaged=())
 
     async def content(self, reference: str) -> str:
         return keys.digest_of((await self.find(reference)).digest)

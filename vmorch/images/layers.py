@@ -126,6 +126,13 @@ class LayerStore:
             return f"the content of {path.name} is not what was written"
         return ""
 
+    def distrust(self, record: LayerRecord) -> None:
+        """Let no build find this layer again: its step is done anew. What stands on it keeps it."""
+        key = self._keys / hexadecimal(record.key)
+        with contextlib.suppress(FileNotFoundError):
+            if key.read_text() == record.digest:
+                key.unlink()
+
     def chain(self, digest: str) -> list[LayerRecord]:
         """From the base to this layer; empty when a record on the way is missing."""
         records: list[LayerRecord] = []
@@ -194,10 +201,7 @@ class LayerStore:
             status = path.stat()
             freed = status.st_blocks * 512 if status.st_nlink == 1 else 0
             path.unlink()
-        key = self._keys / hexadecimal(record.key)
-        with contextlib.suppress(FileNotFoundError):
-            if key.read_text() == record.digest:
-                key.unlink()
+        self.distrust(record)
         self._record_path(record.digest).unlink(missing_ok=True)
         return freed
 

@@ -19,7 +19,7 @@ from vmorch.errors import NotFound, Refused, UsageError
 from vmorch.images.dockerfile.mistakes import did_you_mean
 from vmorch.images.layers import LayerStore
 from vmorch.images.manifests import ManifestStore, normal_name
-from vmorch.images.protocol import Freed, ImageSummary, LayerHistory
+from vmorch.images.protocol import DamagedLayer, Freed, ImageSummary, LayerHistory, Verified
 from vmorch.images.shelf import IMPORTED, Shelf
 from vmorch.model.image import ImageManifest
 
@@ -120,6 +120,29 @@ class Library:
             for manifest in manifests
         ]
         return sorted(rows, key=lambda row: row.created_at)
+
+    def verify(self, manifest: ImageManifest | None) -> Verified:
+        """See `Images.verify`."""
+        wanted = _layers_of([manifest] if manifest else self._manifests.every())
+        records = [r for r in self._layers.every() if manifest is None or r.digest in wanted]
+        damaged = [
+            DamagedLayer(digest=digest, reason="its record is missing", images=self._users(digest))
+            for digest in sorted(wanted - {record.digest for record in records})
+        ]
+        for record in records:
+            reason = self._layers.damage(record, whole=True)
+            if reason:
+                self._layers.distrust(record)
+                users = self._users(record.digest)
+                damaged.append(DamagedLayer(digest=record.digest, reason=reason, images=users))
+        read = sum(record.size_bytes for record in records if record.content)
+        return Verified(layers=len(records), bytes_read=read, damaged=tuple(damaged))
+
+    def _users(self, layer: str) -> tuple[str, ...]:
+        """Names, or else digests, of the images that stand on a layer."""
+        names = self._names()
+        users = [m.digest for m in self._manifests.every() if layer in _layers_of([m])]
+        return tuple(name for digest in users for name in names.get(digest, [digest]))
 
     def _names(self) -> dict[str, list[str]]:
         names: dict[str, list[str]] = {}

@@ -120,6 +120,24 @@ class Freed:
     bytes_freed: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedLayer:
+    """A layer that is not what was written, and the images (names, else digests) that need it."""
+
+    digest: str
+    reason: str
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """How much was read, and what of it is damaged."""
+
+    layers: int
+    bytes_read: int
+    damaged: tuple[DamagedLayer, ...]
+
+
 class Images(Protocol):
     async def missing_blobs(self, digests: Sequence[str]) -> Sequence[str]:
         """Which of these contents the store lacks."""
@@ -181,6 +199,11 @@ class Images(Protocol):
 
     async def tag(self, reference: str, name: str) -> None:
         """Give an image one more name. Raises as `find`, and Refused (a base has that name)."""
+        ...
+
+    async def verify(self, reference: str | None) -> Verified:
+        """Read every byte of an image's layers, or of all layers. A damaged one is done anew by
+        the next build that comes to its step. Raises as `find`."""
         ...
 
     async def remove(self, reference: str, in_use: Mapping[str, str]) -> Freed:

@@ -34,6 +34,7 @@ from vmorch.images.protocol import (
     ImportRequest,
     LayerHistory,
     Progress,
+    Verified,
 )
 from vmorch.images.stepnet import LazyNetwork
 from vmorch.images.sweeping import sweep_directory
@@ -293,6 +294,10 @@ class ImageService:
     async def history(self, reference: str) -> Sequence[LayerHistory]:
         manifest = await self.find(reference)
         return await asyncio.to_thread(self._library.history, manifest)
+
+    async def verify(self, reference: str | None) -> Verified:
+        manifest = await self.find(reference) if reference is not None else None
+        return await asyncio.to_thread(self._library.verify, manifest)
 
     async def content(self, reference: str) -> str:
         manifest = await self.find(reference)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from vmorch.images.protocol import DamagedLayer
 from vmorch.model.instance import State
 
 Run = Callable[..., tuple[int, str, str]]
@@ -232,6 +233,18 @@ def test_events_follow_the_environment(run: Run) -> None:
     assert "environment-applied" in out
     rows = [json.loads(line) for line in run("events", "-o", "json")[1].splitlines()]
     assert [row["kind"] for row in rows].count("instance-ready") == 2
+
+
+def test_image_verify_names_what_is_damaged_and_is_1(run: Run, daemon: Any) -> None:
+    assert run("image", "verify") == (0, "", "3 layers, 5M read, 0 damaged\n")
+    hurt = DamagedLayer(digest="sha256:0123456789abcdef", reason="bits", images=("shop",))
+    daemon.images.damaged.append(hurt)
+    code, out, err = run("image", "verify")
+    assert (code, out.splitlines()[1].split()) == (1, ["0123456789ab", "bits", "shop"])
+    assert err.endswith("1 damaged\n")
+    assert run("image", "verify", "other")[0] == 0
+    (layer,) = json.loads(run("image", "verify", "shop", "-o", "json")[1])["damaged"]
+    assert layer == {"digest": hurt.digest, "reason": "bits", "images": ["shop"]}
 
 
 def test_image_build_and_ls(run: Run, directory: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ class Shelf:
         head[8:20] = bytes(12)
         disk.write_bytes(head)
         layer = self._record(book.name, "", created_at)
+        layer = replace(layer, size_bytes=disk.stat().st_size)
         self.layers.adopt(disk, layer)
         return self._manifest(name, [book.name], book.name, created_at)
 
@@ -256,3 +258,29 @@ def test_own_and_shared_sizes(shelf: Shelf) -> None:
     rows = {row.names[0]: row for row in shelf.library.summaries()}
     assert (rows["one"].size_bytes, rows["one"].own_bytes) == (30, 10)
     assert rows["debian-12"].own_bytes == 0
+
+
+def flip_last_bit(path: Path) -> None:
+    path.chmod(0o600)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_layer_with_a_flipped_bit_is_named_with_its_images_and_made_anew(shelf: Shelf) -> None:
+    broken = shelf.layers.record(digest("c"))
+    assert broken is not None
+    shop = shelf.image("a", "c", tag="shop")
+    nameless = shelf.image("a", "c", "d")
+    sound = shelf.image("a", "b", tag="sound")
+    assert shelf.library.verify(None).damaged == ()
+
+    flip_last_bit(shelf.layers.path(broken.digest))
+    assert shelf.layers.find(broken.key) == broken  # by its size and header it is sound
+    (damaged,) = shelf.library.verify(shop).damaged
+    assert (damaged.digest, set(damaged.images)) == (broken.digest, {"shop", nameless.digest})
+    assert "content" in damaged.reason
+    assert shelf.layers.find(broken.key) is None
+    assert shelf.layers.path(broken.digest).exists()  # instances may run on it
+    assert shelf.library.verify(sound).damaged == ()
+    assert len(shelf.library.verify(None).damaged) == 1

@@ -243,6 +243,42 @@ def _line(text: str) -> str:
 
 
 @app.command(
+    "verify",
+    cls=ExampleCommand,
+    epilog=examples(
+        ("vmorch image verify", "all layers, byte by byte"),
+        ("vmorch image verify orders", "those of one image"),
+    ),
+)
+def verify(
+    ctx: typer.Context,
+    *,
+    image: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[IMAGE]", autocompletion=images, help="A name, or the beginning of a digest."
+        ),
+    ] = None,
+    output: Output = "table",
+) -> None:
+    """Read layers whole, and tell which are not what was written.
+
+    Size and header are checked at each use anyway; this reads every byte of what builds wrote. The
+    next build makes a damaged layer anew."""
+    found = session_of(ctx).client.verify_images(image)
+    if output == "json":
+        print_json(found)
+    elif found.damaged:
+        print_table(
+            ("LAYER", "DAMAGE", "IMAGES"),
+            [[_short(d.digest), d.reason, ",".join(d.images) or "-"] for d in found.damaged],
+        )
+    say(f"{found.layers} layers, {size(found.bytes_read)} read, {len(found.damaged)} damaged")
+    if found.damaged:
+        raise typer.Exit(1)
+
+
+@app.command(
     "tag",
     cls=ExampleCommand,
     epilog=examples(("vmorch image tag orders orders:known-good", "one more name")),

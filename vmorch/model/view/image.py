@@ -30,6 +30,24 @@ class LayerView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedLayerView:
+    """`images` are the names, or else the digests, of those that stand on it."""
+
+    digest: str
+    reason: str
+    images: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedView:
+    """How many layers were looked at, how many of their bytes read, and what is damaged."""
+
+    layers: int
+    bytes_read: int
+    damaged: list[DamagedLayerView]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FreedView:
     """What was taken away: names, digests of images and of layers, and the bytes freed."""
 
