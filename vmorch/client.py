@@ -119,10 +119,11 @@ class Client:
 
     def verify_images(self, reference: str | None = None) -> VerifiedView:
         """Read every byte of an image's layers, or of all. Raises NotFound."""
-        from vmorch.model.view.image import VerifiedView
+        from vmorch.model.view.image import DamagedLayerView, VerifiedView
 
-        body = {"reference": reference}
-        return view_of(VerifiedView, self._call("POST", "/v1/images/verify", body))
+        found = self._call("POST", "/v1/images/verify", {"reference": reference})
+        damaged = [view_of(DamagedLayerView, row) for row in found["damaged"]]
+        return view_of(VerifiedView, {**found, "damaged": damaged})
 
     def tag_image(self, reference: str, name: str) -> None:
         self._call("POST", "/v1/images/tag", {"reference": reference, "name": name})

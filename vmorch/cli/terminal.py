@@ -218,7 +218,8 @@ def _raw_terminal(wanted: bool) -> Iterator[None]:
         yield
         return
     before = termios.tcgetattr(0)
-    tty.setraw(0)
+    # Not flushed: what was typed while the session came up is for the session.
+    tty.setraw(0, termios.TCSADRAIN)
     try:
         yield
     finally:

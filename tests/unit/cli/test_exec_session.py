@@ -70,6 +70,7 @@ def test_a_terminal_is_raw_has_its_size_and_comes_back(daemon: Any) -> None:
     ours, theirs = pty.openpty()
     _resize(theirs, rows=30, columns=100)
     before = termios.tcgetattr(theirs)
+    os.write(ours, b"early\r")
     shell = subprocess.Popen(
         command(daemon, "ssh", "web"),
         stdin=theirs,
@@ -80,6 +81,7 @@ def test_a_terminal_is_raw_has_its_size_and_comes_back(daemon: Any) -> None:
         env={**os.environ, "TERM": "xterm"},
     )
     assert _read_until(ours, b"asked\n")
+    assert _read_until(ours, b"early\n")  # typed ahead, and sent back by the guest
     os.write(ours, b"\x03")  # Ctrl-C is a key for the guest now
     assert _read_until(ours, b"\x03")
     _resize(theirs, rows=31, columns=101)
