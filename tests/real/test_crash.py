@@ -145,7 +145,7 @@ def test_killed_during_scale(
     project(daemon, tmp_path, "shop", "up")
     first = qemus(daemon, "shop")
     restart_to_die_at(daemon, point)
-    order(daemon, "-p", "shop", "scale", "web=2")
+    order(daemon, "-p", "shop", "scale", "-d", "web=2")
     wait_dead(daemon, point)
     daemon.start()
     eventually(lambda: ready(daemon, "shop", 2), "both are ready")
