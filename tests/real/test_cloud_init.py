@@ -57,7 +57,7 @@ def test_user_data_is_applied_before_the_instance_is_ready(
     assert run.stdout.split("\n") == ["written by cloud-initran", "good-1", ""]
 
 
-@pytest.mark.unproven
+@pytest.mark.long
 def test_a_failure_of_cloud_init_is_seen(daemon: LabDaemon, tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text(BAD)
     done = daemon.cli("up", "--timeout", "150", cwd=tmp_path, check=False)

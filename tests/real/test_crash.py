@@ -18,8 +18,6 @@ import pytest
 
 from vmorch.errors import VmorchError
 
-pytestmark = pytest.mark.unproven
-
 COMPOSE = """
 name: {name}
 services:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.unproven
+pytestmark = pytest.mark.long
 
 COMPOSE = """
 name: execs

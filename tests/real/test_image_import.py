@@ -59,7 +59,7 @@ services:
     deploy: {{resources: {{limits: {{cpus: "1", memory: 512M}}}}}}
 """
 
-pytestmark = pytest.mark.unproven
+pytestmark = pytest.mark.long
 
 
 def run(*command: str | Path) -> str:

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.unproven
-
 TEXT = "FROM tiny\nRUN echo {what} > /what\nRUN cat /what\n"
 
 

@@ -29,8 +29,6 @@ from vmorch.images.writer import DEEPEST
 from vmorch.model.stepnet import StepNetwork
 from vmorch.resources import data_dir
 
-pytestmark = pytest.mark.unproven
-
 SECRET = "kept-from-everybody"
 SECRETS = {"token": base64.b64encode(f"{SECRET}\n".encode()).decode()}
 

@@ -17,8 +17,6 @@ import pytest
 from vmorch.config import Settings
 from vmorch.errors import VmorchError
 
-pytestmark = pytest.mark.unproven
-
 COMPOSE = """
 name: {name}
 services:
