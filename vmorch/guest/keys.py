@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
+from vmorch import durable
 from vmorch.effects import Entropy
 from vmorch.errors import GuestError
 
@@ -95,8 +96,7 @@ def _kept(path: Path, content: bytes) -> bytes:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        durable.sync(temporary)
         try:
             path.hardlink_to(temporary)
         except FileExistsError:

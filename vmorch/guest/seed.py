@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pycdlib import PyCdlib
 
+from vmorch import durable
 from vmorch.errors import GuestError, UsageError
 from vmorch.guest.bundle import bundle_tar
 from vmorch.guest.protocol import IdentityBundle
@@ -96,11 +97,4 @@ def replace_file(path: Path, content: bytes, mode: int = MODE) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    durable.publish(temporary, path)

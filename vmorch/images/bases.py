@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vmorch import durable
 from vmorch.errors import BuildFailed, NotFound
-from vmorch.images import files
 from vmorch.images.base_build import DISK, INITRD, KERNEL, BaseBuilder, unpack_kernel
 from vmorch.images.base_definition import BaseDefinition, load_definitions
 from vmorch.images.base_disk import VIRTUAL_SIZE_BYTES
@@ -180,7 +180,7 @@ class BaseCatalog:
             version = await unpack_kernel(work / "debs", work / "kernel")
             place = self._images / "bases" / f"kernel-{version}"
             place.mkdir(parents=True, exist_ok=True)
-            files.publish(work / "kernel/boot" / f"vmlinuz-{version}", place / KERNEL)
+            durable.publish(work / "kernel/boot" / f"vmlinuz-{version}", place / KERNEL)
         return place / KERNEL
 
     @asynccontextmanager
@@ -230,7 +230,7 @@ def _publish(output: Path, place: Path, damaged: Path) -> None:
     if place.exists():
         place.rename(damaged)
     place.parent.mkdir(parents=True, exist_ok=True)
-    files.publish_directory(output, place)
+    durable.publish_directory(output, place)
 
 
 def _record_of(place: Path) -> dict[str, Any] | None:

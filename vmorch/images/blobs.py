@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from vmorch import durable
 from vmorch.errors import UsageError
-from vmorch.images import files
 from vmorch.images.files import hexadecimal
 
 
@@ -84,13 +84,13 @@ class BlobStore:
         final.parent.mkdir(mode=0o700, exist_ok=True)
         content.chmod(0o400)
         try:
-            files.publish(content, final)
+            durable.publish(content, final)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             near = self._fresh()
             shutil.copyfile(content, near)
-            files.publish(near, final)
+            durable.publish(near, final)
             content.unlink()
 
     def put_bytes(self, data: bytes) -> str:

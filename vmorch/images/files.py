@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and survive a power cut once they are there."""
+"""The store's small files, and the names of contents."""
 
 from __future__ import annotations
 
@@ -6,30 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-
-def sync(path: Path) -> None:
-    """fsync a file or a directory."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def publish(temporary: Path, final: Path) -> None:
-    """Sync and move into place; both are on one file system."""
-    sync(temporary)
-    temporary.replace(final)
-    sync(final.parent)
-
-
-def publish_directory(temporary: Path, final: Path) -> None:
-    """The same for a directory of files; `final` is not there yet."""
-    for path in temporary.iterdir():
-        sync(path)
-    sync(temporary)
-    temporary.rename(final)
-    sync(final.parent)
+from vmorch import durable
 
 
 def write(path: Path, text: str, *, temporary: Path, mode: int = 0o644) -> None:
@@ -40,7 +17,7 @@ def write(path: Path, text: str, *, temporary: Path, mode: int = 0o644) -> None:
         with os.fdopen(descriptor, "w") as stream:
             stream.write(text)
         near.chmod(mode)
-        publish(near, path)
+        durable.publish(near, path)
     finally:
         near.unlink(missing_ok=True)
 

@@ -17,9 +17,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from vmorch import durable
 from vmorch.effects import Clock, Faults
 from vmorch.errors import InvalidSpec, SpecProblem, UsageError
-from vmorch.images import actions, files, keys, qcow2
+from vmorch.images import actions, keys, qcow2
 from vmorch.images.blobs import BlobStore
 from vmorch.images.fetching import fetched
 from vmorch.images.files import hexadecimal
@@ -193,7 +194,7 @@ class Importer:
             fresh.mkdir()
             for name in ("vmlinuz", "initrd"):
                 (work / name).rename(fresh / name)
-            files.publish_directory(fresh, place)
+            durable.publish_directory(fresh, place)
         return BootConfig(
             kernel=f"bases/{shelf}/vmlinuz",
             initrd=f"bases/{shelf}/initrd",

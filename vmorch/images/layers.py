@@ -21,6 +21,7 @@ import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vmorch import durable
 from vmorch.images import files, qcow2
 from vmorch.images.files import hexadecimal
 from vmorch.images.worker.job import Volume
@@ -156,7 +157,7 @@ class LayerStore:
         disk.chmod(0o444)
         size = disk.stat().st_size
         record = LayerRecord(**{**asdict(record), "size_bytes": size, "content": _content(disk)})
-        files.publish(disk, self.path(record.digest))
+        durable.publish(disk, self.path(record.digest))
         self._remember(record)
         return record
 
@@ -174,7 +175,7 @@ class LayerStore:
             final = self.path(digest)
         with contextlib.suppress(FileExistsError):  # another build took it in just now
             final.hardlink_to(disk)
-            files.sync(self.directory)
+            durable.sync(self.directory)
         final.chmod(0o444)
         if self.record(record.digest) != record:
             self._remember(record)

@@ -17,9 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from vmorch import durable
 from vmorch.effects import Clock, Entropy, Faults, NoFaults, SystemClock, SystemEntropy
 from vmorch.errors import NotFound, Refused, UsageError, VmorchError
-from vmorch.images import files, keys, qcow2
+from vmorch.images import keys, qcow2
 from vmorch.images.blobs import BlobStore
 from vmorch.images.builder import Build, EnsureImage, StageResult
 from vmorch.images.caches import CacheStore
@@ -346,7 +347,7 @@ class ImageService:
         temporary = path.with_name(f".{path.name}.new")
         temporary.unlink(missing_ok=True)
         qcow2.create_overlay(temporary, backing=str(top), size_bytes=size)
-        files.publish(temporary, path)
+        durable.publish(temporary, path)
 
     def boot_files(self, manifest: ImageManifest) -> tuple[Path | None, Path | None]:
         if not manifest.boot.kernel:

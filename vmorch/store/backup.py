@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from vmorch import durable
 from vmorch.effects import Clock
 from vmorch.errors import NotFound, Refused, StoreError
 from vmorch.store.database import WAY_OUT, check
@@ -54,7 +55,7 @@ class Backups:
             self._directory.mkdir(mode=0o700, exist_ok=True)
             _copy(self._database, draft)
             draft.rename(target)
-            _sync(self._directory)
+            durable.sync(self._directory)
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 f"The database could not be copied to {target}: {error}.",
@@ -142,7 +143,7 @@ def restore(database: Path, directory: Path, source: Path | None = None) -> Path
         _copy(good, draft)
         set_aside(database)
         draft.rename(database)
-        _sync(database.parent)
+        durable.sync(database.parent)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(
             f"{good} could not be restored: {error}.", hint="Nothing was changed."
@@ -193,12 +194,4 @@ def _copy(source: Path, target: Path) -> None:
         old.backup(new)
         new.execute("PRAGMA journal_mode = DELETE")
         check(new, source)
-    _sync(target)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    durable.sync(target)

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import IO
 
+from vmorch import durable
 from vmorch.effects import Entropy
 from vmorch.errors import Refused, StoreError
 from vmorch.model.names import Installation
@@ -50,11 +51,8 @@ def installation_of(state_dir: Path, entropy: Entropy) -> Installation:
     path = state_dir / "installation"
     if not path.exists():
         fresh = path.with_suffix(".tmp")
-        with fresh.open("w") as file:
-            file.write(entropy.random_bytes(16).hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(path)
+        fresh.write_text(entropy.random_bytes(16).hex() + "\n")
+        durable.publish(fresh, path)
     text = path.read_text().strip()
     if not _ID.match(text):
         raise StoreError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import struct
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from vmorch import durable
 from vmorch.errors import VmorchError
 from vmorch.volumes.failures import lost, no_disk
 
@@ -73,9 +73,9 @@ def _make(path: Path, size_bytes: int, label: str) -> None:
         _run(["mke2fs", *_EXT4, "-L", label, str(raw)], path)
         _run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(draft)], path)
         draft.chmod(0o600)
-        _sync(draft)
+        durable.sync(draft)
         draft.replace(path)
-        _sync(path.parent)
+        durable.sync(path.parent)
     finally:
         raw.unlink(missing_ok=True)
         draft.unlink(missing_ok=True)
@@ -101,14 +101,6 @@ def _remove(path: Path) -> None:
         path.parent.rmdir()
     except OSError:
         return
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _whole_blocks(size_bytes: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vmorch.images import files
+from vmorch import durable
 from vmorch.images.blobs import BlobStore
 
 
@@ -37,7 +37,7 @@ def effects(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_file(tmp_path: Path, effects: list[str]) -> None:
     (tmp_path / "new").write_text("x")
-    files.publish(tmp_path / "new", tmp_path / "final")
+    durable.publish(tmp_path / "new", tmp_path / "final")
     assert effects == ["sync new", "move new final", f"sync {tmp_path.name}"]
 
 
@@ -45,7 +45,7 @@ def test_a_directory(tmp_path: Path, effects: list[str]) -> None:
     (tmp_path / "new").mkdir()
     for name in ("a", "b"):
         (tmp_path / "new" / name).write_text(name)
-    files.publish_directory(tmp_path / "new", tmp_path / "final")
+    durable.publish_directory(tmp_path / "new", tmp_path / "final")
     assert set(effects[:2]) == {"sync a", "sync b"}
     assert effects[2:] == ["sync new", "move new final", f"sync {tmp_path.name}"]
     assert (tmp_path / "final/a").read_text() == "a"
