@@ -38,17 +38,32 @@ def test_cloud_init(daemon: Any) -> None:
     assert answer == "configured by cloud-init\nweb-1\n"
 
 
-def test_shop(daemon: Any) -> None:
-    shop = EXAMPLES / "shop"
-    daemon.cli("up", cwd=shop, timeout=900)
-    assert "<form" in fetch(daemon, "shop.localhost")
-    made = json.loads(fetch(daemon, "shop.localhost", "/orders", b"item=teapot"))
-    assert json.loads(fetch(daemon, "shop.localhost", "/orders")) == [made]
-    assert made["item"] == "teapot"
-    (instance,) = (row["instance"] for row in daemon.ps("-p", "shop") if row["service"] == "db")
+def ordered(daemon: Any, name: str) -> str:
+    """What the database of that shop holds, asked inside its guest."""
+    (instance,) = (row["instance"] for row in daemon.ps("-p", name) if row["service"] == "db")
     found = daemon.cli(
-        *("-p", "shop", "exec", "-T", "--user", "postgres", instance),
+        *("-p", name, "exec", "-T", "--user", "postgres", instance),
         *("psql", "-h", "/tmp", "-Atc", "SELECT item FROM orders", "shop"),
     )
-    daemon.cli("down", "-v", cwd=shop)
-    assert found.stdout.strip() == "teapot"
+    text: str = found.stdout.strip()
+    return text
+
+
+def test_two_shops_and_one_goes(daemon: Any) -> None:
+    shop, items = EXAMPLES / "shop", {"shop": "teapot", "other": "kettle"}
+    for name, item in items.items():
+        daemon.cli("-p", name, "up", cwd=shop, timeout=1200)
+        assert "<form" in fetch(daemon, f"{name}.localhost")
+        made = json.loads(fetch(daemon, f"{name}.localhost", "/orders", f"item={item}".encode()))
+        assert made["item"] == item
+    for name, item in items.items():
+        assert [o["item"] for o in json.loads(fetch(daemon, f"{name}.localhost", "/orders"))] == [
+            item
+        ]
+        assert ordered(daemon, name) == item
+    before = {row["instance"]: row["started_at"] for row in daemon.ps("-p", "other")}
+    daemon.cli("-p", "shop", "down", "-v", cwd=shop)
+    assert {row["instance"]: row["started_at"] for row in daemon.ps("-p", "other")} == before
+    assert all(row["ready"] for row in daemon.ps("-p", "other"))
+    assert ordered(daemon, "other") == "kettle"
+    daemon.cli("-p", "other", "down", "-v", cwd=shop)
