@@ -80,8 +80,9 @@ def test_a_terminal_is_raw_has_its_size_and_comes_back(daemon: Any) -> None:
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         env={**os.environ, "TERM": "xterm"},
     )
-    assert _read_until(ours, b"asked\n")
-    assert _read_until(ours, b"early\n")  # typed ahead, and sent back by the guest
+    shown = _read_until(ours, b"asked\n")
+    if b"early" not in shown.partition(b"asked")[2]:
+        assert _read_until(ours, b"early\n")  # typed ahead, and sent back by the guest
     os.write(ours, b"\x03")  # Ctrl-C is a key for the guest now
     assert _read_until(ours, b"\x03")
     _resize(theirs, rows=31, columns=101)
