@@ -22,7 +22,7 @@ from bench.figure import Figure, compared
 from bench.lab_daemon import LabDaemon, lab_daemon, made_bases
 from bench.untrimmed import UntrimmedImage, make_untrimmed
 
-ROUNDS = 3
+ROUNDS = 5
 PORT = 8000
 BARE_PORT = 18800
 HELLO = Path(__file__).parent.parent / "examples" / "hello"
