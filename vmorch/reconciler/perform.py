@@ -37,6 +37,9 @@ from vmorch.store.protocol import EnvironmentRecord
 
 SEED_BYTES = 64
 SET_CLOCK_SECONDS = 5.0
+_BESIDE_VCPUS = 1.0
+"""What QEMU's own threads may use while a guest boots. The quota counts them too: without it they
+would take from the whole cores that the guest may have."""
 LOGS_KEPT = 20
 """Directories of gone instances kept for their logs, per environment."""
 
@@ -131,7 +134,7 @@ async def _prepared(parts: Parts, instance: Instance, record: EnvironmentRecord)
         ),
         vcpus=spec.vcpus,
         cpus=spec.cpus,
-        boot_cpus=float(spec.vcpus),
+        boot_cpus=spec.vcpus + _BESIDE_VCPUS,
         memory_bytes=max(spec.memory_bytes, manifest.boot.least_memory_bytes),
         kernel=kernel,
         initrd=initrd,
