@@ -345,9 +345,14 @@ def test_a_reader_that_has_seen_enough_is_no_error(daemon: Any) -> None:
     assert (logs.wait(20), logs.stderr.read()) == (141, b"")
 
 
+def take_interrupts() -> None:
+    """As in a terminal: what a shell starts in the background ignores them, and so do we then."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_cancels_the_build_and_exits_130(daemon: Any, directory: Path) -> None:
     (directory / "hello" / "Dockerfile").write_text("WAIT")
-    up = subprocess.Popen(command(daemon, "up"), stderr=subprocess.PIPE)
+    up = subprocess.Popen(command(daemon, "up"), stderr=subprocess.PIPE, preexec_fn=take_interrupts)
     assert daemon.images.started.wait(20)
     up.send_signal(signal.SIGINT)
     _, err = up.communicate(timeout=20)
@@ -376,7 +381,10 @@ def test_following_ends_cleanly_when_interrupted(daemon: Any) -> None:
     assert subprocess.run(command(daemon, "up"), check=True)
     daemon.write_log("demo", "hello-1", "a\n")
     logs = subprocess.Popen(
-        command(daemon, "logs", "-f"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command(daemon, "logs", "-f"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=take_interrupts,
     )
     assert logs.stdout
     assert logs.stdout.readline() == b"hello-1 | a\n"
