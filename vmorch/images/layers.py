@@ -116,15 +116,13 @@ class LayerStore:
         try:
             if path.stat().st_size != record.size_bytes:
                 return f"{path.name} has {path.stat().st_size} bytes, not {record.size_bytes}"
-            header = qcow2.read_header(path)
+            backing = self.path(record.parent).name if record.parent else ""
+            if qcow2.read_header(path) != qcow2.Header(record.virtual_size_bytes, backing):
+                return f"the header of {path.name} is not what was written"
+            if whole and record.content and _content(path) != record.content:
+                return f"the content of {path.name} is not what was written"
         except FileNotFoundError:
             return f"{path.name} is missing"
-        backing = self.path(record.parent).name if record.parent else ""
-        expected = qcow2.Header(record.virtual_size_bytes, backing)
-        if header != expected:
-            return f"the header of {path.name} is not what was written"
-        if whole and record.content and _content(path) != record.content:
-            return f"the content of {path.name} is not what was written"
         return ""
 
     def distrust(self, record: LayerRecord) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from vmorch.effects import Clock
 from vmorch.errors import NotFound, Refused, UsageError
 from vmorch.images.dockerfile.mistakes import did_you_mean
-from vmorch.images.layers import LayerStore
+from vmorch.images.layers import LayerRecord, LayerStore
 from vmorch.images.manifests import ManifestStore, normal_name
 from vmorch.images.protocol import DamagedLayer, Freed, ImageSummary, LayerHistory, Verified
 from vmorch.images.shelf import IMPORTED, Shelf
@@ -123,20 +123,28 @@ class Library:
 
     def verify(self, manifest: ImageManifest | None) -> Verified:
         """See `Images.verify`."""
-        wanted = _layers_of([manifest] if manifest else self._manifests.every())
-        records = [r for r in self._layers.every() if manifest is None or r.digest in wanted]
+        with self._layers.guard:
+            wanted = _layers_of([manifest] if manifest else self._manifests.every())
+            records = [r for r in self._layers.every() if manifest is None or r.digest in wanted]
         damaged = [
             DamagedLayer(digest=digest, reason="its record is missing", images=self._users(digest))
             for digest in sorted(wanted - {record.digest for record in records})
         ]
-        for record in records:
-            reason = self._layers.damage(record, whole=True)
-            if reason:
-                self._layers.distrust(record)
-                users = self._users(record.digest)
-                damaged.append(DamagedLayer(digest=record.digest, reason=reason, images=users))
+        damaged += filter(None, map(self._distrusted, records))
         read = sum(record.size_bytes for record in records if record.content)
         return Verified(layers=len(records), bytes_read=read, damaged=tuple(damaged))
+
+    def _distrusted(self, record: LayerRecord) -> DamagedLayer | None:
+        """The layer if it is damaged; no build finds it then any more."""
+        reason = self._layers.damage(record, whole=True)
+        if not reason:
+            return None
+        with self._layers.guard:
+            if self._layers.record(record.digest) is None:
+                return None  # taken away while it was read
+            self._layers.distrust(record)
+            users = self._users(record.digest)
+            return DamagedLayer(digest=record.digest, reason=reason, images=users)
 
     def _users(self, layer: str) -> tuple[str, ...]:
         """Names, or else digests, of the images that stand on a layer."""

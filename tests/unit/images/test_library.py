@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vmorch.errors import NotFound, Refused, UsageError
-from vmorch.images import keys, qcow2
+from vmorch.images import keys, layers, qcow2
 from vmorch.images.layers import LayerRecord, LayerStore
 from vmorch.images.library import RECENT_SECONDS, Library
 from vmorch.images.manifests import ManifestStore
@@ -284,3 +284,17 @@ def test_a_layer_with_a_flipped_bit_is_named_with_its_images_and_made_anew(shelf
     assert shelf.layers.path(broken.digest).exists()  # instances may run on it
     assert shelf.library.verify(sound).damaged == ()
     assert len(shelf.library.verify(None).damaged) == 1
+
+
+def test_a_layer_that_goes_while_it_is_read_is_not_damaged(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going = shelf.layer("a", "debian-12-1")
+    content = layers._content
+
+    def pruned(path: Path) -> str:
+        shelf.layers.remove(going)
+        return content(path)
+
+    monkeypatch.setattr(layers, "_content", pruned)
+    assert shelf.library.verify(None).damaged == ()
