@@ -25,6 +25,7 @@ from vmorch.hypervisor.files import ensure_spare_disk, hand_over
 from vmorch.hypervisor.host_memory import OomKills
 from vmorch.hypervisor.platform import Platform, parse_platform
 from vmorch.hypervisor.protocol import GuestConfig, GuestHint, ObservedGuest
+from vmorch.hypervisor.strays import end_strays
 from vmorch.hypervisor.xml import domain_xml
 from vmorch.model.guest import AccelerationChoice
 from vmorch.model.names import Installation
@@ -58,12 +59,16 @@ class LibvirtHypervisor:
         self._directory = directory
         self._oom_kills = OomKills()
         self._hints = Hints(f"{installation.short}-", self._oom_kills)
-        self._control = Connection(uri, self._hints.register)
+        self._control = Connection(uri, self._opened)
         self._agents = [Connection(uri) for _ in range(AGENT_CONNECTIONS)]
         self._next_agent = itertools.cycle(self._agents)
         self._known_acceleration: AccelerationChoice | None = None
         self._known_platform: Platform | None = None
         self._shutdowns: set[asyncio.Task[None]] = set()
+
+    def _opened(self, connection: libvirt.virConnect) -> None:
+        end_strays(connection, f"{self._installation.short}-")
+        self._hints.register(connection)
 
     async def acceleration(self) -> AccelerationChoice:
         if self._known_acceleration is None:
