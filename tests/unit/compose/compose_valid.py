@@ -263,7 +263,8 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def valid_file(lines: str) -> str:
-    """The whole file that has these lines in its service `web`."""
+    """The whole file that has these lines in its service `web`; it declares two secrets."""
     image = "" if lines.startswith("image:") else "    image: tiny\n"
     body = "".join(f"    {line}\n" for line in lines.splitlines())
-    return f"services:\n  web:\n{image}{body}  db: {{image: tiny}}\n"
+    secrets = "secrets: {token: {file: good.env}, other_2: {file: other.env}}\n"
+    return f"services:\n  web:\n{image}{body}  db: {{image: tiny}}\n{secrets}"

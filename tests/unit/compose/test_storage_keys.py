@@ -180,6 +180,14 @@ def test_mistakes_of_declarations(line: str) -> None:
     assert found.line == 4
 
 
+def test_of_a_declaration_a_later_file_may_say_a_part() -> None:
+    base = _WEB + "secrets: {key: {file: ./key}}\n"
+    spec = load_texts(base.replace("./key", "good.env"), "secrets: {key: {labels: [a=b]}}")
+    assert spec.secrets["key"].file == "good.env"
+    (found,) = problems(base, "secrets: {key: {environment: USER}}")
+    assert "needs one of" in found.message
+
+
 def test_two_services_cannot_share_a_volume() -> None:
     text = "services:\n" + "".join(
         f"  {name}: {{image: tiny, volumes: [data:/x]}}\n" for name in ("a", "b")

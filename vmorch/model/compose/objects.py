@@ -53,6 +53,7 @@ class Object(Form):
     `name` begins this object's keys in the table of what is not available yet. `refused` gives
     the reason for each key that Compose has and vmorch does not. `short` is the scalar (or list)
     form, and what it stands for. `build` makes a value of the `Values`, and may raise Wrong.
+    Of the keys in `one_of`, a mapping has exactly one.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Object(Form):
     short: tuple[Form, Callable[[Node], Node]] | None = None
     build: Callable[[Values], Any] = lambda values: values
     empty: bool = False
+    one_of: tuple[str, ...] = ()
 
     @property
     def expects(self) -> str:  # type: ignore[override]
@@ -76,7 +78,14 @@ class Object(Form):
         missing = [k for k, key in self.keys.items() if key.required and k not in found.fields]
         if missing and not reading.partial:
             raise Wrong(f"The key '{missing[0]}' is missing here.")
+        if self.one_of and not reading.partial:
+            self._check_one_of(found)
         return self.build(values)
+
+    def _check_one_of(self, node: Fields) -> None:
+        given = [key for key in self.one_of if key in node.fields]
+        if len(given) != 1 and not node.fields.keys() & self.refused.keys():
+            raise Wrong(f"A {self.name} needs one of {', '.join(map(repr, self.one_of))}.")
 
     def _pairs(self, node: Fields, path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
         for name, item in node.fields.items():
@@ -132,6 +141,8 @@ class Object(Form):
         required = [name for name, key in self.keys.items() if key.required]
         if required:
             schema["required"] = required
+        if self.one_of:
+            schema["oneOf"] = [{"required": [name]} for name in self.one_of]
         others = [self.short[0].schema()] if self.short else []
         others += [NULL] if self.empty else []
         return {"anyOf": [schema, *others]} if others else schema

@@ -198,16 +198,13 @@ def _declared(kind: str, *, refused: dict[str, str], keys: dict[str, Key]) -> Ma
     }
 
     def origin(values: Values) -> Origin:
-        fields = values.node.fields
-        given = [key for key in words if key in fields]
-        refused_already = set(fields) & set(reasons)
-        if len(given) != 1 and not refused_already:
-            raise Wrong(f"A {kind} needs one of {', '.join(map(repr, words))}.")
+        given = [key for key in words if key in values.node.fields]
         return Origin(**{key: values.get(key, "") for key in given})
 
     return MapOf(
         Object(
             name=kind,
+            one_of=words,
             build=origin,
             refused=reasons,
             keys={
