@@ -35,7 +35,7 @@ def preview(client: Client, spec: EnvironmentSpec, *, partial: bool) -> list[Ste
         services[name] = replace(service, image=image, build=None)
         if why:
             builds.append(StepView(action="build", subject=name, reason=why))
-    guessed = replace(spec, services=services)
+    guessed = spec.with_services(services)
     return [*builds, *client.preview(guessed, partial=partial)]
 
 

@@ -29,7 +29,8 @@ def with_images(
     no_cache: bool = False,
     pull: bool = False,
 ) -> EnvironmentSpec:
-    """`spec` with the digest of each service's image. Services that share one wait for it once.
+    """`spec` with the digest of each service's image, and without the secrets that only builds
+    are given. Services that share an image wait for it once.
 
     A build always runs, as what has not changed comes from the cache in no time; without `fresh`
     none does, and the image is the one that bears the name.
@@ -41,9 +42,12 @@ def with_images(
     for name, service in spec.services.items():
         key = (repr(service.build), service.image)
         if key not in done:
-            done[key] = _image(client, service, directory, report, no_cache=no_cache, pull=pull)
+            secrets = spec.build_secrets(service.build) if service.build else {}
+            done[key] = _image(
+                client, service, directory, report, secrets=secrets, no_cache=no_cache, pull=pull
+            )
         services[name] = replace(service, image=done[key], build=None)
-    return replace(spec, services=services)
+    return spec.with_services(services)
 
 
 def _image(
@@ -52,6 +56,7 @@ def _image(
     directory: Path,
     report: Reporter,
     *,
+    secrets: dict[str, str],
     no_cache: bool,
     pull: bool,
 ) -> str:
@@ -66,6 +71,7 @@ def _image(
         tag=service.image,
         no_cache=no_cache,
         pull=pull,
+        secrets=secrets,
     )
 
 
@@ -84,7 +90,7 @@ def build(
     """Send what the daemon lacks of the context, and build; the image's digest.
 
     `directory` is where a relative context begins. `target` is what progress calls the image.
-    `secrets` are base64, by id (see `read_secrets`).
+    `secrets` are base64, by id (see `read_secrets` and `EnvironmentSpec.build_secrets`).
 
     Raises:
         InvalidSpec: there is no Dockerfile, or it has mistakes. BuildFailed: a step failed.

@@ -38,7 +38,10 @@ class Mounting:
 
     def _is_given(self, mount: MountStep) -> bool:
         if mount.name not in self._secrets and mount.required:
-            raise BadWord(f"the secret '{mount.name}' is required: give --secret id={mount.name}")
+            raise BadWord(
+                f"the secret '{mount.name}' is required: give --secret id={mount.name}, or name "
+                "it under 'build.secrets' of the vmorch file"
+            )
         return mount.name in self._secrets
 
     @property

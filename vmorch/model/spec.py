@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 DEFAULT_MEMORY_BYTES = 512 * 1024**2
 DEFAULT_CPUS = 1.0
@@ -55,6 +55,14 @@ class RestartCondition(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSecret:
+    """A declared secret that steps of a build may mount; `target` is the id that they use."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSpec:
     """Where an image is built from. Paths are the client's; the daemon never opens them.
 
@@ -66,6 +74,7 @@ class BuildSpec:
     dockerfile_inline: str | None = None
     args: dict[str, str] = field(default_factory=dict)
     target: str | None = None
+    secrets: tuple[BuildSecret, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,3 +280,17 @@ class EnvironmentSpec:
     secrets: dict[str, DeclaredFile] = field(default_factory=dict)
     configs: dict[str, DeclaredFile] = field(default_factory=dict)
     contents: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def build_secrets(self, build: BuildSpec) -> dict[str, str]:
+        """What `build` is given, in base64 by id. The contents must still be there."""
+        declared = ((secret.target, self.secrets[secret.source]) for secret in build.secrets)
+        return {target: self.contents[file.digest] for target, file in declared}
+
+    def with_services(self, services: dict[str, ServiceSpec]) -> EnvironmentSpec:
+        """The same with these services, whose images are there, and of the secrets only those
+        that a guest is given: what just a build may see is not for the store to keep."""
+        given = {file.source for service in services.values() for file in service.secrets}
+        secrets = {name: file for name, file in self.secrets.items() if name in given}
+        digests = {file.digest for file in (*secrets.values(), *self.configs.values())}
+        contents = {digest: text for digest, text in self.contents.items() if digest in digests}
+        return replace(self, services=services, secrets=secrets, contents=contents)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import pty
@@ -12,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from vmorch.client import Client
 from vmorch.images.protocol import DamagedLayer
+from vmorch.model.codec import to_json
 from vmorch.model.instance import State
+from vmorch.model.spec import EnvironmentSpec
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -71,6 +77,103 @@ def test_up_without_a_build_takes_the_image_of_that_name(
     assert {row["image"] for row in json.loads(run("ps", "-o", "json")[1])} == {before}
     assert len(daemon.images.requests) == 1
     assert run("up", "--build")[0] == 1
+
+
+SECRET = "hunter-two-and-twenty"
+WITH_SECRETS = """\
+name: demo
+services:
+  hello:
+    build: {context: hello, secrets: [token, {source: variable, target: var}]}
+    secrets: [given]
+secrets:
+  token: {file: ./token.txt}
+  variable: {environment: VARIABLE}
+  given: {file: ./given.txt}
+"""
+
+
+def traces(secret: str) -> list[str]:
+    """What of a secret a reader could find: itself, encoded, in a dump, and what to guess by."""
+    raw = secret.encode()
+    digest = hashlib.sha256(raw).hexdigest()
+    return [secret, base64.b64encode(raw).decode(), raw.hex().upper(), digest]
+
+
+@pytest.mark.parametrize("arguments", [["up"], ["up", "--build"], ["image", "build"]])
+def test_secrets_of_a_build_go_with_its_request_and_nowhere_else(
+    run: Run,
+    daemon: Any,
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+) -> None:
+    (directory / "vmorch.yaml").write_text(WITH_SECRETS)
+    (directory / "token.txt").write_text(SECRET)
+    (directory / "given.txt").write_text("for the guest")
+    monkeypatch.setenv("VARIABLE", SECRET[::-1])
+    specs: list[str] = []
+    for name in ("apply", "preview"):
+        monkeypatch.setattr(Client, name, recorded(getattr(Client, name), specs))
+    with capture_logs() as logged:
+        code, out, err = run(*arguments)
+    assert code == 0, err
+    (request,) = daemon.images.requests
+    sent = {name: base64.b64decode(text).decode() for name, text in request.secrets.items()}
+    assert sent == {"token": SECRET, "var": SECRET[::-1]}
+    shown = [out, err, str(logged), repr(request), run("config")[1]]
+    shown += [run("up", "--dry-run")[1], run("events")[1], *specs, *dump(daemon)]
+    for trace in (*traces(SECRET), *traces(SECRET[::-1])):
+        assert not [text for text in shown if trace in text]
+    assert any(traces("for the guest")[1] in text for text in specs)  # so one would be found
+
+
+def recorded(real: Callable[..., Any], specs: list[str]) -> Callable[..., Any]:
+    """The call as it is, which also writes down the document of the environment that it sends."""
+
+    def call(client: Client, spec: EnvironmentSpec, **more: Any) -> Any:
+        specs.append(json.dumps(to_json(spec)))
+        return real(client, spec, **more)
+
+    return call
+
+
+def dump(daemon: Any) -> list[str]:
+    """All that the daemon's database holds."""
+
+    async def read() -> list[str]:
+        return list(daemon.store._db._connection.iterdump())
+
+    found: list[str] = daemon.do(read())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("./token.txt", "./nowhere", 7),
+        ("VARIABLE", "NOWHERE", 8),
+        ("[token,", "[tokne,", 4),
+    ],
+)
+def test_without_a_secret_of_a_build_nothing_is_built(
+    run: Run,
+    daemon: Any,
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    old: str,
+    new: str,
+    line: int,
+) -> None:
+    (directory / "vmorch.yaml").write_text(WITH_SECRETS.replace(old, new))
+    (directory / "token.txt").write_text(SECRET)
+    (directory / "given.txt").write_text("for the guest")
+    monkeypatch.setenv("VARIABLE", SECRET)
+    for arguments in (["up"], ["image", "build"]):
+        code, _, err = run(*arguments)
+        assert code == 3
+        assert f"vmorch.yaml:{line}:" in err
+    assert daemon.images.requests == []
 
 
 def test_up_again_sends_nothing_new(run: Run, daemon: Any) -> None:

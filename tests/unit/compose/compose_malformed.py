@@ -12,6 +12,14 @@ def web(text: str) -> str:
     return _WEB + "".join(f"    {line}\n" for line in text.splitlines())
 
 
+def built(text: str) -> str:
+    """A file whose service `web` has a build with these lines, from line 4 on; it declares the
+    secrets `token` and `other`."""
+    build = "".join(f"      {line}\n" for line in text.splitlines())
+    declared = "secrets: {token: {file: good.env}, other: {file: good.env}}\n"
+    return f"services:\n  web:\n    build:\n{build}{declared}"
+
+
 def alias_bomb() -> str:
     names = "abcdefghij"
     lines = ["x-a: &a [x, x, x, x, x, x, x, x, x]"]
@@ -140,7 +148,30 @@ MALFORMED: dict[str, tuple[str, dict[int, str]]] = {
     ),
     "remote context": (web("build: https://host.example/x.git"), {4: "of this machine"}),
     "build as a list": ("services:\n  web:\n    build: [.]\n", {3: "found a list"}),
-    "build secrets": ("services:\n  web:\n    build: {secrets: [a]}\n", {3: "refused"}),
+    "undeclared secret of a build": (
+        built("secrets:\n  - token\n  - tokne\n  - source: tkn\n  - {source: none}"),
+        {6: "no secret 'tokne' under 'secrets'. Did you mean 'token'", 7: "'tkn'", 8: "'none'"},
+    ),
+    "a build's secret with an owner": (
+        built("secrets:\n  - source: token\n    uid: 0\n    gid: 0\n    mode: 0400\n  - absent"),
+        {4: "'absent'", 6: "--mount=type=secret", 7: "'gid' is refused", 8: "'mode' is refused"},
+    ),
+    "a build's secret without a source": (built("secrets: [{target: a}]"), {4: "'source'"}),
+    "a build's secret with a bad name": (built("secrets: [./token.txt]"), {4: "a name"}),
+    "a build's secret with a bad id": (
+        built("secrets:\n  - {source: token, target: 'a,b'}\n  - {source: token, target: a b}"),
+        {5: "an id", 6: "an id"},
+    ),
+    "two secrets with one id": (
+        built("secrets: [token, {source: other, target: token}]"),
+        {4: "Two secrets have the id 'token'"},
+    ),
+    "secrets of a build as a mapping": (built("secrets: {token: }"), {4: "found a mapping"}),
+    "secrets of a build without what they are": (
+        "services:\n  web:\n    build:\n      secrets: [a, b, c]\n"
+        "secrets:\n  a: {file: nowhere}\n  b: {environment: NOWHERE}\n  c: {content: x}\n",
+        {6: "'nowhere' cannot be read", 7: "'NOWHERE' is not set", 8: "'content' is refused"},
+    ),
     # Ports, routes and checks
     "port 0": (web("ports: [0]"), {4: "a port such as"}),
     "port too high": (web("ports: ['70000:80']"), {4: "a port such as"}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vmorch.model.spec import (
+    BuildSecret,
     BuildSpec,
     DependencyCondition,
     HealthCheck,
@@ -49,6 +50,26 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
         "build:\n  dockerfile_inline: |\n    FROM tiny\n    RUN true",
         {"build": BuildSpec(context=".", dockerfile_inline="FROM tiny\nRUN true\n")},
     ),
+    "secrets of a build": (
+        "build:\n  target: t\n  secrets:\n    - token\n    - {source: token, target: tok}\n"
+        "    - {source: other_2, target: a/b.c, x-y: 1}",
+        {
+            "build": BuildSpec(
+                context=".",
+                target="t",
+                secrets=(
+                    BuildSecret(source="token", target="token"),
+                    BuildSecret(source="token", target="tok"),
+                    BuildSecret(source="other_2", target="a/b.c"),
+                ),
+            )
+        },
+    ),
+    "a build's secret in the long form": (
+        "build: {secrets: [{source: token}]}",
+        {"build": BuildSpec(context=".", secrets=(BuildSecret(source="token", target="token"),))},
+    ),
+    "no secrets of a build": ("build: {secrets: }", {"build": BuildSpec(context=".")}),
     "command line": (
         "command: sh -c 'echo \"$$A b\"' \\; c",
         {"command": ("sh", "-c", 'echo "$A b"', ";", "c")},

@@ -90,6 +90,10 @@ def test_json_is_plain_and_the_same_each_time() -> None:
         ({"healthcheck": {"kind": "HTTPS"}}, "services.web.healthcheck.kind"),
         ({"ports": [{"published": 1}]}, "services.web.ports[0].target"),
         ({"environment": {"A": 1}}, "services.web.environment.A"),
+        (
+            {"build": {"context": ".", "secrets": [{"source": "a"}]}},
+            "services.web.build.secrets[0].target",
+        ),
     ],
 )
 def test_nonsense_is_refused_with_its_path(change: dict[str, Any], path: str) -> None:
@@ -124,6 +128,10 @@ def test_endless_nesting_is_refused() -> None:
     [
         ({"name": "other"}, "services.web.name"),
         ({"image": "a b"}, "services.web.image"),
+        (
+            {"build": {"context": ".", "secrets": [{"source": "a", "target": "a"}]}},
+            "services.web.build.secrets[0]",
+        ),
         ({"replicas": -1}, "services.web.deploy.replicas"),
         ({"memory_bytes": 1}, "services.web.deploy.resources.limits.memory"),
         ({"environment": {"A=B": ""}}, "services.web.environment.A=B"),

@@ -8,7 +8,7 @@ import pytest
 from compose_loading import load_texts, service
 
 from vmorch.model.compose import SourceFile, load
-from vmorch.model.spec import HealthKind
+from vmorch.model.spec import BuildSecret, HealthKind
 
 # What: (lines of the first file, lines of the second, attribute of the service, what it is)
 RULES: dict[str, tuple[str, str, str, Any]] = {
@@ -101,6 +101,32 @@ RULES: dict[str, tuple[str, str, str, Any]] = {
         "build.args",
         {"A": "1", "B": "3"},
     ),
+    "a build's secrets by id": (
+        "build: {secrets: [one, two, {source: one, target: id}]}",
+        "build: {secrets: [{source: one, target: two}, {source: two, target: id}, three]}",
+        "build.secrets",
+        tuple(
+            BuildSecret(source=source, target=target)
+            for source, target in [
+                ("one", "one"),
+                ("one", "two"),
+                ("two", "id"),
+                ("three", "three"),
+            ]
+        ),
+    ),
+    "a build's secrets over a text": (
+        "build: ./a",
+        "build: {secrets: [one]}",
+        "build.secrets",
+        (BuildSecret(source="one", target="one"),),
+    ),
+    "override of a build's secrets": (
+        "build: {secrets: [one, two]}",
+        "build: {secrets: !override [three]}",
+        "build.secrets",
+        (BuildSecret(source="three", target="three"),),
+    ),
     "cloud_init is replaced": (
         "cloud_init: {packages: [a]}",
         "cloud_init: '#!/bin/sh'",
@@ -135,7 +161,9 @@ RULES: dict[str, tuple[str, str, str, Any]] = {
 def lines(text: str) -> str:
     image = "" if "build" in text else "    image: tiny\n"
     body = "".join(f"    {line}\n" for line in text.splitlines())
-    return f"services:\n  web:\n{image}{body}  db: {{image: x}}\n  two: {{image: x}}\n"
+    secrets = "".join(f"  {name}: {{environment: USER}}\n" for name in ("one", "two", "three"))
+    services = f"services:\n  web:\n{image}{body}  db: {{image: x}}\n  two: {{image: x}}\n"
+    return f"{services}secrets:\n{secrets}"
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -14,6 +14,7 @@ from vmorch.errors import InvalidSpec
 from vmorch.model import codec
 from vmorch.model.compose import SourceFile, load, render
 from vmorch.model.spec import (
+    BuildSpec,
     DeclaredFile,
     EnvironmentSpec,
     GrantedFile,
@@ -30,16 +31,22 @@ services:
     volumes: ["data:/srv/data", {type: volume, source: logs, target: /var/log/db, read_only: on}]
     secrets: [key, {source: key, target: other, uid: 5, gid: 6, mode: 0400}]
     configs: [motd, {source: env, target: /etc/app/env}]
+  made:
+    build:
+      dockerfile_inline: FROM tiny
+      secrets: [key, {source: token, target: tok}, {source: again, target: id}]
 volumes:
   data:
   logs: {size: 2G, labels: [a=b]}
 secrets:
   key: {file: ./key}
+  token: {file: ./token}
+  again: {environment: TAG}
 configs:
   motd: {content: "$${a} ${TAG}"}
   env: {environment: USER}
 """
-FILES = {"./key": b"\xff\x00binary"}
+FILES = {"./key": b"\xff\x00binary", "./token": b"hunter-two-and-twenty"}
 
 
 def digest(content: bytes) -> str:
@@ -78,10 +85,17 @@ def test_all_of_it_resolves() -> None:
         "data": VolumeSpec(),
         "logs": VolumeSpec(size_bytes=2 * GIB, labels={"a": "b"}),
     }
-    assert spec.secrets == {"key": DeclaredFile(digest=key, file="./key")}
+    token, again = map(digest, (FILES["./token"], b"12"))
+    assert spec.secrets == {
+        "key": DeclaredFile(digest=key, file="./key"),
+        "token": DeclaredFile(digest=token, file="./token"),
+        "again": DeclaredFile(digest=again, environment="TAG"),
+    }
     assert spec.configs["env"] == DeclaredFile(digest=env, environment="USER")
     assert {d: base64.b64decode(c) for d, c in spec.contents.items()} == {
         key: FILES["./key"],
+        token: FILES["./token"],
+        again: b"12",
         motd: b"${a} 12",
         env: b"me",
     }
@@ -96,7 +110,39 @@ def test_the_rendered_file_and_the_json_lead_to_the_same() -> None:
 def test_what_is_shown_has_no_contents() -> None:
     spec = loaded(FULL)
     shown = render(spec) + repr(spec)
-    assert base64.b64encode(FILES["./key"]).decode() not in shown
+    for content in FILES.values():
+        assert base64.b64encode(content).decode() not in shown
+        assert str(content)[2:-1] not in shown
+    assert "- source: token\n        target: tok\n" in shown
+
+
+def test_a_build_is_given_its_secrets_by_their_ids() -> None:
+    spec = loaded(FULL)
+    build = spec.services["made"].build
+    assert build is not None
+    given = {id_: base64.b64decode(c) for id_, c in spec.build_secrets(build).items()}
+    assert given == {"key": FILES["./key"], "tok": FILES["./token"], "id": b"12"}
+    assert spec.build_secrets(BuildSpec(context=".")) == {}
+
+
+def test_with_its_images_a_spec_has_no_secret_that_no_guest_is_given() -> None:
+    spec = loaded(FULL)
+    made = replace(spec.services["made"], build=None)
+    sent = spec.with_services({**spec.services, "made": made})
+    assert sent.secrets == {"key": spec.secrets["key"]}
+    assert sent.contents.keys() == {
+        f.digest for f in (*sent.secrets.values(), *sent.configs.values())
+    }
+    assert codec.from_json(codec.to_json(sent)) == sent
+    for content in (FILES["./token"], b"12"):
+        for trace in (digest(content), base64.b64encode(content).decode()):
+            assert trace not in str(codec.to_json(sent))
+    assert spec.with_services({"made": made}).secrets == {}
+
+
+def test_a_build_s_secret_is_no_part_of_a_revision() -> None:
+    made = loaded(FULL).services["made"]
+    assert made.revision_digest() == replace(made, build=None).revision_digest()
 
 
 def test_another_content_is_another_revision_and_no_storage_is_none() -> None:

@@ -14,7 +14,7 @@ from vmorch.model.compose.quantities import byte_text
 from vmorch.model.compose.reading import did_you_mean, join
 from vmorch.model.compose.resolve import Inputs
 from vmorch.model.compose.storage_checks import MOST_CONTENT
-from vmorch.model.spec import DeclaredFile, GrantedFile
+from vmorch.model.spec import BuildSpec, DeclaredFile, GrantedFile
 
 _DIRECTORIES = {"secrets": "/run/secrets/", "configs": "/"}
 
@@ -60,11 +60,27 @@ class Contents:
             source = self.declared[kind].get(grant.source)
             if source is not None:
                 found.append(_file(kind, grant, source.digest))
-            elif not inputs.reading.touches(kind):
-                near = did_you_mean(grant.source, self.declared[kind])
-                message = f"There is no {kind[:-1]} '{grant.source}' under '{kind}'.{near}"
-                inputs.reading.add_at(join(values.path, kind), message)
+            else:
+                self._missed(kind, grant.source, join(values.path, kind), inputs)
         return found
+
+    def check_build(self, values: Values, inputs: Inputs) -> None:
+        """Whether what the build of a service names is declared."""
+        build = values.get("build")
+        path = join(values.path, "build.secrets")
+        secrets = build.secrets if isinstance(build, BuildSpec) else ()
+        # A list with mistakes in it was read without them, so the places are not known any more.
+        is_whole = not inputs.reading.touches(path)
+        for index, secret in enumerate(secrets):
+            if secret.source not in self.declared["secrets"]:
+                where = f"{path}[{index}]" if is_whole else path
+                self._missed("secrets", secret.source, where, inputs)
+
+    def _missed(self, kind: str, source: str, path: str, inputs: Inputs) -> None:
+        if not inputs.reading.touches(kind):
+            near = did_you_mean(source, self.declared[kind])
+            message = f"There is no {kind[:-1]} '{source}' under '{kind}'.{near}"
+            inputs.reading.add_at(path, message)
 
 
 def _content(origin: Origin, path: str, inputs: Inputs) -> bytes:

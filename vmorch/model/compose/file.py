@@ -31,7 +31,7 @@ FILE = Object(
         "services": Key(MapOf(SERVICE, _NAME_PATTERN, _NAME_EXPECTS), "The services."),
         "networks": Key(NETWORKS, "The environment's network, 'default'."),
         "volumes": Key(TOP_VOLUMES, "Disks that outlive instances."),
-        "secrets": Key(TOP_SECRETS, "Secrets that services may be given."),
+        "secrets": Key(TOP_SECRETS, "Secrets that services and builds may be given."),
         "configs": Key(TOP_CONFIGS, "Configuration files that services may be given."),
     },
 )
@@ -52,6 +52,7 @@ def environment_spec(
             hidden[name] = wanted
         else:
             files = contents.granted(service, inputs)
+            contents.check_build(service, inputs)
             services[name] = replace(service_spec(name, service, inputs), **files)
     _check_hidden(services, hidden, inputs)
     _check_any(values, services, hidden, inputs)

@@ -110,6 +110,7 @@ def _build(build: BuildSpec | None) -> dict[str, Any]:
             "dockerfile_inline": inline,
             "args": dict(build.args),
             "target": build.target,
+            "secrets": [{"source": s.source, "target": s.target} for s in build.secrets],
         }
     )
 

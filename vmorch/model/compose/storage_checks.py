@@ -38,7 +38,7 @@ def storage_findings(spec: EnvironmentSpec) -> Iterator[Finding]:
     owners: dict[str, str] = {}
     for service in spec.services.values():
         path = f"services.{service.name}"
-        for where, message in (*_mounts(service, spec), *_files(service)):
+        for where, message in (*_mounts(service, spec), *_files(service), *_build(service)):
             yield f"{path}.{where}", message
         for mount in service.volumes:
             owner = owners.setdefault(mount.source, service.name)
@@ -79,6 +79,12 @@ def _files(service: ServiceSpec) -> Iterator[Finding]:
         for file in files:
             for message in _file(file, service):
                 yield key, message
+
+
+def _build(service: ServiceSpec) -> Iterator[Finding]:
+    secrets = service.build.secrets if service.build else ()
+    for target in _twice([secret.target for secret in secrets]):
+        yield "build.secrets", f"Two secrets have the id {quoted(target)}."
 
 
 def _file(file: GrantedFile, service: ServiceSpec) -> Iterator[str]:

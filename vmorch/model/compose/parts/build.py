@@ -6,6 +6,7 @@ from vmorch.model.compose.containers import MapOf
 from vmorch.model.compose.forms import TEXT, VALUE, Word
 from vmorch.model.compose.nodes import Field, Fields, Node, Scalar
 from vmorch.model.compose.objects import Key, Object, Values
+from vmorch.model.compose.parts.storage import BUILD_SECRETS
 from vmorch.model.compose.reading import Wrong
 from vmorch.model.spec import BuildSpec
 
@@ -26,9 +27,8 @@ _REFUSED = {
     "provenance": _NOT_BUILDKIT,
     "pull": "use 'vmorch image build --pull'.",
     "sbom": _NOT_BUILDKIT,
-    "secrets": "secrets in builds are not supported; give them to the service instead.",
     "shm_size": "steps run in a plain namespace of the host.",
-    "ssh": "the host's SSH agent is not shared with builds.",
+    "ssh": "the host's SSH agent is not shared with builds; give a key under 'secrets'.",
     "tags": "an image has the one name that 'image' gives.",
     "ulimits": "steps run under the host's own limits.",
 }
@@ -50,6 +50,7 @@ def _build(values: Values) -> BuildSpec:
         dockerfile_inline=values.get("dockerfile_inline"),
         args=values.get("args", {}),
         target=values.get("target"),
+        secrets=tuple(values.get("secrets", ())),
     )
 
 
@@ -78,5 +79,6 @@ BUILD = Object(
             "Values for ARG; one without a value is taken from the environment of the command.",
         ),
         "target": Key(TEXT, "The stage to build."),
+        "secrets": Key(BUILD_SECRETS, "Secrets that RUN --mount=type=secret may mount."),
     },
 )

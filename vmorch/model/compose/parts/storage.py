@@ -1,4 +1,4 @@
-"""Volumes, secrets, configs and `blkio_config:`."""
+"""Volumes, secrets (those of builds too), configs and `blkio_config:`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vmorch.model.compose.forms import BOOLEAN, BYTES, COUNT, PATH, TEXT, Choice
 from vmorch.model.compose.nodes import Fields, Node, Scalar
 from vmorch.model.compose.objects import Either, Key, Object, Values
 from vmorch.model.compose.reading import Reading, Wrong
-from vmorch.model.spec import DEFAULT_VOLUME_BYTES, VolumeMount, VolumeSpec
+from vmorch.model.spec import DEFAULT_VOLUME_BYTES, BuildSecret, VolumeMount, VolumeSpec
 
 _HOST_PATH = "guests do not share directories with the host; use a named volume."
 _TMPFS = "mount one in the guest."
@@ -176,6 +176,29 @@ def _granted(kind: str) -> ListOf:
         ),
         _target_key,
     )
+
+
+def _build_secret(values: Values) -> BuildSecret:
+    source = values.get("source", "")
+    return BuildSecret(source=source, target=values.get("target", source))
+
+
+_BY_THE_STEP = "write it into the Dockerfile's RUN --mount=type=secret; each step has its own."
+BUILD_SECRETS = ListOf(
+    Either(
+        scalar=Word("a name", _NAMED, lambda name: BuildSecret(source=name, target=name)),
+        fields=Object(
+            name="build_secret",
+            build=_build_secret,
+            refused=dict.fromkeys(("uid", "gid", "mode"), _BY_THE_STEP),
+            keys={
+                "source": Key(_NAME, "The secret.", required=True),
+                "target": Key(Word("an id", r"[^\s,]+"), "Its id in the Dockerfile."),
+            },
+        ),
+    ),
+    _target_key,
+)
 
 
 @dataclass(frozen=True, slots=True)
