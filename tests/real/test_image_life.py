@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,63 @@ def test_prune_spares_what_revisions_need(daemon: Any, project: Path) -> None:
     daemon.cli("down", cwd=project)
     daemon.cli("image", "prune", "--all")
     assert needed not in rows(daemon)
+
+
+SECRETS = ("hush-nobody-may-know", "nor-may-anybody-know-this")
+WITH_SECRETS = """
+name: hush
+services:
+  one:
+    build:
+      context: made
+      secrets: [token, {source: variable, target: var}]
+    image: hushed
+    deploy: {replicas: 0, resources: {limits: {memory: 96M}}}
+secrets:
+  token: {file: ./token}
+  variable: {environment: VARIABLE}
+"""
+STEP = """FROM tiny
+RUN --mount=type=secret,id=token,required --mount=type=secret,id=var,required,env=VAR \\
+    cat /run/secrets/token; echo "<$VAR>"; cat /run/secrets/token | wc -c > /length
+RUN --mount=type=secret,id=variable ls /run/secrets || echo none
+"""
+
+
+def traces(secret: str) -> list[str]:
+    """How a file could tell it: as it is, encoded, or by a digest to guess against."""
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    return [secret, base64.b64encode(secret.encode()).decode(), digest]
+
+
+def test_secrets_of_a_build_are_kept_nowhere(
+    daemon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vmorch.yaml").write_text(WITH_SECRETS)
+    (tmp_path / "token").write_text(SECRETS[0])
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "Dockerfile").write_text(STEP)
+    unset = daemon.cli("up", "-d", cwd=tmp_path, check=False)
+    assert unset.returncode == 3
+    assert "vmorch.yaml:12:" in unset.stderr
+    assert "'VARIABLE' is not set" in unset.stderr
+    assert "hushed" not in rows(daemon)
+    monkeypatch.setenv("VARIABLE", SECRETS[1])
+    said = daemon.cli("up", "-d", cwd=tmp_path).stderr
+    lines = [line.strip() for line in said.splitlines()]
+    assert any("***<***>" in line for line in lines), said
+    assert any(line.endswith("none") for line in lines), said
+    made = rows(daemon)["hushed"]["digest"]
+    (tmp_path / "token").write_text("another")
+    daemon.cli("image", "build", cwd=tmp_path)
+    assert rows(daemon)["hushed"]["digest"] == made
+    every = [trace for secret in SECRETS for trace in traces(secret)]
+    assert not [trace for trace in every if trace in said]
+    patterns = [word for trace in every for word in ("-e", trace)]
+    state = str(daemon.settings.state_dir)
+    found = subprocess.run(["grep", "-rlaF", *patterns, state], capture_output=True, text=True)
+    assert (found.stdout, found.stderr) == ("", "")
+    daemon.cli("down", cwd=tmp_path)
 
 
 def test_names_that_cannot_be(daemon: Any, project: Path) -> None:
