@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from bench.lab_daemon import made_bases
 from vmorch.images.bases import Base, BaseCatalog
 from vmorch.resources import data_dir
 
@@ -274,9 +275,9 @@ def tiny(images_dir: Path) -> Base:
     return base(images_dir, "tiny")
 
 
-@pytest.fixture
-def debian(images_dir: Path) -> Base:
-    return base(images_dir, "debian-12")
+@pytest.fixture(params=["debian-12", pytest.param("debian-13", marks=pytest.mark.long)])
+def debian(request: pytest.FixtureRequest) -> Base:
+    return base(made_bases(request.param), request.param)
 
 
 def report(record: pytest.FixtureRequest, name: str, seconds: float) -> None:

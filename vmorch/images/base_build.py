@@ -80,9 +80,12 @@ class BaseBuilder:
 
 
 async def unpack_kernel(debs: Path, target: Path) -> str:
-    """Extract the kernel's package out of `debs`; returns the kernel's version."""
+    """Extract the kernel's package out of `debs`; returns the kernel's version. Its modules are in
+    `lib/modules` of the target, wherever the release's packages have them."""
     for deb in sorted(debs.glob("linux-image-*.deb")):
         await run(["dpkg-deb", "--extract", deb, target], say=lambda line: None)
+    if not (target / "lib").exists():
+        (target / "lib").symlink_to("usr/lib")
     kernels = sorted((target / "boot").glob("vmlinuz-*"))
     if not kernels:
         raise BuildFailed(

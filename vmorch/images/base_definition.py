@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterable
@@ -17,11 +18,13 @@ BUILDER_VERSION = 1  # part of every base's digest; raise it when the same input
 
 _UNITS = {"M": 1024**2, "G": 1024**3}
 _METHODS = ("extract", "install")
+_OWN = frozenset({"aliases", "like", "name"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseDefinition:
-    """What `images/NAME.yaml` says.
+    """What `images/NAME.yaml` says, on top of what the definition says that it is `like`: a list
+    or a mapping adds to that one's, anything else takes its place; names are never taken over.
 
     `method` "install" runs the packages' own scripts in a chroot, "extract" only takes
     `programs` (with the libraries they name) out of them. `trees` are directories of
@@ -80,10 +83,10 @@ def load_definitions(directory: Path) -> dict[str, BaseDefinition]:
 def load_definition(path: Path) -> BaseDefinition:
     """Raises UsageError: the file cannot be read as a definition; the text says why."""
     try:
-        content = path.read_bytes()
-        document = yaml.safe_load(content)
-        definition = _from_document(document)
-        recipe = _recipe(content, path.parent / "guest", definition.trees)
+        contents = _chain(path)
+        documents = [yaml.safe_load(content) for content in reversed(contents)]
+        definition = _from_document(functools.reduce(_combined, documents))
+        recipe = _recipe(b"".join(contents), path.parent / "guest", definition.trees)
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"{path} does not define a base: {error}.",
@@ -92,7 +95,34 @@ def load_definition(path: Path) -> BaseDefinition:
     return replace(definition, recipe=recipe)
 
 
+def _chain(path: Path) -> list[bytes]:
+    """The file, and those that it is like, one after the other."""
+    names: list[str] = []
+    contents = []
+    while path.stem not in names:
+        names.append(path.stem)
+        contents.append(path.read_bytes())
+        other = yaml.safe_load(contents[-1]).get("like")
+        if other is None:
+            return contents
+        path = path.parent / f"{other}.yaml"
+    raise ValueError(f"'like' goes round in a circle: {', '.join(names)}")
+
+
+def _combined(general: dict[str, Any], special: dict[str, Any]) -> dict[str, Any]:
+    inherited = {key: value for key, value in general.items() if key not in _OWN}
+    result = inherited | special
+    for key in inherited.keys() & special.keys():
+        one, other = inherited[key], special[key]
+        if isinstance(one, list) and isinstance(other, list):
+            result[key] = one + other
+        elif isinstance(one, dict) and isinstance(other, dict):
+            result[key] = _combined(one, other)
+    return result
+
+
 def _from_document(document: dict[str, Any]) -> BaseDefinition:
+    document.pop("like", None)
     boot = document.pop("boot")
     if document.get("method") not in _METHODS:
         raise ValueError(f"'method' must be one of {', '.join(_METHODS)}")

@@ -22,32 +22,53 @@ def definitions(tmp_path: Path) -> Path:
 
 def test_the_shipped_bases_say_what_the_contract_promises() -> None:
     bases = load_definitions(data_dir("images"))
-    assert set(bases) == {"debian-12", "tiny"}
+    assert set(bases) == {"debian-12", "debian-13", "tiny"}
     assert bases["tiny"].supports == {"agent"}
-    assert bases["debian-12"].supports == {"agent", "ssh", "systemd", "cloud-init"}
+    for name in ("debian-12", "debian-13"):
+        assert bases[name].supports == {"agent", "ssh", "systemd", "cloud-init"}
     for base in bases.values():
         assert "console=ttyS0" in base.command_line.split()
         assert {"virtio_blk", "virtio_net", "virtio_console"} <= set(base.modules)
 
 
 @pytest.mark.parametrize(
-    ("changed", "other"),
+    ("changed", "bases"),
     [
-        ("guest/tiny/etc/inittab", "debian-12"),
-        ("guest/debian/etc/fstab", "tiny"),
-        ("tiny.yaml", "debian-12"),
+        ("guest/tiny/etc/inittab", {"tiny"}),
+        ("guest/debian/etc/fstab", {"debian-12", "debian-13"}),
+        ("tiny.yaml", {"tiny"}),
+        ("debian-12.yaml", {"debian-12", "debian-13"}),
+        ("debian-13.yaml", {"debian-13"}),
     ],
 )
 def test_a_recipe_changes_with_its_own_files_only(
-    definitions: Path, changed: str, other: str
+    definitions: Path, changed: str, bases: set[str]
 ) -> None:
     before = load_definitions(definitions)
     with (definitions / changed).open("a") as file:
         file.write("# changed\n")
     after = load_definitions(definitions)
-    assert after[other].recipe == before[other].recipe
-    (mine,) = set(before) - {other}
-    assert after[mine].recipe != before[mine].recipe
+    assert {name for name in before if after[name].recipe != before[name].recipe} == bases
+
+
+def test_a_base_that_is_like_another_adds_to_its_lists_and_replaces_the_rest() -> None:
+    bases = load_definitions(data_dir("images"))
+    older, newer = bases["debian-12"], bases["debian-13"]
+    assert (older.suite, newer.suite) == ("bookworm", "trixie")
+    assert newer.packages == (*older.packages, "e2fsprogs")
+    assert newer.mask[: len(older.mask)] == older.mask
+    assert "tmp.mount" in set(newer.mask) - set(older.mask)
+    assert newer.links.items() > older.links.items()
+    assert newer.wants == older.wants
+    assert newer.command_line == older.command_line
+    assert not set(newer.aliases) & set(older.aliases)
+
+
+def test_bases_that_are_like_each_other_are_refused(definitions: Path) -> None:
+    with (definitions / "debian-12.yaml").open("a") as file:
+        file.write("like: debian-13\n")
+    with pytest.raises(UsageError, match="goes round in a circle: debian-13, debian-12"):
+        load_definition(definitions / "debian-13.yaml")
 
 
 @pytest.mark.parametrize(
