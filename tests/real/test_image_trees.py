@@ -90,6 +90,12 @@ TREES: list[tuple[str, str, str, list[str]]] = [
         "RUN true\nFROM tiny AS a\nRUN mkdir /x; echo 1 > /x/1\nFROM a",
         ["./1=1"],
     ),
+    (
+        "a stage inherits the ARGs of the stage that it stands on",
+        "",
+        "RUN true\nFROM tiny AS a\nARG V=2\nFROM a\nRUN mkdir /x; echo $V > /x/1",
+        ["./1=2"],
+    ),
     # .dockerignore
     (
         "ignored files are not there",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vmorch.effects import Clock
 from vmorch.errors import BuildFailed, InvalidSpec, NotFound, SpecProblem, VmorchError
@@ -23,7 +23,13 @@ from vmorch.images.dockerfile.instructions import (
 )
 from vmorch.images.dockerfile.mistakes import did_you_mean
 from vmorch.images.dockerfile.parse import parse
-from vmorch.images.dockerfile.stage import EPOCH, PROXY_ARGS, StageState, global_variables
+from vmorch.images.dockerfile.stage import (
+    EPOCH,
+    PROXY_ARGS,
+    StageState,
+    global_variables,
+    with_bases,
+)
 from vmorch.images.dockerfile.steps import CopyStep, DirectoryStep, RunStep
 from vmorch.images.dockerfile.words import BadWord, Substitution
 from vmorch.images.graph import (
@@ -46,12 +52,14 @@ from vmorch.model.image import BootConfig, ImageManifest, RunConfig
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """What a stage came to; `base` is the name of the base at its bottom."""
+    """What a stage came to; `base` is the name of the base at its bottom, `args` are what the
+    stages upon it inherit."""
 
     top: LayerRecord
     run: RunConfig
     boot: BootConfig
     base: str
+    args: dict[str, str] = field(default_factory=dict)
 
 
 # A reference that is no stage (and whether to renew it) -> the image.
@@ -79,7 +87,9 @@ class Build:
         self._writer = writer
         self._ensure = ensure
         self._file = request.dockerfile_name
-        self._dockerfile = parse(request.dockerfile, self._file)
+        dockerfile = parse(request.dockerfile, self._file)
+        self._globals = global_variables(dockerfile, request.args, host_platform())
+        self._dockerfile = with_bases(dockerfile, self._globals)
         self._target = self._find_target()
         stages = needed_stages(self._dockerfile, self._target)
         self._story = Story(progress, clock, [line for s in stages for line in step_lines(s)])
@@ -95,13 +105,10 @@ class Build:
             network=network,
         )
         self._tasks: dict[int, asyncio.Task[StageResult]] = {}
-        self._globals: dict[str, str] = {}
         self.written: set[str] = set()
 
     async def run(self) -> StageResult:
         """Raises InvalidSpec, BuildFailed, NotFound, UsageError, NetworkError."""
-        with self._problems_of(self._dockerfile.stages[0].base):
-            self._globals = global_variables(self._dockerfile, self._request.args, host_platform())
         try:
             async with asyncio.TaskGroup() as group:
                 result = await self._stage(self._target, group)
@@ -142,8 +149,8 @@ class Build:
         for source in sources_of(self._dockerfile, stage):
             self._stage(source, group)
         base = await self._base(stage, group)
-        self._check_values(stage, base.run)
-        state = self._state(base.run)
+        self._check_values(stage, base)
+        state = self._state(base)
         top, directories = base.top, list[str]()
         for instruction in stage.instructions:
             with self._problems_of(instruction):
@@ -159,17 +166,18 @@ class Build:
         if directories and directories != ["/"]:
             last = next(i for i in reversed(stage.instructions) if isinstance(i, Workdir))
             top = await self._directories(last, top, tuple(directories))
-        return StageResult(top, state.run, base.boot, base.base)
+        return StageResult(top, state.run, base.boot, base.base, state.args)
 
-    def _state(self, base: RunConfig) -> StageState:
+    def _state(self, base: StageResult) -> StageState:
         return StageState(
-            base,
+            base.run,
+            args=base.args,
             global_args=self._globals,
             build_args=self._request.args,
             escape=self._dockerfile.escape,
         )
 
-    def _check_values(self, stage: Stage, base: RunConfig) -> None:
+    def _check_values(self, stage: Stage, base: StageResult) -> None:
         """All mistakes in values, and in names of files, before the first step is begun."""
         state, problems = self._state(base), []
         for instruction in stage.instructions:
@@ -199,9 +207,9 @@ class Build:
         wanted = substitution.word(stage.base.platform) or ours
         if wanted != ours:
             raise BadWord(f"--platform={wanted}: this host builds and runs {ours}")
-        reference = substitution.word(stage.base.image)
+        reference = stage.base.image
         if not reference:
-            raise BadWord(f"'{stage.base.image}' is empty: give the ARG before FROM a value")
+            raise BadWord("the image's name is empty: give the ARG before FROM a value")
         if reference == "scratch":
             raise BadWord("a virtual machine needs a kernel: FROM debian:12, for instance")
         return reference

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vmorch.errors import InvalidSpec
+from vmorch.images.dockerfile.instructions import Cmd
 from vmorch.images.dockerfile.parse import parse
-from vmorch.images.dockerfile.stage import StageState
+from vmorch.images.dockerfile.stage import StageState, global_variables
 from vmorch.images.dockerfile.words import BadWord
 from vmorch.model.image import RunConfig
 
@@ -57,6 +62,15 @@ from vmorch.model.image import RunConfig
         ("FROM a\nHEALTHCHECK curl x", 2, "HEALTHCHECK"),
         ("FROM a\nHEALTHCHECK --interval=5 CMD x", 2, "no duration"),
         ("FROM a\nHEALTHCHECK --retries=0 CMD x", 2, "no count"),
+        ("FROM a\nHEALTHCHECK --retries=² CMD x", 2, "no count"),
+        (f"FROM a\nHEALTHCHECK --retries={'9' * 5000} CMD x", 2, "no count"),
+        ("FROM a\nCMD [1]", 2, "strings alone"),
+        ('FROM a\nCMD ["a", ["b"]]', 2, "strings alone"),
+        ('FROM a\nCMD ["\\ud800"]', 2, "is no text"),
+        ('FROM a\nCMD ["a\\u0000"]', 2, "is no text"),
+        ("FROM a\nENV A=1\nENV B=\0", 3, "zero byte"),
+        ("FROM a\nRUN []", 2, "names no program"),
+        ("FROM a\nRUN cat <<E>/f\nx\nE", 2, "has no end"),
     ],
 )
 def test_mistakes_of_form(text: str, line: int, fragment: str) -> None:
@@ -97,6 +111,20 @@ def test_all_mistakes_come_at_once() -> None:
         ("ENV A='x", "not closed"),
         ('ENV A="x', "not closed"),
         ("ENV A=${}", "names no variable"),
+        ("ENV A=${B/x}", "without its '/'"),
+        (f"ENV A={'${x:-' * 3000}{'}' * 3000}", "more than"),
+        ("ENV $NONE=1", "has no name"),
+        ("EXPOSE ²", "no port"),
+        (f"EXPOSE {'9' * 5000}", "no port"),
+        ("USER 4294967295", "no user"),
+        (f"USER a:{'9' * 5000}", "no user"),
+        ("COPY --chown=99999999999 a b", "USER[:GROUP]"),
+        ("COPY --chmod=0o755 a b", "octal"),
+        ("COPY --chmod=٧٥٥ a b", "octal"),
+        ("ENV U=me\nRUN --mount=type=cache,target=/x,uid=$U y", "no number"),
+        (f"RUN --mount=type=tmpfs,target=/x,size={'9' * 5000} y", "no size"),
+        ("ENV U=https://example.org/f\nADD $U /", "needs --checksum"),
+        ("ENV C=1\nADD --checksum=$C https://example.org/f /", "64 hexadecimal"),
     ],
 )
 def test_mistakes_of_value(text: str, fragment: str) -> None:
@@ -106,3 +134,44 @@ def test_mistakes_of_value(text: str, fragment: str) -> None:
         for instruction in dockerfile.stages[0].instructions:
             state.apply(instruction)
     assert fragment in str(caught.value)
+
+
+def test_an_array_without_end_is_a_command_as_any_text_is() -> None:
+    deep = "[" * 100_000
+    stage = parse(f"FROM a\nCMD {deep}", "Dockerfile").stages[0]
+    assert isinstance(stage.instructions[0], Cmd)
+    assert stage.instructions[0].command.words == (deep,)
+
+
+def test_a_wrong_default_before_the_first_from_has_its_own_line() -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        global_variables(parse("ARG A=1\nARG B=${A\nFROM a", "D"), {}, {})
+    assert [p.line for p in caught.value.problems] == [2]
+
+
+ODD = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [*"[]{}$\"'\\<>=:,#-/%\n\t ", "<<E", "--", "${A", "sha256:", "²", "9" * 20]
+        ),
+        st.sampled_from(["FROM a\n", "RUN ", "COPY ", "ADD ", "ENV ", "ARG ", "USER ", "EXPOSE "]),
+        st.sampled_from(["HEALTHCHECK ", "--mount=type=cache,", "target=", "uid=", "--interval="]),
+        st.sampled_from(["CMD ", "LABEL ", "WORKDIR ", "SHELL ", "STOPSIGNAL ", "a", "b c", "7"]),
+    ),
+    max_size=25,
+)
+
+
+@given(ODD)
+def test_whatever_a_file_holds_is_followed_or_said_to_be_wrong(parts: list[str]) -> None:
+    try:
+        dockerfile = parse("FROM a\n" + "".join(parts), "D")
+        global_variables(dockerfile, {}, {})
+    except InvalidSpec as error:
+        assert all(problem.line > 0 for problem in error.problems)
+        return
+    for stage in dockerfile.stages:
+        state = StageState(RunConfig(), global_args={}, build_args={}, escape=dockerfile.escape)
+        for instruction in stage.instructions:
+            with contextlib.suppress(BadWord):
+                state.apply(instruction)

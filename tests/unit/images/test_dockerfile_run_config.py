@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from vmorch.images.dockerfile.parse import parse
-from vmorch.images.dockerfile.stage import StageState, global_variables
+from vmorch.images.dockerfile.stage import StageState, global_variables, with_bases
 from vmorch.images.dockerfile.steps import CopyStep, DirectoryStep, RunStep, Step
+from vmorch.images.graph import parent_stage
 from vmorch.model.image import RunConfig
 from vmorch.model.spec import HealthKind
 
@@ -32,6 +33,12 @@ def followed(text: str, **args: str) -> tuple[RunConfig, list[Step]]:
 
 
 SH = ("/bin/sh", "-c")
+ABC = "abcabc"
+
+
+def abc(**more: str) -> dict[str, str]:
+    return {**BASE.environment, "A": ABC, **more}
+
 
 TABLE: list[tuple[str, str, Any]] = [
     # ENTRYPOINT x CMD
@@ -65,6 +72,7 @@ TABLE: list[tuple[str, str, Any]] = [
     ("ENV A=1 \\\n  # a comment\n\n  B=2", "environment", {**BASE.environment, "A": "1", "B": "2"}),
     ("# escape=`\nFROM d\nENV A=a`\nb", "environment", {**BASE.environment, "A": "ab"}),
     ("# escape=`\nFROM d\nENV A=c:\\dir", "environment", {**BASE.environment, "A": "c:\\dir"}),
+    ("\\\n\nENV A=1\n\\", "environment", {**BASE.environment, "A": "1"}),
     ("env A=1", "environment", {**BASE.environment, "A": "1"}),
     ("ENV A=", "environment", {**BASE.environment, "A": ""}),
     ("ENV ONE TWO= THREE=world", "environment", {**BASE.environment, "ONE": "TWO= THREE=world"}),
@@ -81,6 +89,27 @@ TABLE: list[tuple[str, str, Any]] = [
         {**BASE.environment, "A": "", "B": "x", "C": ""},
     ),
     ("ENV A=${NONE:-${BASE}2}", "environment", {**BASE.environment, "A": "b2"}),
+    ("ENV A=abcabc\nENV B=${A#a*b} C=${A##a*b}", "environment", abc(B="cabc", C="c")),
+    ("ENV A=abcabc\nENV B=${A%b*c} C=${A%%b*c}", "environment", abc(B="abca", C="a")),
+    (
+        "ENV A=abcabc\nENV B=${A#b} C=${A%?} D=${A%}",
+        "environment",
+        abc(B="abcabc", C="abcab", D=ABC),
+    ),
+    ("ENV A=abcabc\nENV B=${A/b/X} C=${A//b?/X}", "environment", abc(B="aXcabc", C="aXaX")),
+    ("ENV A=abcabc\nENV B=${A//c/} C=${A/b*b/-}", "environment", abc(B="abab", C="a-c")),
+    (
+        "ENV A=a/b.c\nENV B=${A##*/} C=${A%.*} D=${A//\\//-}",
+        "environment",
+        {**BASE.environment, "A": "a/b.c", "B": "b.c", "C": "a/b", "D": "a-b.c"},
+    ),
+    (
+        "ENV A=a*b\nENV B=${A%\\*b} C=${NONE#x} D=${A#$BASE}",
+        "environment",
+        {**BASE.environment, "A": "a*b", "B": "a", "C": "", "D": "a*b"},
+    ),
+    ("ENV N=one\nENV ${N}_two=2", "environment", {**BASE.environment, "N": "one", "one_two": "2"}),
+    ("ENV A\tone two", "environment", {**BASE.environment, "A": "one two"}),
     # WORKDIR, USER, EXPOSE, LABEL, STOPSIGNAL
     ("WORKDIR /a\nWORKDIR b\nWORKDIR ../c", "working_dir", "/a/c"),
     ("WORKDIR a", "working_dir", "/a"),
@@ -133,6 +162,7 @@ def environment_of_run(text: str, **args: str) -> dict[str, str]:
         ("ENV V=env\nARG V=1\nRUN x", {"V": "2"}, "env"),
         ("ARG V=1\nENV V=${V:-none}\nRUN x", {}, "1"),
         ("ARG TARGETARCH\nRUN x", {}, None),
+        ("ARG W=1\nARG W=2 V=$W\nRUN x", {}, "1"),  # one value throughout an instruction
     ],
 )
 def test_arguments(text: str, args: dict[str, str], expected: str | None) -> None:
@@ -164,6 +194,9 @@ def test_proxies_reach_run_without_being_declared_and_stay_out_of_the_environmen
         ("RUN <<EOF\n#!/usr/bin/python3\nprint(1)\nEOF", (), "#!/usr/bin/python3\nprint(1)\n"),
         ("RUN cat <<EOF > /f\nx $Y\nEOF", (*SH, "cat <<EOF > /f\nx $Y\nEOF\n"), ""),
         ("RUN cat <<'A' <<B\n1\nA\n2\nB", (*SH, "cat <<'A' <<B\n1\nA\n2\nB\n"), ""),
+        ("RUN\t<<E\na\nE", (*SH, "a\n"), ""),
+        ("RUN --network=none\t<<\\E\na\nE", (*SH, "a\n"), ""),
+        ("RUN cat <<1 <<E'O'F\na\n1\nb\nEOF", (*SH, "cat <<1 <<E'O'F\na\n1\nb\nEOF\n"), ""),
         ("RUN echo $((1<<2))", (*SH, "echo $((1<<2))"), ""),
         ('RUN echo "a <<EOF"', (*SH, 'echo "a <<EOF"'), ""),
         ("RUN a # no comment", (*SH, "a # no comment"), ""),
@@ -190,6 +223,8 @@ def test_run(text: str, argv: tuple[str, ...], script: str) -> None:
         ('COPY ["a b", "/c d/"]', ("a b",), "/c d", True),
         ("ENV N=x\nCOPY $N.txt /$N", ("x.txt",), "/x", False),
         ("COPY --chown=1:2 --chmod=755 a /b", ("a",), "/b", False),
+        ('COPY --chown="1:2"\t--chmod=755\ta\t/b', ("a",), "/b", False),
+        ('COPY <<"a b" c /x/\n$A\na b', ("c",), "/x", True),
     ],
 )
 def test_copy(text: str, sources: tuple[str, ...], destination: str, into: bool) -> None:
@@ -223,9 +258,44 @@ def test_health_checks() -> None:
     run, _ = followed('HEALTHCHECK CMD ["a", "b"]')
     assert run.healthcheck is not None
     assert (run.healthcheck.kind, run.healthcheck.argument) == (HealthKind.CMD, ("a", "b"))
+    run, _ = followed('HEALTHCHECK --interval=0s --timeout=.5s --start-period="2s" CMD\ta')
+    assert run.healthcheck is not None
+    assert (run.healthcheck.interval_seconds, run.healthcheck.timeout_seconds) == (30.0, 0.5)
+    assert run.healthcheck.start_period_seconds == 2.0
     run, _ = followed("HEALTHCHECK NONE")
     assert run.healthcheck is not None
     assert run.healthcheck.kind is HealthKind.NONE
+
+
+def test_a_url_and_its_checksum_may_be_variables() -> None:
+    digest = "sha256:" + "1" * 64
+    text = f"ARG U=https://example.org\nARG C={digest}\nADD --checksum=$C $U/f /x"
+    _, steps = followed(text)
+    step = steps[0]
+    assert isinstance(step, CopyStep)
+    assert (step.url, step.checksum, step.sources) == ("https://example.org/f", digest, ())
+
+
+def test_mounts_take_variables() -> None:
+    _, steps = followed('ENV U=7\nRUN --mount="type=cache,target=/c,uid=$U,gid=${U}1" x')
+    step = steps[0]
+    assert isinstance(step, RunStep)
+    assert (step.mounts[0].target, step.mounts[0].uid, step.mounts[0].gid) == ("/c", 7, 71)
+
+
+def test_patterns_of_a_long_value_take_no_time() -> None:
+    run, _ = followed(f"ENV A={'a' * 20_000}\nENV B=${{A##{'*a' * 40}*b}} C=${{A%%b{'*a' * 40}}}")
+    assert run.environment["B"] == run.environment["C"] == run.environment["A"]
+
+
+def test_an_image_may_be_a_variable_that_names_a_stage() -> None:
+    dockerfile = parse("ARG B=two\nFROM a AS one\nFROM b AS two\nFROM ${B}", "Dockerfile")
+    for name, index in (("two", 1), ("ONE", 0)):
+        variables = global_variables(dockerfile, {"B": name}, {})
+        substituted = with_bases(dockerfile, variables)
+        parent = parent_stage(substituted, substituted.stages[2])
+        assert parent is not None
+        assert parent.index == index
 
 
 def test_stages() -> None:

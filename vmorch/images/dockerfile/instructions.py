@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vmorch.images.dockerfile.lines import Heredoc
 from vmorch.images.dockerfile.mounts import Mount
+from vmorch.images.dockerfile.values import number_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ class Dockerfile:
         for stage in reversed(self.stages):
             if stage.base.name and stage.base.name == reference.lower():
                 return stage
-        if reference.isdigit() and int(reference) < len(self.stages):
-            return self.stages[int(reference)]
+        number = number_of(reference)
+        if number is not None and number < len(self.stages):
+            return self.stages[number]
         return None

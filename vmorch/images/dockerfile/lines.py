@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from vmorch.images.dockerfile.words import raw_words
+from vmorch.images.dockerfile.words import raw_words, unquoted
 
 _DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.*?)\s*\Z")
-_HEREDOC = re.compile(r"\d*<<(-?)(['\"]?)([A-Za-z_][A-Za-z0-9_.-]*)\2\Z")
+_HEREDOC = re.compile(r"\d*<<(-?)([^<]+)\Z")
 _HEREDOC_INSTRUCTIONS = {"RUN", "COPY", "ADD"}
 
 
@@ -53,6 +53,8 @@ def split_lines(text: str) -> tuple[list[LogicalLine], str]:
             continue
         first = at
         joined, at = _join(physical, at, escape, continued)
+        if not joined.strip():
+            continue  # nothing but the escape character
         heredocs, at = _heredocs(joined, first, physical, at, escape)
         logical.append(LogicalLine(first + 1, joined.strip(), heredocs))
     return logical, escape
@@ -94,7 +96,8 @@ def _join(physical: list[str], at: int, escape: str, continued: re.Pattern[str])
 def _heredocs(
     joined: str, first: int, physical: list[str], at: int, escape: str
 ) -> tuple[tuple[Heredoc, ...], int]:
-    keyword, _, rest = joined.strip().partition(" ")
+    keyword, *more = joined.split(maxsplit=1)
+    rest = more[0] if more else ""
     if keyword.upper() not in _HEREDOC_INSTRUCTIONS or rest.lstrip().startswith("["):
         return (), at
     found = []
@@ -102,9 +105,10 @@ def _heredocs(
         match = _HEREDOC.match(word)
         if match is None:
             continue
-        strip_tabs, quote, name = match.groups()
+        strip_tabs, written = match.groups()
+        name = unquoted(written, "\\")  # a shell reads it too, whatever escapes this file
         body, at = _body(name, bool(strip_tabs), first, physical, at)
-        found.append(Heredoc(name, body, expand=not quote))
+        found.append(Heredoc(name, body, expand=name == written))
     return tuple(found), at
 
 

@@ -27,7 +27,8 @@ from vmorch.images.dockerfile.instructions import (
 from vmorch.images.dockerfile.lines import LogicalLine, is_heredoc_word
 from vmorch.images.dockerfile.mistakes import Mistake, did_you_mean
 from vmorch.images.dockerfile.mounts import mount_of
-from vmorch.images.dockerfile.words import raw_words
+from vmorch.images.dockerfile.values import NO_GIT, checksum_of, number_of
+from vmorch.images.dockerfile.words import raw_words, unquoted
 
 _REFUSED = {
     "ONBUILD": "instructions for later builds are not supported; write them where they apply",
@@ -36,18 +37,14 @@ _REFUSED = {
 }
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9._-]*\Z")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|s|m|h)")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
-_NO_GIT = "git sources are not supported; clone in a RUN step"
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def instruction_of(line: LogicalLine, escape: str) -> Instruction:
     """Raises Mistake or BadWord."""
-    keyword, _, rest = line.text.partition(" ")
-    if "\t" in keyword:
-        keyword, _, rest = line.text.partition("\t")
-    keyword, rest = keyword.upper(), rest.strip()
+    keyword, rest = _first_word(line.text)
+    keyword = keyword.upper()
     if keyword in _REFUSED:
         raise Mistake(_REFUSED[keyword])
     make = _MAKERS.get(keyword)
@@ -59,20 +56,28 @@ def instruction_of(line: LogicalLine, escape: str) -> Instruction:
     return make(line, rest, escape)
 
 
-def _flags(rest: str, known: dict[str, str]) -> tuple[dict[str, str], str]:
+def _first_word(text: str) -> tuple[str, str]:
+    word, *rest = text.split(maxsplit=1)
+    return word, rest[0] if rest else ""
+
+
+def _flags(rest: str, known: dict[str, str], escape: str) -> tuple[dict[str, str], str]:
     """Leading `--name=value` words. `known` maps a flag to "" or to why it is refused."""
-    found, rest = _repeated_flags(rest, known)
+    found, rest = _repeated_flags(rest, known, escape)
     for name, values in found.items():
         if len(values) > 1:
             raise Mistake(f"--{name} appears twice")
     return {name: values[0] for name, values in found.items()}, rest
 
 
-def _repeated_flags(rest: str, known: dict[str, str]) -> tuple[dict[str, list[str]], str]:
+def _repeated_flags(
+    rest: str, known: dict[str, str], escape: str
+) -> tuple[dict[str, list[str]], str]:
     found: dict[str, list[str]] = {}
     while rest.startswith("--"):
-        word, _, after = rest.partition(" ")
-        name, has_value, value = word[2:].partition("=")
+        word = raw_words(rest, escape)[0]
+        after = rest[len(word) :]
+        name, has_value, value = unquoted(word[2:], escape).partition("=")
         if name not in known:
             raise Mistake(f"unknown flag '--{name}'{did_you_mean(name, known)}")
         if known[name]:
@@ -85,15 +90,21 @@ def _repeated_flags(rest: str, known: dict[str, str]) -> tuple[dict[str, list[st
 
 
 def _json_words(text: str) -> tuple[str, ...] | None:
-    """The words of a JSON array of strings; None when the text is not one, as Docker decides."""
+    """The words of a JSON array of strings; None when the text is no JSON, as Docker decides.
+
+    Raises Mistake: it is an array of something else, or no words for a command line.
+    """
     if not text.startswith("["):
         return None
     try:
         value = json.loads(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return None
-    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        return None
+    for word in value:
+        if not isinstance(word, str):
+            raise Mistake(f"the array may hold strings alone, not {json.dumps(word)[:40]}")
+        if "\0" in word or any("\ud800" <= char <= "\udfff" for char in word):
+            raise Mistake(f"{json.dumps(word)[:40]} is no text")
     return tuple(value)
 
 
@@ -106,10 +117,10 @@ def _pairs(rest: str, escape: str) -> tuple[tuple[str, str], ...]:
     """`a=1 b="2 3"`, or the old form `a the rest`. Values keep quotes for the substitution."""
     words = raw_words(rest, escape)
     if "=" not in words[0]:
-        name, _, value = rest.partition(" ")
-        if not value.strip():
+        name, value = _first_word(rest)
+        if not value:
             raise Mistake(f"'{name}' has no value: write {name}=VALUE")
-        return ((name, value.strip()),)
+        return ((name, value),)
     pairs = []
     for word in words:
         name, equals, value = word.partition("=")
@@ -122,7 +133,7 @@ def _pairs(rest: str, escape: str) -> tuple[tuple[str, str], ...]:
 
 
 def _from(line: LogicalLine, rest: str, escape: str) -> Instruction:
-    flags, rest = _flags(rest, {"platform": ""})
+    flags, rest = _flags(rest, {"platform": ""}, escape)
     words = rest.split()
     if len(words) not in {1, 3} or (len(words) == 3 and words[1].upper() != "AS"):
         raise Mistake("the form is FROM IMAGE [AS NAME]")
@@ -159,16 +170,20 @@ def _maintainer(line: LogicalLine, rest: str, escape: str) -> Instruction:
 
 def _run(line: LogicalLine, rest: str, escape: str) -> Instruction:
     sandbox = "every step is isolated in the same way"
-    flags, rest = _repeated_flags(rest, {"mount": "", "network": "", "security": sandbox})
+    known = {"mount": "", "network": "", "security": sandbox}
+    flags, rest = _repeated_flags(rest, known, escape)
     if not rest:
         raise Mistake("nothing follows the flags")
+    command = _command(rest)
+    if not command.words:
+        raise Mistake("the array names no program")
     network = flags.get("network", ["default"])[-1]
     if network not in {"default", "none"}:
         raise Mistake(f"--network={network}: a step has a network of its own (default) or none")
     return Run(
         line=line.line,
         text=line.text,
-        command=_command(rest),
+        command=command,
         heredocs=line.heredocs,
         mounts=tuple(mount_of(text) for text in flags.get("mount", ())),
         network=network == "default",
@@ -179,17 +194,20 @@ def _copy(line: LogicalLine, rest: str, escape: str) -> Instruction:
     is_add = line.text[:3].upper() == "ADD"
     known = {"chown": "", "chmod": ""}
     if is_add:
-        known |= {"checksum": "", "keep-git-dir": _NO_GIT}
+        known |= {"checksum": "", "keep-git-dir": NO_GIT}
         known |= {"unpack": "local archives always are, files from a URL never"}
     else:
         known |= {"from": "", "parents": "not supported; write the directories out"}
     known |= {"link": "not needed: a layer depends on what it copies and on its parent"}
     known |= {"exclude": "not supported; use .dockerignore"}
-    flags, rest = _flags(rest, known)
-    words = list(_json_words(rest) or rest.split())
+    flags, rest = _flags(rest, known, escape)
+    spaced = raw_words(rest, escape) if line.heredocs else rest.split()
+    words = list(_json_words(rest) or spaced)
     if len(words) < 2:
         raise Mistake("the form is COPY SOURCE… DESTINATION")
-    checksum = _checksum(words[:-1], flags.get("checksum", "")) if is_add else ""
+    checksum = flags.get("checksum", "")
+    if is_add and not any("$" in word for word in (*words[:-1], checksum)):
+        checksum_of(words[:-1], checksum)
     source_stage = flags.get("from", "")
     if "$" in source_stage:
         raise Mistake("--from takes no variables: name a stage with FROM $IMAGE AS NAME")
@@ -207,30 +225,6 @@ def _copy(line: LogicalLine, rest: str, escape: str) -> Instruction:
         source_stage=source_stage,
         checksum=checksum,
     )
-
-
-def _checksum(sources: list[str], checksum: str) -> str:
-    """That of the source that is a URL; "" when there is none."""
-    if any(re.match(r"(git|ssh)://|git@", source) for source in sources):
-        raise Mistake(_NO_GIT)
-    remote = [source for source in sources if is_url(source)]
-    if not remote:
-        if checksum:
-            raise Mistake("--checksum is for a URL; files of the context have their own digests")
-        return ""
-    if not checksum:
-        raise Mistake(
-            f"'{remote[0]}' needs --checksum=sha256:…: otherwise nobody knows what it will be"
-        )
-    if len(sources) > 1:
-        raise Mistake("--checksum goes with a single source")
-    if not _DIGEST.match(checksum):
-        raise Mistake(f"--checksum={checksum}: the form is sha256:<64 hexadecimal digits>")
-    return checksum
-
-
-def is_url(source: str) -> bool:
-    return re.match(r"https?://", source) is not None
 
 
 def _workdir(line: LogicalLine, rest: str, escape: str) -> Instruction:
@@ -267,16 +261,16 @@ def _cmd(line: LogicalLine, rest: str, escape: str) -> Instruction:
 def _healthcheck(line: LogicalLine, rest: str, escape: str) -> Instruction:
     known = dict.fromkeys(("interval", "timeout", "start-period", "retries"), "")
     known["start-interval"] = "not supported; 'interval' is short enough for the start"
-    flags, rest = _flags(rest, known)
-    kind, _, text = rest.partition(" ")
+    flags, rest = _flags(rest, known, escape)
+    kind, text = _first_word(rest) if rest else ("", "")
     if kind.upper() == "NONE" and not text and not flags:
         return Healthcheck(line=line.line, text=line.text, command=None)
-    if kind.upper() != "CMD" or not text.strip():
+    if kind.upper() != "CMD" or not text:
         raise Mistake("the form is HEALTHCHECK [--interval=30s …] CMD COMMAND, or HEALTHCHECK NONE")
     return Healthcheck(
         line=line.line,
         text=line.text,
-        command=_command(text.strip()),
+        command=_command(text),
         interval_seconds=_seconds(flags, "interval", 30.0),
         timeout_seconds=_seconds(flags, "timeout", 30.0),
         start_period_seconds=_seconds(flags, "start-period", 0.0),
@@ -285,18 +279,20 @@ def _healthcheck(line: LogicalLine, rest: str, escape: str) -> Instruction:
 
 
 def _seconds(flags: dict[str, str], name: str, default: float) -> float:
-    text = flags.get(name)
-    if text is None:
+    """Zero means the default, too (the image specification)."""
+    text = flags.get(name, "0")
+    if text == "0":
         return default
     if not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
         raise Mistake(f"--{name}={text} is no duration: 30s, 1m30s, 500ms")
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
+    return sum(float(n) * _UNITS[unit] for n, unit in _DURATION.findall(text)) or default
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    count = number_of(text)
+    if not count:
         raise Mistake(f"--retries={text} is no count of at least 1")
-    return int(text)
+    return count
 
 
 _MAKERS: dict[str, Callable[[LogicalLine, str, str], Instruction]] = {

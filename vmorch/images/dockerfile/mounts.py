@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vmorch.images.dockerfile.mistakes import Mistake, did_you_mean
+from vmorch.images.dockerfile.values import number_of
 
 _NAMES = {"dst": "target", "destination": "target", "src": "source", "readonly": "ro"}
 _NAMES |= {"readwrite": "rw"}
@@ -77,7 +78,7 @@ def _checked(kind: str, values: dict[str, str]) -> Mount:
     if "$" in values.get("from", ""):
         raise Mistake("from= takes no variables: name a stage with FROM $IMAGE AS NAME")
     for name in ("uid", "gid"):
-        if not values.get(name, "0").isdigit():
+        if number_of(values.get(name, "0")) is None and "$" not in values[name]:
             raise Mistake(f"--mount: {name}={values[name]} is no number")
     writable = _is_true(values.get("rw")) or (kind == "cache" and not _is_true(values.get("ro")))
     if writable and values.get("from"):

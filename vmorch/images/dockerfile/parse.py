@@ -15,6 +15,7 @@ from vmorch.images.dockerfile.instructions import (
 from vmorch.images.dockerfile.lines import MalformedLine, split_lines
 from vmorch.images.dockerfile.makers import instruction_of
 from vmorch.images.dockerfile.mistakes import Mistake
+from vmorch.images.dockerfile.values import number_of
 from vmorch.images.dockerfile.words import BadWord
 
 
@@ -24,6 +25,9 @@ def parse(text: str, file: str) -> Dockerfile:
     Raises:
         InvalidSpec: with every mistake, each with its line.
     """
+    if "\0" in text:
+        number = text.count("\n", 0, text.index("\0")) + 1
+        raise InvalidSpec([SpecProblem(file, number, 1, "", "a zero byte: this is no text")])
     try:
         lines, escape = split_lines(text)
     except MalformedLine as error:
@@ -97,7 +101,7 @@ def references(instruction: Instruction) -> list[str]:
 def _reference_problem(dockerfile: Dockerfile, stage: Stage, reference: str) -> str:
     source = dockerfile.stage(reference)
     if source is None:
-        return f"there is no stage {reference}" if reference.isdigit() else ""
+        return f"there is no stage {reference}" if number_of(reference) is not None else ""
     if source.index == stage.index:
         return f"--from={reference} is the stage itself"
     if source.index > stage.index:

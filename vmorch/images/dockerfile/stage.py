@@ -9,6 +9,7 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
 
+from vmorch.errors import InvalidSpec, SpecProblem
 from vmorch.images.dockerfile.instructions import (
     Arg,
     Cmd,
@@ -30,8 +31,11 @@ from vmorch.images.dockerfile.instructions import (
 from vmorch.images.dockerfile.mounts import Mount
 from vmorch.images.dockerfile.steps import CopyStep, DirectoryStep, MountStep, RunStep, Step
 from vmorch.images.dockerfile.values import (
+    checksum_of,
+    id_of,
     mode_of,
     normal_path,
+    number_of,
     owner_of,
     ports_of,
     signal_of,
@@ -60,7 +64,7 @@ def global_variables(
     """The ARGs before the first FROM, each seeing those above it.
 
     Raises:
-        BadWord: a default cannot be substituted.
+        InvalidSpec: a default cannot be substituted.
     """
     values = dict(platform)
     for arg in dockerfile.global_args:
@@ -68,12 +72,39 @@ def global_variables(
             if name in build_args:
                 values[name] = build_args[name]
             elif default is not None:
-                values[name] = Substitution(values, dockerfile.escape).word(default)
+                substitution = Substitution(values, dockerfile.escape)
+                values[name] = _said(dockerfile, arg, substitution, default)
     return values
 
 
+def with_bases(dockerfile: Dockerfile, variables: Mapping[str, str]) -> Dockerfile:
+    """With the variables in every FROM substituted: `FROM $BASE` may name a stage.
+
+    Raises:
+        InvalidSpec: one cannot be.
+    """
+    substitution = Substitution(variables, dockerfile.escape)
+    stages = []
+    for stage in dockerfile.stages:
+        image = _said(dockerfile, stage.base, substitution, stage.base.image)
+        stages.append(replace(stage, base=replace(stage.base, image=image)))
+    return replace(dockerfile, stages=tuple(stages))
+
+
+def _said(
+    dockerfile: Dockerfile, instruction: Instruction, substitution: Substitution, text: str
+) -> str:
+    try:
+        return substitution.word(text)
+    except BadWord as error:
+        keyword = instruction.text.split(maxsplit=1)[0].upper()
+        place = SpecProblem(dockerfile.file, instruction.line, 1, keyword, str(error))
+        raise InvalidSpec([place]) from error
+
+
 class StageState:
-    """The run configuration and arguments at a place in a stage."""
+    """The run configuration and arguments at a place in a stage. `args` are those of the stage
+    that it stands on."""
 
     def __init__(
         self,
@@ -82,9 +113,10 @@ class StageState:
         global_args: Mapping[str, str],
         build_args: Mapping[str, str],
         escape: str = "\\",
+        args: Mapping[str, str] | None = None,
     ) -> None:
         self.run = base
-        self.args: dict[str, str] = {}
+        self.args: dict[str, str] = dict(args or {})
         self._global_args = global_args
         self._build_args = build_args
         self._escape = escape
@@ -107,7 +139,9 @@ class StageState:
                 self._arg(instruction)
             case Env():
                 word = self._substitution().word
-                added = {name: word(value) for name, value in instruction.values}
+                added = {word(name): word(value) for name, value in instruction.values}
+                if "" in added:
+                    raise BadWord("a variable has no name")
                 self.run = replace(self.run, environment={**self.run.environment, **added})
             case Label():
                 word = self._substitution().word
@@ -144,11 +178,12 @@ class StageState:
         return (*self.run.shell, *command.words) if command.is_shell else command.words
 
     def _arg(self, instruction: Arg) -> None:
+        word = self._substitution().word  # as it was before this instruction
         for name, default in instruction.values:
             if name in self._build_args:
                 self.args[name] = self._build_args[name]
             elif default is not None:
-                self.args[name] = self._word(default)
+                self.args[name] = word(default)
             elif name in self._global_args:
                 self.args[name] = self._global_args[name]
 
@@ -229,8 +264,8 @@ class StageState:
             sharing=options.get("sharing", "shared"),
             env=options.get("env", ""),
             mode=mode_of(options.get("mode", default_mode), what="--mount: mode") or 0,
-            uid=int(options.get("uid", "0")),
-            gid=int(options.get("gid", "0")),
+            uid=id_of(options.get("uid", "0"), "uid"),
+            gid=id_of(options.get("gid", "0"), "gid"),
             size_bytes=size_of(options["size"]) if "size" in options else 0,
         )
 
@@ -243,9 +278,14 @@ class StageState:
             replace(doc, body=substitution.literal(doc.body)) if doc.expand else doc
             for doc in instruction.heredocs
         )
-        url = word(instruction.sources[0]) if instruction.checksum else ""
-        local = () if url else instruction.sources
-        sources = tuple(normal_path("/" + word(source)).lstrip("/") for source in local)
+        named = [word(source) for source in instruction.sources]
+        checksum = ""
+        if instruction.is_add:
+            checksum = checksum_of(
+                [*named, *(doc.name for doc in documents)], word(instruction.checksum)
+            )
+        url, local = (named[0], []) if checksum else ("", named)
+        sources = tuple(normal_path("/" + source).lstrip("/") for source in local)
         if len(sources) + len(documents) > 1 and not into:
             raise BadWord(f"several sources need a directory: end '{written}' with '/'")
         return CopyStep(
@@ -260,7 +300,7 @@ class StageState:
             chmod=mode_of(word(instruction.chmod)),
             source_stage=instruction.source_stage,
             url=url,
-            checksum=instruction.checksum,
+            checksum=checksum,
             proxies=self._proxies(),
             epoch=self._epoch(),
         )
@@ -271,9 +311,10 @@ class StageState:
         text = self._build_args.get(EPOCH)
         if text is None:
             return None
-        if not text.isdigit():
+        number = number_of(text)
+        if number is None:
             raise BadWord(f"{EPOCH}={text} is no number of seconds")
-        return int(text)
+        return number
 
     def _proxies(self) -> dict[str, str]:
         return {k: v for k, v in self._build_args.items() if k in PROXY_ARGS}
