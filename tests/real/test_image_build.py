@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import hashlib
 import io
 import os
@@ -130,6 +131,27 @@ def test_archives_are_unpacked_by_add_alone(bench: Bench) -> None:
         "RUN cd / && find added copied -type f | sort"
     )
     assert said.splitlines() == ["added/deep/file", "added/plain.gz", "copied/t.tgz"]
+
+
+def test_an_archive_that_is_unpacked_into_the_root_leaves_the_rest_alone(bench: Bench) -> None:
+    root = member(".", type=tarfile.DIRTYPE, mode=0o700, uid=1000, gid=1000)
+    names = ("etc/link", "etc/hard")
+    with tarfile.open(bench.context / "a.tar", "w") as archive:
+        for info in (root, *(member(name, size=3) for name in names)):
+            archive.addfile(info, io.BytesIO(b"new"))
+    bench.file("zeros", bytes(10240))
+    bench.file("cut.tgz", gzip.compress(os.urandom(5000))[:60])
+    bomb = tarfile.TarInfo("x")
+    bomb.type, bomb.size = tarfile.XHDTYPE, 3 << 30
+    bench.file("bomb.tar", bomb.tobuf(tarfile.GNU_FORMAT))
+    said = bench.output(
+        "FROM debian:12\nRUN echo old > /etc/one; echo old > /etc/two; ln -s one /etc/link; "
+        "ln /etc/two /etc/hard\nADD a.tar /\nADD zeros cut.tgz /plain/\n"
+        "RUN stat -c '%a %u:%g' /; cat /etc/one /etc/two; cat /etc/link /etc/hard; echo; ls /plain"
+    )
+    assert said.splitlines() == ["755 0:0", "old", "old", "newnew", "cut.tgz", "zeros"]
+    with pytest.raises(BuildFailed, match="too much memory"):
+        bench.build("FROM tiny\nADD bomb.tar /")
 
 
 def test_merging_into_what_is_there(bench: Bench) -> None:

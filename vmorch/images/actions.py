@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import posixpath
-import tarfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vmorch.images import keys
+from vmorch.images.archives import is_archive
 from vmorch.images.blobs import BlobStore
 from vmorch.images.contexts import item_of
 from vmorch.images.dockerfile.steps import CopyStep, RunStep
@@ -93,7 +93,7 @@ class Copying:
         items = tuple(item_of(entry, self._blobs) for entry in file.entries)
         first = items[0]
         is_local = self._step.is_add and not self._step.url
-        archive = is_local and first.kind == "file" and tarfile.is_tarfile(first.content)
+        archive = is_local and first.kind == "file" and is_archive(Path(first.content))
         return Source(name=file.name, items=items, archive=archive)
 
 

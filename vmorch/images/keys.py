@@ -14,7 +14,7 @@ from vmorch.model.context import ContextEntry
 from vmorch.model.image import BootConfig, RunConfig
 
 # Raised when the worker comes to write other bytes for the same step.
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 
 
 def digest_of(document: Any) -> str:
