@@ -394,6 +394,48 @@ def test_a_step_reaches_no_listener_of_the_host(bench: Bench, tmp_path: Path) ->
     assert said.splitlines() == ["refused", "refused"]
 
 
+# System calls that know no namespace, or make one in which the step would be root again.
+NUMBERS = {
+    "x86_64": {"keyctl": 250, "add_key": 248, "request_key": 249, "syslog": 103, "bpf": 321}
+    | {"perf_event_open": 298, "userfaultfd": 323, "io_uring_setup": 425}
+    | {"unshare": 272, "clone": 56},
+    "aarch64": {"keyctl": 219, "add_key": 217, "request_key": 218, "syslog": 116, "bpf": 280}
+    | {"perf_event_open": 241, "userfaultfd": 282, "io_uring_setup": 425}
+    | {"unshare": 97, "clone": 220},
+}
+CALLS = """#!/usr/bin/python3
+import ctypes, os, socket, threading
+libc, buffer = ctypes.CDLL(None, use_errno=True), ctypes.create_string_buffer(4096)
+known = {"unshare": (0x10000000,), "clone": (0x10000011, 0), "keyctl": (0, -4, 0)}
+for name, number in NUMBERS.items():
+    if not libc.syscall(number, *known.get(name, (3, buffer, 0))) and name == "clone":
+        os._exit(0)
+    print(name, os.strerror(ctypes.get_errno()))
+    ctypes.set_errno(0)
+try:
+    socket.socket(40, socket.SOCK_STREAM)
+except OSError as error:
+    print("vsock", error.strerror)
+thread = threading.Thread(target=lambda: print("threads work"))
+thread.start()
+thread.join()
+"""
+
+
+def test_a_step_has_no_user_namespace_no_keyring_and_no_vsock(bench: Bench) -> None:
+    numbers = NUMBERS[os.uname().machine]
+    script = CALLS.replace("NUMBERS", repr(numbers))
+    said = bench.output(
+        f"FROM debian:12\nRUN <<'END'\n{script}END\n"
+        "RUN unshare -Ur true || echo no root; "
+        "su daemon -s /bin/sh -c 'unshare -Ur true' || echo no"
+    ).splitlines()
+    refused = [f"{name} Operation not permitted" for name in (*numbers, "vsock")]
+    assert said[: len(refused) + 1] == [*refused, "threads work"]
+    assert said[-1] == "no"
+    assert "no root" in said
+
+
 def test_nothing_of_a_step_stays_in_the_image(bench: Bench) -> None:
     bench.build("FROM debian:12\nRUN echo a > /a; sleep 1000 & setsid sleep 1000 & true")
     said = bench.output(

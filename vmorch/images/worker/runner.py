@@ -1,8 +1,9 @@
 """RUN: the command in its own PID, mount, IPC, UTS, cgroup and network namespaces.
 
 This process becomes PID 1 of the step. It holds nothing of the host by then: no descriptor but
-the output, no capability beyond the list, a clean environment; and the step cannot reach what it
-runs. When the command ends it ends, and the kernel kills whatever the command left running.
+the output, no capability beyond the list, a clean environment; calls that lead out of namespaces
+are refused (`calls.py`), and the step cannot reach what it runs. When the command ends it ends,
+and the kernel kills whatever the command left running.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import socket
 import struct
 from pathlib import Path
 
-from vmorch.images.worker import kernel, sandbox
+from vmorch.images.worker import calls, kernel, sandbox
 from vmorch.images.worker.job import RunAction
 from vmorch.images.worker.users import UnknownUser, account
 
@@ -55,6 +56,7 @@ def run(action: RunAction, root: Path, work: Path, files: list[str]) -> int:
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
     os.dup2(1, 2)  # 2 was the way to the daemon
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    kernel.filter_calls(calls.program())
     kernel.keep_capabilities(_CAPABILITIES)
     kernel.close_to_others()
     command = os.fork()
