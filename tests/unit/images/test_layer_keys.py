@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -217,3 +217,64 @@ def test_where_a_bind_of_an_image_comes_from() -> None:
 
 def test_a_merged_layer_is_another() -> None:
     assert len({keys.flat_key(PARENT), keys.directory_key(PARENT, ()), PARENT}) == 3
+
+
+# Fields that have no part in a key, and why.
+LEFT_OUT = {
+    RunStep: {"line", "text", "proxies"},  # where and how it is written; the way outside
+    MountStep: {
+        "required",  # whether it is given is told by the mount being there
+        "sharing",  # who waits for whom
+        "source",  # files count, not where they lie; of an image it counts, see above
+        "source_stage",  # the layer that it leads to counts
+    },
+    CopyStep: {
+        "line",
+        "text",
+        "proxies",
+        "sources",  # what they name counts: `files`, or the content of what --from reads
+        "documents",
+        "source_stage",
+        "url",
+        "checksum",
+    },
+}
+OTHER: dict[str, Any] = {
+    "argv": ("other",),
+    "environment": {"A": "2"},
+    "proxies": {"P": "1"},
+    "mounts": ["other"],
+    "network": False,
+    "sources": ("other",),
+    "documents": (Heredoc("a", "b", True),),
+    "into_directory": False,
+    "is_add": True,
+    "chmod": 0o700,
+    "epoch": 1,
+    "writable": True,
+    "required": True,
+    "line": 7,
+}
+
+
+def _changed(step: Any, name: str) -> Any:
+    old = getattr(step, name)
+    return replace(step, **{name: OTHER.get(name, 7 if isinstance(old, int) else f"other {old}")})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, f.name) for kind in (RunStep, CopyStep, MountStep) for f in fields(kind)],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_every_field_of_a_step_is_an_input_or_is_known_not_to_be(kind: type, name: str) -> None:
+    """A field that comes to be must be put into the key, or among those that are left out."""
+    if kind is RunStep:
+        mounts = OTHER["mounts"] if name == "mounts" else ()
+        changed = RUN if name == "mounts" else _changed(RUN, name)
+        same = keys.run_key(PARENT, (), RUN) == keys.run_key(PARENT, (), changed, mounts)
+    elif kind is CopyStep:
+        same = copy_key([]) == copy_key([], step=_changed(COPY, name))
+    else:
+        same = mount_key(MOUNT, []) == mount_key(_changed(MOUNT, name), [])
+    assert same == (name in LEFT_OUT[kind])
