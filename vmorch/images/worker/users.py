@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+_DIGITS = 10
 
 
 class UnknownUser(Exception):
@@ -20,13 +23,18 @@ class Account:
     home: str
 
 
-def _rows(path: Path, columns: int) -> list[list[str]]:
-    """Lines of a colon-separated table; a missing table is empty."""
+def _rows(path: Path, columns: int, numbers: Sequence[int]) -> list[list[str]]:
+    """Lines of a colon-separated table that have these numbers; a missing table is empty."""
     try:
         lines = path.read_text(errors="surrogateescape").splitlines()
     except OSError:
         return []
-    return [row for line in lines if len(row := line.split(":")) >= columns]
+    rows = [row for line in lines if len(row := line.split(":")) >= columns]
+    return [row for row in rows if all(_is_number(row[column]) for column in numbers)]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS
 
 
 def account(text: str, root: Path = Path("/")) -> Account:
@@ -36,9 +44,9 @@ def account(text: str, root: Path = Path("/")) -> Account:
         UnknownUser: a name is not there.
     """
     user, colon, group = text.partition(":")
-    rows = _rows(root / "etc/passwd", 7)
+    rows = _rows(root / "etc/passwd", 7, (2, 3))
     found = next((row for row in rows if user in {row[0], row[2]}), None)
-    if found is None and not user.isdigit():
+    if found is None and not _is_number(user):
         raise UnknownUser(f"the image has no user '{user}'")
     uid = int(found[2]) if found else int(user)
     gid = int(found[3]) if found else 0
@@ -46,8 +54,8 @@ def account(text: str, root: Path = Path("/")) -> Account:
     if colon:
         return Account(uid, _group(group, root), (), home)
     name = found[0] if found else user
-    members = [row for row in _rows(root / "etc/group", 4) if name in row[3].split(",")]
-    return Account(uid, gid, tuple(int(row[2]) for row in members if row[2].isdigit()), home)
+    members = [r for r in _rows(root / "etc/group", 4, (2,)) if name in r[3].split(",")]
+    return Account(uid, gid, tuple(int(row[2]) for row in members), home)
 
 
 def owner(text: str, root: Path = Path("/")) -> tuple[int, int]:
@@ -58,9 +66,9 @@ def owner(text: str, root: Path = Path("/")) -> tuple[int, int]:
 
 
 def _group(text: str, root: Path) -> int:
-    if text.isdigit():
+    if _is_number(text):
         return int(text)
-    for row in _rows(root / "etc/group", 3):
+    for row in _rows(root / "etc/group", 3, (2,)):
         if row[0] == text:
             return int(row[2])
     raise UnknownUser(f"the image has no group '{text}'")
