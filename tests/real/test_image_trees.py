@@ -96,6 +96,25 @@ TREES: list[tuple[str, str, str, list[str]]] = [
         "RUN true\nFROM tiny AS a\nARG V=2\nFROM a\nRUN mkdir /x; echo $V > /x/1",
         ["./1=2"],
     ),
+    (
+        "into a link to a directory",
+        "",
+        "RUN mkdir /x; ln -s x /l\nCOPY a.txt /l",
+        ["./a.txt=a.txt"],
+    ),
+    (
+        "over a link to a file",
+        "",
+        "RUN mkdir /x; ln -s /etc/none /x/f\nCOPY a.txt /x/f",
+        ["./f=a.txt"],
+    ),
+    ("a file and a pattern", "", "COPY c.md d/e* /x/", ["./c.md=c.md", "./e.txt=d/e.txt"]),
+    (
+        "tabs, quotes and patterns",
+        "",
+        "ENV\tF a.txt.gz\nCOPY\t--chown='1'\t${F%.*} /x/",
+        ["./a.txt=a.txt"],
+    ),
     # .dockerignore
     (
         "ignored files are not there",

@@ -72,6 +72,8 @@ class Output:
 
     def feed(self, data: bytes) -> None:
         *lines, self._partial = (self._partial + data.decode(errors="replace")).split("\n")
+        if self._count > LOG_LINES:  # nobody is told any more: a flood must not cost much
+            lines = lines[-_TAIL_LINES:]
         for line in lines:
             self._take(line)
         # A bar that draws itself over and over has no line ends.

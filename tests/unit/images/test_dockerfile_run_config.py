@@ -255,6 +255,12 @@ def test_health_checks() -> None:
     assert run.healthcheck.argument == ("curl -f $U",)
     assert (run.healthcheck.interval_seconds, run.healthcheck.timeout_seconds) == (90.0, 0.5)
     assert run.healthcheck.retries == 5
+    run, _ = followed('SHELL ["bash", "-c"]\nHEALTHCHECK CMD a $B')
+    assert run.healthcheck is not None
+    assert (run.healthcheck.kind, run.healthcheck.argument) == (
+        HealthKind.CMD,
+        ("bash", "-c", "a $B"),
+    )
     run, _ = followed('HEALTHCHECK CMD ["a", "b"]')
     assert run.healthcheck is not None
     assert (run.healthcheck.kind, run.healthcheck.argument) == (HealthKind.CMD, ("a", "b"))

@@ -196,10 +196,12 @@ class StageState:
     def _health(self, instruction: Healthcheck) -> HealthCheck:
         if instruction.command is None:
             return HealthCheck(kind=HealthKind.NONE)
-        is_shell = instruction.command.is_shell
+        # The guest's shell form is for /bin/sh; another SHELL becomes words.
+        is_plain = instruction.command.is_shell and self.run.shell == RunConfig().shell
+        command = instruction.command
         return HealthCheck(
-            kind=HealthKind.CMD_SHELL if is_shell else HealthKind.CMD,
-            argument=instruction.command.words,
+            kind=HealthKind.CMD_SHELL if is_plain else HealthKind.CMD,
+            argument=command.words if is_plain else self._argv(command),
             interval_seconds=instruction.interval_seconds,
             timeout_seconds=instruction.timeout_seconds,
             retries=instruction.retries,
