@@ -120,6 +120,7 @@ def test_all_mistakes_come_at_once() -> None:
         (f"USER a:{'9' * 5000}", "no user"),
         ("COPY --chown=99999999999 a b", "USER[:GROUP]"),
         ("COPY --chmod=0o755 a b", "octal"),
+        ("COPY --from=a /x/[b /c", "no pattern"),
         ("COPY --chmod=٧٥٥ a b", "octal"),
         ("ENV U=me\nRUN --mount=type=cache,target=/x,uid=$U y", "no number"),
         (f"RUN --mount=type=tmpfs,target=/x,size={'9' * 5000} y", "no size"),

@@ -31,6 +31,7 @@ from vmorch.images.dockerfile.instructions import (
 from vmorch.images.dockerfile.mounts import Mount
 from vmorch.images.dockerfile.steps import CopyStep, DirectoryStep, MountStep, RunStep, Step
 from vmorch.images.dockerfile.values import (
+    check_pattern,
     checksum_of,
     id_of,
     mode_of,
@@ -288,6 +289,8 @@ class StageState:
             )
         url, local = (named[0], []) if checksum else ("", named)
         sources = tuple(normal_path("/" + source).lstrip("/") for source in local)
+        for source in sources:
+            check_pattern(source)
         if len(sources) + len(documents) > 1 and not into:
             raise BadWord(f"several sources need a directory: end '{written}' with '/'")
         return CopyStep(

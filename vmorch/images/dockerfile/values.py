@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from vmorch.images.dockerfile.words import BadWord
+from vmorch.model.context import glob_expression, has_wildcards
 from vmorch.model.signals import signal_number
 
 _HIGHEST_ID = (1 << 32) - 2
@@ -84,6 +85,15 @@ def signal_of(text: str) -> str:
         raise BadWord(str(error)) from error
     upper = text.upper()
     return upper if upper.isdigit() or upper.startswith("SIG") else f"SIG{upper}"
+
+
+def check_pattern(source: str) -> None:
+    """Of files in the context or in an image, whose wildcards are looked at later."""
+    for part in source.split("/") if has_wildcards(source) else ():
+        try:
+            glob_expression(part)
+        except ValueError as error:
+            raise BadWord(str(error)) from error
 
 
 def is_url(source: str) -> bool:
