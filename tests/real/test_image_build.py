@@ -33,6 +33,7 @@ from image_bench import CANARY, Bench, DieAt, PauseAt, bench_at, service, wait_u
 from vmorch.errors import BuildFailed, InvalidSpec, NotFound, Refused, VmorchError
 from vmorch.images import qcow2
 from vmorch.images.protocol import BuildProgress, ImportRequest, StepState
+from vmorch.images.writer import DEEPEST
 from vmorch.model.image import ImageManifest
 
 
@@ -658,6 +659,12 @@ def test_disks(bench: Bench, tmp_path: Path) -> None:
 PHASES = ("begin", "exported", "mounted", "written", "unmounted", "closed", "publish", "published")
 POINTS = (*(f"image.layer.{phase}" for phase in PHASES), "image.manifest")
 DEADLY = "FROM debian:12\nCOPY big /\nRUN dd if=/dev/zero of=/z bs=1M count=64; sleep 0.2\n"
+# What has to be built for points that not every build comes to.
+LESS_COMMON = {
+    "image.content": "FROM tiny AS made\nCOPY big /\nFROM tiny\nCOPY --from=made /big /\n",
+    "image.layer.flattened": "FROM tiny\n" + "".join(f"RUN : {n}\n" for n in range(DEEPEST + 1)),
+}
+POINTS = (*POINTS, *LESS_COMMON)
 
 
 def start(bench: Bench, point: str) -> subprocess.Popen[bytes]:
@@ -665,12 +672,12 @@ def start(bench: Bench, point: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
-def builds_after_all(bench: Bench) -> None:
+def builds_after_all(bench: Bench, point: str = "") -> None:
     wait_until_gone(bench.images)
     bench.service = service(bench.images)
     bench.runner.run(bench.service.sweep())
     assert list((bench.images / "tmp").iterdir()) == []
-    manifest = bench.build(DEADLY)
+    manifest = bench.build(LESS_COMMON.get(point, DEADLY))
     bench.runner.run(bench.service.ensure("app", bench.told.append))
     for layer in manifest.layers:
         path = bench.images / "layers" / f"{layer.digest.removeprefix('sha256:')}.qcow2"
@@ -682,7 +689,7 @@ def test_the_daemon_is_killed_at(bench: Bench, point: str) -> None:
     bench.file("big", os.urandom(20_000_000))
     process = start(bench, point)
     assert process.wait(timeout=60) == -signal.SIGKILL
-    builds_after_all(bench)
+    builds_after_all(bench, point)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.2, 0.4])
@@ -757,7 +764,7 @@ def reached(process: subprocess.Popen[bytes]) -> None:
 def test_all_is_killed_at(bench: Bench, point: str) -> None:
     bench.file("big", os.urandom(20_000_000))
     killed_as_a_whole(bench, point, "pause", ready=reached)
-    builds_after_all(bench)
+    builds_after_all(bench, point)
 
 
 def test_all_is_killed_while_a_command_writes(bench: Bench) -> None:
@@ -774,14 +781,17 @@ RUN mkdir -p /lib/modules/1.0 && head -c 514 /dev/zero > /boot/vmlinuz-1.0 \
 IMPORT_POINTS = ("image.import.converted", "image.layer.exported", "image.import.shelved")
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["daemon", "all"])
 @pytest.mark.parametrize("point", IMPORT_POINTS)
-def test_an_import_is_killed_at(bench: Bench, point: str) -> None:
+def test_an_import_is_killed_at(bench: Bench, point: str, whole: bool) -> None:
     made = bench.build(IMPORTABLE)
     top = bench.images / "layers" / f"{made.layers[-1].digest.removeprefix('sha256:')}.qcow2"
     disk = bench.context / "disk"
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", top, disk], check=True)
-    process = start(bench, point)
-    assert process.wait(timeout=120) == -signal.SIGKILL
+    if whole:
+        killed_as_a_whole(bench, point, "pause", ready=reached)
+    else:
+        assert start(bench, point).wait(timeout=120) == -signal.SIGKILL
     wait_until_gone(bench.images)
     bench.service = service(bench.images)
     bench.runner.run(bench.service.sweep())
@@ -809,7 +819,7 @@ async def _as_daemon(images: Path, context: Path, faults: DieAt) -> None:
     if (context / "disk").exists():
         await imported(bench)
     else:
-        await bench.build_async(DEADLY)
+        await bench.build_async(LESS_COMMON.get(faults.point, DEADLY))
 
 
 if __name__ == "__main__":

@@ -170,17 +170,19 @@ class LayerWriter:
             found = await asyncio.to_thread(self._store.find, key)
             if found is None:
                 async with self._places, self._work() as work:
-                    found = await asyncio.to_thread(self._flattened, top, key, work)
+                    disk = work / "layer.qcow2"
+                    record = await asyncio.to_thread(self._flattened, top, key, disk)
+                    await self._faults.at("image.layer.flattened")
+                    found = await asyncio.to_thread(self._store.publish, disk, record)
             return found
 
-    def _flattened(self, top: LayerRecord, key: str, work: Path) -> LayerRecord:
+    def _flattened(self, top: LayerRecord, key: str, disk: Path) -> LayerRecord:
         began, chain = self._clock.now(), self._store.chain(top.digest)
-        disk = work / "layer.qcow2"
         base = chain[0]
         qcow2.flatten(self._store.path(top.digest), self._store.path(base.digest), disk)
         taken = self._store.is_taken(key)
         salt = self._entropy.random_bytes(16).hex()
-        record = replace(
+        return replace(
             top,
             digest=rebuilt_digest(key, salt) if taken else key,
             key=key,
@@ -190,7 +192,6 @@ class LayerWriter:
             seconds=self._clock.now() - began,
             depth=1,
         )
-        return self._store.publish(disk, record)
 
     @asynccontextmanager
     async def _work(self) -> AsyncIterator[Path]:
@@ -241,5 +242,6 @@ class LayerWriter:
         message, hint = outcome.failure(self.limit_seconds)
         if message:
             raise BuildFailed(message, hint=hint)
+        await self._faults.at("image.content")
         await asyncio.to_thread(self._store.note_content, question, outcome.content)
         return outcome.content
