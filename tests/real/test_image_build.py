@@ -577,6 +577,11 @@ def test_a_failing_step_says_where_and_shows_its_end(bench: Bench) -> None:
         ("RUN mkdir -p /d/one\nCOPY one /d", "is a directory"),
         ("COPY --from=tiny /none /", "not in the image"),
         ("RUN dd if=/dev/zero of=/etc/hosts bs=1M count=100", "code 1"),
+        (
+            "RUN n=0; while [ $n -lt 900 ]; do mkdir d; cd d; n=$((n + 1)); done\n"
+            "FROM tiny\nCOPY --from=0 /d /x",
+            "within each other",
+        ),
     ],
 )
 def test_what_can_go_wrong_in_a_step(bench: Bench, text: str, fragment: str) -> None:

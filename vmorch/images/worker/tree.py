@@ -16,6 +16,7 @@ from vmorch.images.worker.job import Source
 from vmorch.model.context import glob_expression, has_wildcards
 
 _XATTRS = ("security.capability",)
+_DEEPEST = 500  # directories within directories; a path ends at 4096 bytes anyway
 
 
 class CopyFailed(Exception):
@@ -108,6 +109,8 @@ def image_nodes(root: int, path: str) -> Iterator[Node]:
 
 def _below(directory: int, prefix: str) -> Iterator[Node]:
     try:
+        if prefix.count("/") > _DEEPEST:
+            raise CopyFailed(f"more than {_DEEPEST} directories lie within each other")
         for name in sorted(item.name for item in os.scandir(directory)):
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
             path = prefix + name
