@@ -437,6 +437,12 @@ def test_a_step_has_no_user_namespace_no_keyring_and_no_vsock(bench: Bench) -> N
     assert "no root" in said
 
 
+def test_a_step_waits_for_no_flush(bench: Bench) -> None:
+    """One that reached the kernel would say that there is no such descriptor."""
+    flushes = "import os; os.fsync(999); os.fdatasync(999)"
+    assert bench.output(f'FROM debian:12\nRUN python3 -c "{flushes}"; echo $?') == "0"
+
+
 def test_nothing_of_a_step_stays_in_the_image(bench: Bench) -> None:
     bench.build("FROM debian:12\nRUN echo a > /a; sleep 1000 & setsid sleep 1000 & true")
     said = bench.output(
