@@ -156,6 +156,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         faults,
         clock=clock,
         entropy=entropy,
+        outside_netns=settings.outside_netns,
     )
     await images.sweep()
     hypervisor = LibvirtHypervisor(

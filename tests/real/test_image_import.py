@@ -158,6 +158,21 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def served(directory: Path) -> Iterator[str]:
+    """A web server on the loopback of the network in which the daemon fetches."""
+    outside = os.environ["VMORCH_OUTSIDE_NETNS"]
+    server = ("python3", "-u", "-m", "http.server", "0", "--bind", "127.0.0.1")
+    command = ["nsenter", f"--net={outside}", *server, "--directory", str(directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().split(b" port ")[1].split()[0].decode()
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
 def answer(port: int, host: str) -> str:
     request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": host})
     with urllib.request.urlopen(request, timeout=30) as response:
@@ -169,7 +184,12 @@ def test_a_cloud_image_is_imported_built_upon_and_serves(
     daemon: Any, tree: Path, tmp_path: Path, boot: str
 ) -> None:
     disk = make_disk(tree, tmp_path, hidden=boot == "loader")
-    daemon.cli("image", "import", "cloud", str(disk), "--sha256", sha256(disk))
+    digest = sha256(disk)
+    if boot == "loader":
+        daemon.cli("image", "import", "cloud", str(disk), "--sha256", digest)
+    else:
+        with served(tmp_path) as url:
+            daemon.cli("image", "import", "cloud", f"{url}/{disk.name}", "--sha256", digest)
     disk.unlink()
     image = json.loads(daemon.cli("image", "inspect", "cloud").stdout)
     assert bool(image["boot"]["kernel"]) is (boot == "direct")
@@ -183,6 +203,24 @@ def test_a_cloud_image_is_imported_built_upon_and_serves(
     log = daemon.settings.state_dir / "environments" / name / "web-1" / "console.log"
     assert "Kernel panic" not in log.read_text(errors="replace")
     daemon.cli("-p", name, "down")
+
+
+def test_what_a_server_does_not_give_as_promised_is_refused_and_leaves_nothing(
+    daemon: Any, tmp_path: Path
+) -> None:
+    before = listing(daemon.settings.images_dir)
+    (tmp_path / "junk").write_bytes(os.urandom(MIB))
+    digest = sha256(tmp_path / "junk")
+    with served(tmp_path) as url:
+        for address, promised, code, fragment in (
+            (f"{url}/junk", digest, 3, "no disk image"),
+            (f"{url}/junk", "0" * 64, 2, f"is sha256:{digest}, not sha256:000"),
+            (f"{url}/nothing", digest, 1, "HTTP Error 404"),
+            ("http://127.0.0.1:9/junk", digest, 1, "Connection refused"),
+        ):
+            said = daemon.cli("image", "import", "x", address, "--sha256", promised, check=False)
+            assert (said.returncode, fragment in said.stderr) == (code, True), said.stderr
+    assert listing(daemon.settings.images_dir) == before
 
 
 def test_what_is_no_disk_of_a_linux_is_refused_and_leaves_nothing(

@@ -27,12 +27,12 @@ from vmorch.images.files import hexadecimal
 from vmorch.images.layers import LayerRecord, LayerStore
 from vmorch.images.protocol import ImportRequest, Progress
 from vmorch.images.shelf import IMPORTED
-from vmorch.images.stepnet import LazyNetwork
 from vmorch.images.story import Chapter, Story
 from vmorch.images.worker.job import Job, Volume
 from vmorch.images.workshop import Workers
 from vmorch.images.writer import WORK_PREFIX
 from vmorch.model.image import BootConfig
+from vmorch.model.stepnet import StepNetwork
 
 LIMIT_SECONDS = 3600.0
 _COMMAND_LINE = "rw console=ttyS0 panic=-1 oops=panic net.ifnames=0"
@@ -74,16 +74,18 @@ class Importer:
         *,
         faults: Faults,
         clock: Clock,
+        network: StepNetwork,
     ) -> None:
         self._directory = images_dir
         self._store = store
         self._blobs = blobs
         self._workers = workers
+        self._network = network
         self._faults = faults
         self._clock = clock
 
     async def disk(
-        self, request: ImportRequest, progress: Progress, network: LazyNetwork
+        self, request: ImportRequest, progress: Progress
     ) -> tuple[LayerRecord, BootConfig]:
         """The disk as a layer, and how it boots.
 
@@ -94,7 +96,7 @@ class Importer:
         what = request.url or request.file
         story = Story(progress, self._clock, [1])
         with story.chapter(1, f"import {what}") as chapter:
-            async with self._work() as work, self._given(request, network, chapter) as given:
+            async with self._work() as work, self._given(request, chapter) as given:
                 content, digest = given
                 chapter.say(f"it is {digest}")
                 disk = work / "disk.qcow2"
@@ -117,7 +119,7 @@ class Importer:
 
     @asynccontextmanager
     async def _given(
-        self, request: ImportRequest, network: LazyNetwork, chapter: Chapter
+        self, request: ImportRequest, chapter: Chapter
     ) -> AsyncIterator[tuple[Path, str]]:
         """The file and its digest, verified. What a client sent is gone afterwards."""
         if not request.digest and not request.insecure:
@@ -130,7 +132,7 @@ class Importer:
                 chapter.say(f"fetching {request.url}")
                 source = fetched(
                     request.url,
-                    network=await network.get(),
+                    network=self._network,
                     proxies=request.proxies,
                     certificates=actions.host_certificates(),
                     temporary=self._store.temporary,

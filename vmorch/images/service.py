@@ -42,7 +42,7 @@ from vmorch.images.sweeping import sweep_directory
 from vmorch.images.workshop import Workers
 from vmorch.images.writer import WORK_PREFIX, LayerWriter
 from vmorch.model.image import BootConfig, ImageManifest, Layer, RunConfig
-from vmorch.model.stepnet import OpenStepNetwork
+from vmorch.model.stepnet import OpenStepNetwork, host_network
 
 STEP_LIMIT_SECONDS = 3600.0
 BLOB_AGE_SECONDS = 14 * 24 * 3600.0
@@ -90,6 +90,7 @@ class ImageService:
         clock: Clock | None = None,
         entropy: Entropy | None = None,
         step_limit_seconds: float = STEP_LIMIT_SECONDS,
+        outside_netns: str = "",
     ) -> None:
         self._directory = images_dir
         self._catalog = catalog
@@ -116,6 +117,7 @@ class ImageService:
             workers,
             faults=self._faults,
             clock=self._clock,
+            network=host_network(outside_netns),
         )
         self._library = Library(images_dir, self._layers, self._manifests, clock=self._clock)
         self._layers.prepare()
@@ -197,12 +199,8 @@ class ImageService:
 
     async def import_disk(self, request: ImportRequest, progress: Progress) -> ImageManifest:
         self._check_name(request.name)
-        network = LazyNetwork(self._open_step_network)
         with self._library.building():
-            try:
-                top, boot = await self._importer.disk(request, progress, network)
-            finally:
-                await network.close()
+            top, boot = await self._importer.disk(request, progress)
             found = StageResult(top, RunConfig(), boot, request.name)
             disk = await asyncio.to_thread(self._keep, found, None)
             build = BuildRequest(
