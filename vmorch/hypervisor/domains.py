@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import libvirt
 
@@ -12,10 +15,12 @@ from vmorch.hypervisor.failures import is_absent
 from vmorch.hypervisor.metadata import NAMESPACE, parse_identity
 from vmorch.hypervisor.platform import (
     QUOTA_PERIOD_MICROSECONDS,
+    Platform,
     cpu_quota_microseconds,
     memory_limit_bytes,
 )
 from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity, GuestState, ObservedGuest
+from vmorch.hypervisor.xml import LAYOUT_VERSION, TCG_CPU
 from vmorch.model.guest import Acceleration
 from vmorch.model.names import Installation
 
@@ -121,6 +126,51 @@ def existing(connection: libvirt.virConnect, config: GuestConfig) -> libvirt.vir
 def create(connection: libvirt.virConnect, document: str) -> libvirt.virDomain:
     flags = libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_VALIDATE
     return connection.createXML(document, flags)
+
+
+def fingerprint(connection: libvirt.virConnect, platform: Platform) -> str:
+    parts = {
+        "qemu": connection.getVersion(),
+        "libvirt": connection.getLibVersion(),
+        "kernel": os.uname().release,
+        "machine": platform.machine,
+        "cpu": _cpu(connection, platform),
+        "acceleration": platform.acceleration.value,
+        "layout": LAYOUT_VERSION,
+    }
+    return json.dumps(parts, sort_keys=True)
+
+
+def _cpu(connection: libvirt.virConnect, platform: Platform) -> str:
+    """What `cpu` in xml.py comes to on this host."""
+    if platform.acceleration is Acceleration.TCG:
+        return TCG_CPU
+    text = connection.getDomainCapabilities(None, "x86_64", platform.machine, "kvm")
+    model = ET.fromstring(text).find("cpu/mode[@name='host-model']")
+    return "" if model is None else ET.canonicalize(ET.tostring(model, encoding="unicode"))
+
+
+def save(domain: libvirt.virDomain, path: Path) -> None:
+    domain.saveFlags(str(path), None, 0)
+    os.chown(path, 0, 0)
+    path.chmod(0o600)
+
+
+def restore(connection: libvirt.virConnect, name: str, pipe: Path) -> libvirt.virDomain:
+    """The guest that the pipe describes, paused."""
+    connection.restoreFlags(str(pipe), None, libvirt.VIR_DOMAIN_SAVE_PAUSED)
+    return connection.lookupByName(name)
+
+
+def raise_link(domain: libvirt.virDomain) -> None:
+    nic = ET.fromstring(domain.XMLDesc()).find("devices/interface")
+    if nic is None:
+        raise HypervisorError(f"The guest {domain.name()} has no NIC.")
+    link = nic.find("link")
+    if link is None or link.get("state") != "down":
+        return
+    link.set("state", "up")
+    domain.updateDeviceFlags(ET.tostring(nic, encoding="unicode"), _LIVE)
 
 
 def is_paused(domain: libvirt.virDomain) -> bool:

@@ -22,9 +22,11 @@ from vmorch.hypervisor.connection import Connection
 from vmorch.hypervisor.events import Hints
 from vmorch.hypervisor.failures import guest_error, is_absent
 from vmorch.hypervisor.files import ensure_spare_disk, hand_over
+from vmorch.hypervisor.fork_xml import fork_xml
 from vmorch.hypervisor.host_memory import OomKills
 from vmorch.hypervisor.platform import Platform, parse_platform
 from vmorch.hypervisor.protocol import GuestConfig, GuestHint, ObservedGuest
+from vmorch.hypervisor.saved_state import poured, read_saved_state
 from vmorch.hypervisor.strays import end_strays
 from vmorch.hypervisor.xml import domain_xml
 from vmorch.model.guest import AccelerationChoice
@@ -99,6 +101,47 @@ class LibvirtHypervisor:
             domains.release(domain, config, platform.acceleration)
 
         await self._control.call(f"start {config.name}", work)
+
+    async def fingerprint(self) -> str:
+        platform = await self._platform()
+        return await self._control.call(
+            "tell its versions", lambda c: domains.fingerprint(c, platform)
+        )
+
+    async def save(self, name: str, path: Path) -> None:
+        try:
+            await self._control.call(
+                f"save {name}",
+                lambda c: domains.save(domains.ours(c, name, self._installation), path),
+            )
+        except HypervisorError:
+            path.unlink(missing_ok=True)
+            raise
+
+    async def fork(self, config: GuestConfig, saved: Path) -> None:
+        platform = await self._platform()
+        spare_disk = await asyncio.to_thread(ensure_spare_disk, self._directory)
+
+        def work(connection: libvirt.virConnect) -> None:
+            domain = domains.existing(connection, config)
+            if domain is None:
+                state = read_saved_state(saved)
+                fork = state.with_xml(fork_xml(state.xml, config, spare_disk))
+                hand_over(config.system_disk, platform.owner, mode=0o600)
+                hand_over(config.seed_disk, platform.owner, mode=0o400)
+                with poured(fork, saved) as pipe:
+                    domain = domains.restore(connection, config.name, pipe)
+            elif not domains.is_paused(domain):
+                return
+            domains.release(domain, config, platform.acceleration)
+
+        await self._control.call(f"fork {config.name}", work)
+
+    async def raise_link(self, name: str) -> None:
+        await self._control.call(
+            f"connect {name}",
+            lambda c: domains.raise_link(domains.ours(c, name, self._installation)),
+        )
 
     async def set_cpus(self, name: str, cpus: float) -> None:
         await self._control.call(

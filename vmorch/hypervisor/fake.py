@@ -11,6 +11,7 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vmorch.effects import Clock, Faults, NoFaults
@@ -18,13 +19,17 @@ from vmorch.errors import GuestError, HypervisorError
 from vmorch.hypervisor.protocol import GuestConfig, GuestHint, GuestState, ObservedGuest
 from vmorch.model.guest import Acceleration, AccelerationChoice
 
+SAVED = b"a guest of the fake hypervisor"
+"""What its saved states hold."""
+
 # (guest, command, arguments) -> what the agent returns; may raise GuestError.
 AgentAnswer = Callable[["FakeGuest", str, dict[str, Any]], Any]
 
 
 @dataclass(slots=True)
 class FakeGuest:
-    """A guest as a test sees it. `cpus` is the cap now; `boots_at` when its agent answers."""
+    """A guest as a test sees it. `cpus` is the cap now; `boots_at` when its agent answers;
+    `linked` whether its NIC is connected."""
 
     config: GuestConfig
     cpus: float
@@ -35,6 +40,7 @@ class FakeGuest:
     shutdown_asked: bool = False
     cpu_seconds: float = 0.0
     sent_packets: int = 0
+    linked: bool = True
 
 
 @dataclass(slots=True)
@@ -137,6 +143,32 @@ class FakeHypervisor:
         await self._clock.sleep(self.call_seconds)
         self._present(config.name).state = GuestState.RUNNING
         self._publish(config.name, "started")
+
+    async def fingerprint(self) -> str:
+        await self._called("fingerprint")
+        return f"fake {self._acceleration}"
+
+    async def save(self, name: str, path: Path) -> None:
+        await self._called("save")
+        guest = self._present(name)
+        path.write_bytes(SAVED)
+        await self._points.at("hypervisor:saved")
+        self._end(guest.config.name, "stopped: saved")
+
+    async def fork(self, config: GuestConfig, saved: Path) -> None:
+        """Its agent answers at once; what it is told first must be who it is."""
+        await self._called("fork")
+        if not saved.exists() or saved.read_bytes() != SAVED:
+            raise HypervisorError("The saved state cannot be used: it is damaged.")
+        if config.name not in self.domains:
+            self.domains[config.name] = FakeGuest(
+                config=config, cpus=config.boot_cpus, boots_at=self._clock.now(), linked=False
+            )
+            self._publish(config.name, "started")
+
+    async def raise_link(self, name: str) -> None:
+        await self._called("raise_link")
+        self._present(name).linked = True
 
     async def set_cpus(self, name: str, cpus: float) -> None:
         await self._called("set_cpus")

@@ -110,6 +110,30 @@ class Hypervisor(Protocol):
         and uuid that is there already is left alone."""
         ...
 
+    async def fingerprint(self) -> str:
+        """Everything of this host that a saved state depends on: versions of QEMU, libvirt and
+        the kernel, machine type, CPU, acceleration, device layout."""
+        ...
+
+    async def save(self, name: str, path: Path) -> None:
+        """Save the guest's RAM to `path` (mode 0600, root's), which ends the guest. When it
+        fails, the guest is as it was and there is no file."""
+        ...
+
+    async def fork(self, config: GuestConfig, saved: Path) -> None:
+        """Start the guest of `config` from a saved state of another one, with its limits set and
+        its NIC's link down. `config.system_disk` is an overlay of the disk as it was then.
+
+        Raises:
+            HypervisorError: the saved state does not fit this host, is damaged, or is no such;
+                then there is no guest.
+        """
+        ...
+
+    async def raise_link(self, name: str) -> None:
+        """Connect a fork's NIC. Connected already: fine."""
+        ...
+
     async def set_cpus(self, name: str, cpus: float) -> None:
         """Set the whole domain's CPU cap, in cores."""
         ...

@@ -23,6 +23,8 @@ from vmorch.model.guest import Acceleration
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 LOG_CHANNEL = "org.vmorch.log.0"
+LAYOUT_VERSION = 1
+"""Part of what a saved state depends on; raise it with any change to the devices."""
 SPARE_PORTS = 4
 BALLOON_PERIOD_SECONDS = 5
 

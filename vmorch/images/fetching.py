@@ -96,8 +96,8 @@ async def _received(process: Process, job: FetchJob, content: BinaryIO) -> str:
         reason = " ".join(said.split()[-40:]) or "no reason was given"
         raise NetworkError(
             f"{job.url} cannot be fetched: {reason}.",
-            hint="See that the address is right and its server answers. What a Dockerfile names must "
-            "be reachable from a build step, and so cannot be on this host.",
+            hint="See that the address is right and its server answers. What a Dockerfile names "
+            "must be reachable from a build step, and so cannot be on this host.",
             retryable=True,
         )
     return f"sha256:{whole.hexdigest()}"

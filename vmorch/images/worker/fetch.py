@@ -1,7 +1,8 @@
 """The process that fetches one URL: its content goes to stdout, what went wrong to stderr.
 
-It runs as nobody, in the network that the job names: for a Dockerfile that of build steps, so that
-a URL reaches what a RUN step reaches and nothing of the host. Started as `main(PARENT_PID)` with the job on stdin.
+It runs as nobody, in the network that the job names: for a Dockerfile that of build steps, so
+that a URL reaches what a RUN step reaches and nothing of the host. Started as
+`main(PARENT_PID)` with the job on stdin.
 """
 
 from __future__ import annotations
