@@ -27,7 +27,8 @@ class Settings:
     routes are answered, `publish_address` where published ports are that name no address of
     their own (Compose's own way is 0.0.0.0). `group` owns the API's socket when it exists.
     `outside_netns` is the path of the network namespace in which packages are fetched; empty
-    means our own.
+    means our own. A RUN step of a build may have `build_processes` processes and
+    `build_memory_bytes` of memory (0: half of the host's).
     """
 
     state_dir: Path = Path("/var/lib/vmorch")
@@ -43,6 +44,8 @@ class Settings:
     inner_subnet: str = "10.212.0.0/24"
     concurrent_boots: int = 0
     build_network: str = "nat"
+    build_processes: int = 4096
+    build_memory_bytes: int = 0
     outside_netns: str = ""
     log_level: str = "info"
 
@@ -137,6 +140,9 @@ def _check(settings: Settings) -> None:
         raise UsageError(f"'accel' is {settings.accel!r}; it must be auto, kvm or tcg.")
     if settings.build_network not in {"nat", "none"}:
         raise UsageError(f"'build_network' is {settings.build_network!r}; it must be nat or none.")
+    for key, least in (("build_processes", 1), ("build_memory_bytes", 0)):
+        if getattr(settings, key) < least:
+            raise UsageError(f"'{key}' is {getattr(settings, key)}; it must be {least} or more.")
     try:
         IPv4Address(settings.publish_address)
     except ValueError as error:

@@ -35,6 +35,7 @@ from vmorch.hypervisor.driver import LibvirtHypervisor
 from vmorch.hypervisor.remains import found_guests
 from vmorch.images.bases import BaseCatalog
 from vmorch.images.service import ImageService
+from vmorch.images.stepgroups import Bounds, StepGroups, default_memory_bytes
 from vmorch.model.addresses import outer_range
 from vmorch.model.found import FoundGuest
 from vmorch.model.guest import Acceleration
@@ -144,6 +145,11 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     installation = installation_of(settings.state_dir, entropy)
     keys = installation_keys(settings.keys_dir, entropy)
     catalog = BaseCatalog(settings.images_dir, resources.data_dir("images"), settings.outside_netns)
+    bounds = Bounds(
+        processes=settings.build_processes,
+        memory_bytes=settings.build_memory_bytes or default_memory_bytes(),
+    )
+    step_groups = StepGroups(installation.short, bounds)
     images = ImageService(
         settings.images_dir,
         catalog,
@@ -157,6 +163,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         clock=clock,
         entropy=entropy,
         outside_netns=settings.outside_netns,
+        step_groups=step_groups,
     )
     await images.sweep()
     hypervisor = LibvirtHypervisor(
@@ -216,7 +223,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     )
     prober.changed = reconciler.wake
     sessions = _exec_sessions(parts, installation, keys)
-    server = _api_server(parts, reconciler, network, sessions)
+    server = _api_server(parts, reconciler, network, sessions, step_groups)
     backups = Backups(settings.database, settings.backups_dir)
     try:
         roots = {"reconciler": reconciler.run(), "backups": keep_copies(backups, clock)}
@@ -289,6 +296,19 @@ async def _network_checks(network: RouterNetwork) -> list[Check]:
     return [Check(name="network", ok=False, message=p.message, hint=p.hint) for p in found]
 
 
+def _steps_check(groups: StepGroups) -> Check:
+    if not (unbounded := groups.unbounded()):
+        message = f"a RUN step may have {groups.bounds}"
+        return Check(name="build-steps", ok=True, message=message)
+    return Check(
+        name="build-steps",
+        ok=True,
+        message=f"nothing bounds the {' and '.join(unbounded)} of a RUN step",
+        hint="The control groups of this host cannot be written: builds work, but build nothing "
+        "that you do not trust.",
+    )
+
+
 async def _unclaimed_check(parts: Parts) -> Check:
     found = await unclaimed_now(parts.hypervisor, parts.store)
     names = [guest.name for guest in (*found.unknown, *found.unreadable)]
@@ -315,9 +335,11 @@ def _api_server(
     reconciler: Reconciler,
     network: RouterNetwork,
     sessions: ExecSessionServer,
+    step_groups: StepGroups,
 ) -> uvicorn.Server:
     async def checks() -> list[Check]:
-        return [*await _network_checks(network), await _unclaimed_check(parts)]
+        steps = await asyncio.to_thread(_steps_check, step_groups)
+        return [*await _network_checks(network), steps, await _unclaimed_check(parts)]
 
     async def give_up() -> list[str]:
         return await give_up_unknown(parts.hypervisor, parts.store, parts.clock.now())

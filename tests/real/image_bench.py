@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -17,11 +18,13 @@ from vmorch.context import read_context
 from vmorch.images.bases import BaseCatalog
 from vmorch.images.protocol import BuildProgress, BuildRequest, StepState
 from vmorch.images.service import ImageService
+from vmorch.images.stepgroups import Bounds, StepGroups
 from vmorch.model.image import ImageManifest
 from vmorch.model.stepnet import StepNetwork
 from vmorch.resources import data_dir
 
 GONE_SECONDS = 30.0
+BOUNDS = Bounds(processes=200, memory_bytes=256 << 20)
 CANARY = "a secret of the host"
 
 
@@ -52,7 +55,18 @@ class PauseAt(DieAt):
 
 def service(images: Path, faults: Any = None, **more: Any) -> ImageService:
     catalog = BaseCatalog(images, data_dir("images"))
+    more.setdefault("step_groups", StepGroups(installation(images), BOUNDS))
     return ImageService(images, catalog, no_network, faults, **more)
+
+
+def installation(images: Path) -> str:
+    """What begins the names of a store's control groups."""
+    return hashlib.sha256(str(images).encode()).hexdigest()[:6]
+
+
+def step_groups(images: Path) -> list[Path]:
+    """Control groups of a store's steps, wherever they are."""
+    return list(Path("/sys/fs/cgroup").rglob(f"{installation(images)}-step-*"))
 
 
 class Bench:
@@ -112,6 +126,7 @@ def bench_at(images_dir: Path, tmp_path: Path) -> Iterator[Bench]:
     bench.runner.run(bench.service.close())
     bench.runner.close()
     assert leftovers(images) == []
+    assert step_groups(images) == []
     assert list((images / "tmp").iterdir()) == []
 
 

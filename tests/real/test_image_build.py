@@ -28,7 +28,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from image_bench import CANARY, Bench, DieAt, PauseAt, bench_at, service, wait_until_gone
+from image_bench import (
+    CANARY,
+    Bench,
+    DieAt,
+    PauseAt,
+    bench_at,
+    service,
+    step_groups,
+    wait_until_gone,
+)
 
 from vmorch.errors import BuildFailed, InvalidSpec, NotFound, Refused, VmorchError
 from vmorch.images import qcow2
@@ -624,6 +633,41 @@ def test_a_step_that_takes_too_long_is_ended(bench: Bench) -> None:
         bench.build("FROM tiny\nRUN echo begun; sleep 1000")
 
 
+FORKS = """#!/usr/bin/python3
+import os, time
+for _ in range(1000):
+    if not os.fork():
+        time.sleep(600)
+"""
+FILLS = "python3 -c 'bytearray(1 << 30)'"
+TMPFS = "--mount=type=tmpfs,target=/t dd if=/dev/zero of=/t/x bs=1M count=400"
+
+
+def test_a_step_has_a_bound_of_processes_and_of_memory(bench: Bench) -> None:
+    with pytest.raises(BuildFailed, match="code 1: it needed more than 200 processes at once"):
+        bench.build(f"FROM debian:12\nRUN <<'END'\n{FORKS}END\n")
+    with pytest.raises(BuildFailed, match="was killed: it needed more than 256 MiB of memory"):
+        bench.build(f"FROM debian:12\nRUN {FILLS}")
+    with pytest.raises(BuildFailed, match="it needed more than 256 MiB of memory"):
+        bench.build(f"FROM debian:12\nRUN {TMPFS}")
+    said = bench.output(
+        "FROM debian:12\nRUN dd if=/dev/zero of=/dev/shm/x bs=1M || du -m /dev/shm/x"
+    )
+    assert said.splitlines()[-1].split() == ["64", "/dev/shm/x"]
+    # What lies in the cache of files is given up for what is needed.
+    said = bench.output(
+        "FROM debian:12\nRUN dd if=/dev/zero of=/big bs=1M count=600 && sha256sum /big && rm /big\n"
+        f"RUN (true | {FILLS}) || echo went on"
+    )
+    assert "went on" in said.splitlines()
+    assert said.splitlines()[-1] == "(it needed more than 256 MiB of memory, and went on without)"
+
+
+def test_a_step_without_control_groups_is_done_all_the_same(bench: Bench) -> None:
+    bench.service = service(bench.images, step_groups=None)
+    assert bench.output("FROM tiny\nRUN cat /proc/self/oom_score_adj") == "500"
+
+
 def test_a_cancelled_build_leaves_nothing(bench: Bench) -> None:
     async def cancelled() -> None:
         begun = asyncio.Event()
@@ -688,6 +732,7 @@ def builds_after_all(bench: Bench, point: str = "") -> None:
     bench.service = service(bench.images)
     bench.runner.run(bench.service.sweep())
     assert list((bench.images / "tmp").iterdir()) == []
+    assert step_groups(bench.images) == []
     manifest = bench.build(LESS_COMMON.get(point, DEADLY))
     bench.runner.run(bench.service.ensure("app", bench.told.append))
     for layer in manifest.layers:

@@ -37,6 +37,7 @@ from vmorch.images.protocol import (
     Progress,
     Verified,
 )
+from vmorch.images.stepgroups import StepGroups
 from vmorch.images.stepnet import LazyNetwork
 from vmorch.images.sweeping import sweep_directory
 from vmorch.images.workshop import Workers
@@ -91,11 +92,14 @@ class ImageService:
         entropy: Entropy | None = None,
         step_limit_seconds: float = STEP_LIMIT_SECONDS,
         outside_netns: str = "",
+        step_groups: StepGroups | None = None,
     ) -> None:
+        """`step_groups` None: nothing bounds what a step takes of the host."""
         self._directory = images_dir
         self._catalog = catalog
         self._open_step_network = open_step_network
         self._faults = faults or NoFaults()
+        self._groups = step_groups
         self._clock = clock or SystemClock()
         self._layers = LayerStore(images_dir)
         self._manifests = ManifestStore(images_dir)
@@ -109,6 +113,7 @@ class ImageService:
             entropy=entropy or SystemEntropy(),
             faults=self._faults,
             limit_seconds=step_limit_seconds,
+            groups=step_groups,
         )
         self._importer = Importer(
             images_dir,
@@ -131,6 +136,8 @@ class ImageService:
         await asyncio.to_thread(self._sweep)
 
     def _sweep(self) -> None:
+        if self._groups is not None:
+            self._groups.sweep()
         temporary = self._layers.temporary
         for prefix in (WORK_PREFIX, "blob-", tempfile.gettempprefix()):
             sweep_directory(temporary, prefix)

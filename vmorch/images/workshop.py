@@ -24,6 +24,11 @@ LINE_CHARACTERS = 4_000
 _TAIL_LINES = 60
 _CHUNK = 65536
 _CORRECT = "Correct the instruction and build again."
+_BOUNDS = (
+    "Let it do less at once; the daemon's settings 'build_memory_bytes' and 'build_processes' say "
+    "what a step may have."
+)
+_KILLED = 128 + signal.SIGKILL
 _CONCEALED = "***"
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -32,12 +37,14 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 @dataclass(slots=True)
 class Outcome:
     """`error` is why the step could not be done (not the command's own failure), `bug` says that
-    it should not have happened; `tail` is the end of the output."""
+    it should not have happened; `tail` is the end of the output. `exceeded` says which bound of
+    the step was reached."""
 
     exit_code: int = 1
     error: str = ""
     bug: bool = False
     timed_out: bool = False
+    exceeded: str = ""
     phases: list[str] = field(default_factory=list)
     tail: str = ""
     content: str = ""
@@ -46,11 +53,16 @@ class Outcome:
     def failure(self, limit_seconds: float) -> tuple[str, str]:
         """Why it failed, and what to do about it; "" when it did not."""
         if self.timed_out:
-            message = f"it took more than {limit_seconds:.0f} s and was ended"
+            more = f" ({self.exceeded})" if self.exceeded else ""
+            message = f"it took more than {limit_seconds:.0f} s and was ended{more}"
             return message, "Make the step shorter, or split it."
         if self.error:
             ours = "This is a mistake in vmorch; report it with the output of 'vmorch version'."
             return self.error, ours if self.bug else _CORRECT
+        if self.exit_code and self.exceeded:
+            killed = self.exit_code == _KILLED
+            ended = "was killed" if killed else f"ended with code {self.exit_code}"
+            return f"the command {ended}: {self.exceeded}", _BOUNDS
         if self.exit_code:
             return f"the command ended with code {self.exit_code}", "Its last output is above."
         if "closed" not in self.phases:

@@ -15,6 +15,7 @@ from vmorch.effects import Clock, Entropy, Faults
 from vmorch.errors import BuildFailed
 from vmorch.images import keys, qcow2
 from vmorch.images.layers import LayerRecord, LayerStore, rebuilt_digest
+from vmorch.images.stepgroups import StepGroups
 from vmorch.images.story import Chapter
 from vmorch.images.worker.job import CopyAction, Job, RunAction, Volume
 from vmorch.images.workshop import Outcome, Workers
@@ -74,6 +75,7 @@ class LayerWriter:
         entropy: Entropy,
         faults: Faults,
         limit_seconds: float,
+        groups: StepGroups | None = None,
     ) -> None:
         self._store = store
         self._workers = workers
@@ -81,6 +83,7 @@ class LayerWriter:
         self._entropy = entropy
         self._faults = faults
         self.limit_seconds = limit_seconds
+        self._groups = groups
         self._locks: dict[str, _Lock] = {}
         self._places = asyncio.Semaphore(max(2, os.cpu_count() or 1))
 
@@ -123,6 +126,20 @@ class LayerWriter:
                 copy=action.copy,
                 run=action.run,
             )
+            outcome = await self._done(job, action, chapter)
+            self._judge(outcome, assignment)
+            await self._faults.at("image.layer.publish")
+            record = self._record(assignment, seconds=self._clock.now() - began)
+            published = await asyncio.to_thread(self._store.publish, disk, record)
+        await self._faults.at("image.layer.published")
+        return published
+
+    async def _done(self, job: Job, action: Action, chapter: Chapter) -> Outcome:
+        async with AsyncExitStack() as stack:
+            group = None
+            if job.run is not None and self._groups is not None:
+                group = await stack.enter_async_context(self._groups.step())
+                job = replace(job, run=replace(job.run, groups=group.entrances))
             outcome = await self._workers.do(
                 job,
                 say=chapter.say,
@@ -130,12 +147,10 @@ class LayerWriter:
                 limit_seconds=self.limit_seconds,
                 faults=self._faults,
             )
-            self._judge(outcome, assignment)
-            await self._faults.at("image.layer.publish")
-            record = self._record(assignment, seconds=self._clock.now() - began)
-            published = await asyncio.to_thread(self._store.publish, disk, record)
-        await self._faults.at("image.layer.published")
-        return published
+            outcome.exceeded = group.exceeded() if group else ""
+        if outcome.exceeded and not outcome.failure(self.limit_seconds)[0]:
+            chapter.say(f"({outcome.exceeded}, and went on without)")
+        return outcome
 
     def _record(self, assignment: Assignment, *, seconds: float) -> LayerRecord:
         digest = assignment.key

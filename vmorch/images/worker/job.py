@@ -79,7 +79,8 @@ class MountAction:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunAction:
     """`namespace` is a path for setns, "" for an empty network. `certificates` is the host's
-    bundle or "". `script` is written to a file that `argv` then is."""
+    bundle or "". `script` is written to a file that `argv` then is. `groups` are the entrances of
+    control groups that bound the step."""
 
     argv: tuple[str, ...]
     environment: dict[str, str]
@@ -90,6 +91,7 @@ class RunAction:
     resolv_conf: str
     certificates: str
     mounts: tuple[MountAction, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +127,8 @@ def job_from_json(text: str) -> Job:
         copy = CopyAction(**{**copy, "sources": tuple(sources)})
     if run is not None:
         mounts = [MountAction(**{**m, "items": _items(m)}) for m in run["mounts"]]
-        run = RunAction(**{**run, "argv": tuple(run["argv"]), "mounts": tuple(mounts)})
+        lists = {"argv": tuple(run["argv"]), "groups": tuple(run["groups"])}
+        run = RunAction(**{**run, **lists, "mounts": tuple(mounts)})
     values = {
         **data,
         "disk": disk and Volume(**disk),

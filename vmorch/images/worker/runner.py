@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from vmorch.images.worker import calls, kernel, sandbox
@@ -41,12 +42,15 @@ _CAPABILITIES = frozenset(
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
+# Where nothing bounds the memory of steps, the host's kernel ends one of them before a guest.
+_ENDED_FIRST = "500"
 _CANNOT_EXECUTE = 126
 _NOT_FOUND = 127
 
 
 def run(action: RunAction, root: Path, work: Path, files: list[str]) -> int:
     """Called in a fresh PID namespace. Returns the command's exit status; 128 + N for signal N."""
+    _enter_groups(action.groups)
     kernel.unshare(
         kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWCGROUP
     )
@@ -63,6 +67,12 @@ def run(action: RunAction, root: Path, work: Path, files: list[str]) -> int:
     if not command:
         _execute(action)
     return _reap(command)
+
+
+def _enter_groups(groups: Sequence[str]) -> None:
+    for entrance in groups:
+        Path(entrance).write_text("0")  # whoever writes
+    Path("/proc/self/oom_score_adj").write_text(_ENDED_FIRST)
 
 
 def _enter_network(namespace: str) -> None:

@@ -42,6 +42,8 @@ _LINKS = {
 _READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _HIDDEN = ("acpi", "kcore", "keys", "kmsg", "latency_stats", "sched_debug", "scsi", "timer_list")
 
+_SHARED_MEMORY = "mode=1777,size=64m"  # Docker's size
+
 _POLICY = "#!/bin/sh\n# Packages must not start services while an image is built.\nexit 101\n"
 _HOSTS = "127.0.0.1 localhost build\n::1 localhost\n"
 
@@ -181,7 +183,7 @@ def _stage_devices(stage: Path, action: RunAction) -> None:
         "devpts", str(stage / "pts"), "devpts", kernel.MS_NOSUID | kernel.MS_NOEXEC, options
     )
     (stage / "shm").mkdir()
-    kernel.mount("shm", str(stage / "shm"), "tmpfs", safe | kernel.MS_NOEXEC, "mode=1777")
+    kernel.mount("shm", str(stage / "shm"), "tmpfs", safe | kernel.MS_NOEXEC, _SHARED_MEMORY)
     _stage_files(stage / ".vmorch", action)
 
 
