@@ -19,7 +19,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from image_bench import Bench, bench_at
+from image_bench import Bench, bench_at, leftovers
 
 from vmorch.errors import BuildFailed, InvalidSpec, NetworkError
 from vmorch.images.bases import BaseCatalog
@@ -196,6 +196,50 @@ def test_binds_lead_nowhere_else(bench: Bench, tmp_path: Path) -> None:
 def test_a_step_without_network(bench: Bench) -> None:
     said = bench.output("FROM tiny\nRUN --network=none grep -c : /proc/net/dev")
     assert said == "1"
+
+
+# --- a full disk
+
+
+@pytest.fixture
+def small(images_dir: Path, tmp_path: Path) -> Iterator[Bench]:
+    """A bench on a disk that has little more than room for its base."""
+    disk, context = tmp_path / "disk", tmp_path / "context"
+    disk.mkdir()
+    context.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "small", disk], check=True)
+    try:
+        bases = disk / "images" / "bases"
+        bases.mkdir(parents=True)
+        (disk / "images").chmod(0o711)
+        base = max((images_dir / "bases").glob("tiny-*"), key=lambda path: path.stat().st_mtime)
+        subprocess.run(["cp", "-a", base, bases], check=True)
+        bench = Bench(disk / "images", context)
+        yield bench
+        bench.runner.run(bench.service.close())
+        bench.runner.close()
+        assert leftovers(bench.images) == []
+        assert list((bench.images / "tmp").iterdir()) == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(small: Bench) -> None:
+    small.file("big", os.urandom(30 << 20))
+    fill = "dd if=/dev/urandom of=PLACE/z bs=1M count=300"
+    for step in (
+        f"RUN {fill.replace('PLACE', '')}",
+        # Who asks first whether all was written is told, and who asks later no more.
+        f"RUN {fill.replace('PLACE', '')}; sync -f /z; true",
+        f"RUN --mount=target=/s,rw {fill.replace('PLACE', '/s')}",
+        "\n".join(f"COPY big /{number}" for number in range(4)),
+        f"RUN --mount=type=cache,target=/c {fill.replace('PLACE', '/c')}",
+    ):
+        with pytest.raises(BuildFailed, match="no room left on the disk of") as caught:
+            small.build(f"FROM tiny\n{step}")
+        assert "image prune --all" in caught.value.hint
+    small.runner.run(small.service.prune({}, everything=True))
+    assert small.output("FROM tiny\nRUN echo there is room") == "there is room"
 
 
 # --- COPY --from by content

@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from vmorch import durable
 from vmorch.images import files, qcow2
 from vmorch.images.files import hexadecimal
 from vmorch.images.worker.job import Volume
+
+_FULL_BYTES = 16 << 20  # what cannot be allocated any more may leave a little of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,10 @@ class LayerStore:
             directory.chmod(mode)
         for directory in (self._keys, self._contents):
             directory.mkdir(mode=0o700, exist_ok=True)
+
+    def is_full(self) -> bool:
+        """So little room is left on the disk that nothing can be built."""
+        return shutil.disk_usage(self.temporary).free < _FULL_BYTES
 
     def path(self, digest: str) -> Path:
         return self.directory / f"{hexadecimal(digest)}.qcow2"

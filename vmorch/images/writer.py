@@ -217,8 +217,12 @@ class LayerWriter:
             await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
 
     def _judge(self, outcome: Outcome, assignment: Assignment) -> None:
-        """Raises BuildFailed unless the layer is good."""
+        """Raises BuildFailed unless the layer is good. Called while its files are still there: a
+        full disk shows in a step as whatever it makes of it, and in a layer as an I/O error."""
         message, hint = outcome.failure(self.limit_seconds)
+        if message and self._store.is_full():
+            message = f"there is no room left on the disk of {self._store.directory.parent}"
+            hint = "Make room: 'vmorch image prune --all' removes what nobody needs, and caches."
         if message:
             raise BuildFailed(
                 f"{assignment.file}:{assignment.line}: {assignment.text}: {message}.",

@@ -137,13 +137,10 @@ def _own_capabilities() -> tuple[int, int]:
     return low, high
 
 
-def sync_file_system(path: Path) -> None:
-    """Write everything back; unlike umount this says when it could not."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _check(_libc.syncfs(descriptor), f"sync {path}")
-    finally:
-        os.close(descriptor)
+def sync_file_system(descriptor: int) -> None:
+    """Write everything back; unlike umount this says when it could not, now or at any time since
+    `descriptor` was opened."""
+    _check(_libc.syncfs(descriptor), "what the step wrote cannot be written to the layer")
 
 
 def set_host_name(name: str) -> None:

@@ -114,12 +114,16 @@ def _write(job: Job, file: Path, disk: Volume, images: list[Path]) -> int:
     root = Path(job.work) / "root"
     root.mkdir()
     mount_image(file, root, disk, writable=True)
+    # Open from here on: an error of writing is told once to each who had a file open by then, and
+    # the step may be the first to ask.
+    top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     report(phase="mounted")
     status = in_child(lambda: _copy(job, root, images))
     if status == 0 and job.run is not None:
         status = _run(job.run, root, Path(job.work), images)
     report(phase="written")
-    kernel.sync_file_system(root)
+    kernel.sync_file_system(top)
+    os.close(top)
     kernel.unmount(str(root))
     return status
 
