@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vmorch.errors import BuildFailed
+from vmorch.images.worker_process import end
 
 _PASSED = ("PATH", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
 _PASSED_TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR", "APT_CONFIG")
@@ -68,7 +69,7 @@ async def run(
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            await end(process)
     if code != 0:
         tail = "\n".join(deque(lines, _TAIL_LINES))
         last = next((line for line in reversed(lines) if line.strip()), "it said nothing")

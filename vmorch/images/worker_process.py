@@ -7,13 +7,16 @@ file that it runs. So that file is none of the host's: it is a sealed copy in me
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import functools
 import os
 import sys
+from asyncio import StreamReader
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
+_CHUNK = 1 << 16
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ROOT = str(Path(__file__).parents[2])
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -41,6 +44,23 @@ async def start_python(program: str) -> Process:
         env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},
         cwd="/",
     )
+
+
+async def end(process: Process) -> None:
+    """Kill it, unless it has ended, and wait for its end and that of all that writes to its pipes.
+
+    What they hold is read away first: asyncio does not notice the end of a pipe that is full.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await asyncio.gather(*map(_read_away, (process.stdout, process.stderr)))
+        await process.wait()
+
+
+async def _read_away(stream: StreamReader | None) -> None:
+    while stream is not None and await stream.read(_CHUNK):
+        pass
 
 
 @functools.cache

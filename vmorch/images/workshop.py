@@ -146,7 +146,7 @@ class Workers:
         except TimeoutError:
             outcome.timed_out = True
         finally:
-            await asyncio.shield(_end(process))
+            await asyncio.shield(worker_process.end(process))
         output.close()
         outcome.tail = output.tail
         if self._spare is None:
@@ -168,7 +168,7 @@ class Workers:
         """End the one that waits."""
         spare, self._spare = self._spare, None
         if spare is not None:
-            await _end(await spare)
+            await worker_process.end(await spare)
 
 
 def _kill(spare: asyncio.Task[Process]) -> None:
@@ -176,13 +176,6 @@ def _kill(spare: asyncio.Task[Process]) -> None:
     if spare.done() and not spare.cancelled() and spare.exception() is None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(spare.result().pid, signal.SIGKILL)
-
-
-async def _end(process: Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
 
 
 async def _converse(

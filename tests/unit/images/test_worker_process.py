@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -63,3 +64,16 @@ def test_a_worker_without_a_job_ends() -> None:
         return process.returncode
 
     assert asyncio.run(ended()) == 0
+
+
+def test_one_that_says_more_than_anybody_reads_is_ended() -> None:
+    async def ended() -> int | None:
+        process = await worker_process.start_python("while True: print('x' * 10000)")
+        assert process.stdout is not None
+        await process.stdout.read(1)
+        await asyncio.sleep(0.2)  # until its pipe is full, and asyncio has stopped listening
+        async with asyncio.timeout(20):
+            await worker_process.end(process)
+        return process.returncode
+
+    assert asyncio.run(ended()) == -signal.SIGKILL
