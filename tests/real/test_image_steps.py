@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import http.server
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from image_bench import Bench, bench_at, leftovers
 
 from vmorch.errors import BuildFailed, InvalidSpec, NetworkError
+from vmorch.images import fetching
 from vmorch.images.bases import BaseCatalog
 from vmorch.images.protocol import StepState
 from vmorch.images.service import ImageService
@@ -321,8 +323,15 @@ class Server(http.server.BaseHTTPRequestHandler):
         if self.path == "/none":
             self.send_error(404)
             return
+        if self.path == "/endless":
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(bytes(1 << 16))
         self.send_response(200)
-        self.send_header("Content-Length", str(len(self.content) + (self.path == "/short")))
+        more = {"/short": 1, "/vast": 1 << 40}.get(self.path, 0)
+        self.send_header("Content-Length", str(len(self.content) + more))
         self.end_headers()
         self.wfile.write(self.content)
 
@@ -370,3 +379,31 @@ def test_a_file_from_a_url(bench: Bench, server: str) -> None:
         bench.service = ImageService(bench.images, catalog, own_network)
         with pytest.raises((BuildFailed, NetworkError), match=fragment):
             bench.build(f"FROM tiny\nADD --checksum={checksum} {server}{path} /srv/x")
+
+
+def test_a_url_that_gives_too_much(
+    bench: Bench, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = BaseCatalog(bench.images, data_dir("images"))
+    bench.service = ImageService(bench.images, catalog, own_network)
+    text = f"FROM tiny\nADD --checksum=sha256:{'0' * 64} {server}"
+    with pytest.raises(NetworkError, match=r"more than 17179869184 bytes, the size of the image"):
+        bench.build(f"{text}/vast /x")
+    free = shutil.disk_usage(bench.images).free
+    monkeypatch.setattr(fetching, "_SPARED_BYTES", free - (5 << 20))
+    with pytest.raises(NetworkError, match="and so many are free on the disk of") as caught:
+        bench.build(f"{text}/endless /x")
+    assert "room" in caught.value.hint
+    monkeypatch.setattr(fetching, "_SPARED_BYTES", 2 * free)
+    with pytest.raises(NetworkError, match="more than 0 bytes"):
+        bench.build(f"{text}/small /x")
+
+
+def test_a_disk_that_fills_while_a_url_is_fetched(
+    small: Bench, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_SPARED_BYTES", -(1 << 40))
+    catalog = BaseCatalog(small.images, data_dir("images"))
+    small.service = ImageService(small.images, catalog, own_network)
+    with pytest.raises(OSError, match="No space left"):
+        small.build(f"FROM tiny\nADD --checksum=sha256:{'0' * 64} {server}/endless /x")

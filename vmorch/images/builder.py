@@ -253,7 +253,7 @@ class Build:
 
             with self._place_of(instruction):
                 key, prepare = await self._recipes.of(
-                    step, parent.digest, directories, source=source, say=chapter.say
+                    step, parent, directories, source=source, say=chapter.say
                 )
                 assignment = self._assignment(instruction, key, parent, directories, prepare)
                 return await self._have(assignment, chapter)

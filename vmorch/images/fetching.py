@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
@@ -19,6 +20,7 @@ from vmorch.images.worker.fetch import FetchJob
 from vmorch.model.stepnet import StepNetwork
 
 _CHUNK = 1 << 20
+_SPARED_BYTES = 256 << 20  # of the disk, for the guests and for the layer that is to come
 
 
 @asynccontextmanager
@@ -30,11 +32,14 @@ async def fetched(
     certificates: str,
     temporary: Path,
     limit_seconds: float,
+    limit_bytes: int | None = None,
 ) -> AsyncIterator[tuple[Path, str]]:
-    """The content in a file, gone afterwards unless it was moved away, and its digest.
+    """The content in a file, gone afterwards unless it was moved away, and its digest. It may
+    have as much as an image's disk that has `limit_bytes`, and as there is room on ours.
 
     Raises:
-        NetworkError: builds have no network, or the server did not give it.
+        NetworkError: builds have no network, the server did not give it, or it is too large.
+        OSError: there is no room after all.
     """
     if network.namespace is None:
         raise NetworkError(
@@ -48,12 +53,15 @@ async def fetched(
             file.write(network.resolv_conf.encode())
             file.close()
         path, content = _file(temporary, stack)
+        limit, reason = _limit(temporary, limit_bytes)
         job = FetchJob(
             url=url,
             namespace=str(network.namespace),
             resolv_conf=resolv_conf,
             certificates=certificates,
             proxies=dict(proxies),
+            limit_bytes=limit,
+            limit_reason=reason,
         )
         try:
             async with asyncio.timeout(limit_seconds):
@@ -61,6 +69,13 @@ async def fetched(
         except TimeoutError as error:
             raise NetworkError(f"{url} took more than {limit_seconds:.0f} s to fetch.") from error
         yield Path(path), digest
+
+
+def _limit(directory: Path, image_bytes: int | None) -> tuple[int, str]:
+    room = max(0, shutil.disk_usage(directory).free - _SPARED_BYTES)
+    if image_bytes is None or room < image_bytes:
+        return room, f"and so many are free on the disk of {directory.parent}"
+    return image_bytes, "the size of the image's disk"
 
 
 def _file(temporary: Path, stack: contextlib.ExitStack) -> tuple[str, BinaryIO]:
@@ -74,10 +89,7 @@ async def _fetch(job: FetchJob, content: BinaryIO) -> str:
     try:
         digest = await _received(process, job, content)
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await asyncio.shield(process.wait())
+        await asyncio.shield(worker_process.end(process))
     return digest
 
 
@@ -96,8 +108,9 @@ async def _received(process: Process, job: FetchJob, content: BinaryIO) -> str:
         reason = " ".join(said.split()[-40:]) or "no reason was given"
         raise NetworkError(
             f"{job.url} cannot be fetched: {reason}.",
-            hint="See that the address is right and its server answers. What a Dockerfile names "
-            "must be reachable from a build step, and so cannot be on this host.",
+            hint="See that the address is right, its server answers and there is room for what it "
+            "gives. What a Dockerfile names must be reachable from a build step, and so cannot be "
+            "on this host.",
             retryable=True,
         )
     return f"sha256:{whole.hexdigest()}"

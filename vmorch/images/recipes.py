@@ -57,18 +57,20 @@ class Recipes:
     async def of(
         self,
         step: RunStep | CopyStep,
-        parent: str,
+        below: LayerRecord,
         directories: tuple[str, ...],
         *,
         source: FindSource,
         say: Say,
     ) -> tuple[str, Prepare]:
-        """`parent` is a layer's digest; `directories` are made first."""
+        """`directories` are made first."""
+        parent = below.digest
         if isinstance(step, RunStep):
             return await self._run(step, parent, directories, source)
         if not step.source_stage:
             copying = actions.Copying(step, self._context, self._blobs)
-            return copying.key(parent, directories), self._copying(copying, say)
+            limit_bytes = below.virtual_size_bytes
+            return copying.key(parent, directories), self._copying(copying, say, limit_bytes)
         image = await source(step.source_stage)
         content = await self._writer.content(image, step.sources)
         key = actions.image_copy_key(step, content, parent, directories)
@@ -96,18 +98,18 @@ class Recipes:
         secrets = self._secrets.values()
         return tuple(base64.b64decode(secret).decode(errors="replace") for secret in secrets)
 
-    def _copying(self, copying: actions.Copying, say: Say) -> Prepare:
+    def _copying(self, copying: actions.Copying, say: Say, limit_bytes: int) -> Prepare:
         async def fetch(step: CopyStep) -> None:
             if not await asyncio.to_thread(self._blobs.has_whole, step.checksum):
                 say(f"fetching {step.url}")
-                await self._fetch(step)
+                await self._fetch(step, limit_bytes)
 
         async def prepare(held: AsyncExitStack) -> Action:
             return await copying.prepare(fetch)
 
         return prepare
 
-    async def _fetch(self, step: CopyStep) -> None:
+    async def _fetch(self, step: CopyStep, limit_bytes: int) -> None:
         async with fetched(
             step.url,
             network=await self._network.get(),
@@ -115,6 +117,7 @@ class Recipes:
             certificates=actions.host_certificates(),
             temporary=self._store.temporary,
             limit_seconds=self._writer.limit_seconds,
+            limit_bytes=limit_bytes,
         ) as (content, digest):
             if digest != step.checksum:
                 raise BuildFailed(

@@ -28,13 +28,16 @@ _RESOLV_CONF = Path("/etc/resolv.conf")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchJob:
     """`namespace` is a path for setns, `resolv_conf` a file that works in it ("": as it is).
-    `proxies` are variables such as HTTPS_PROXY. `certificates` is a bundle or ""."""
+    `proxies` are variables such as HTTPS_PROXY. `certificates` is a bundle or "". No more than
+    `limit_bytes` are fetched, which are `limit_reason`."""
 
     url: str
     namespace: str
     resolv_conf: str
     certificates: str
     proxies: dict[str, str]
+    limit_bytes: int
+    limit_reason: str
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -48,7 +51,7 @@ def main(parent: int) -> None:
         _enter(job)
         kernel.die_with_parent(parent)  # becoming nobody made the kernel forget it
         os.environ.update(job.proxies)
-        _copy(job.url, context)
+        _copy(job, context)
     except urllib.error.HTTPError as error:
         sys.exit(str(error))
     except (OSError, ValueError) as error:
@@ -66,7 +69,7 @@ def _enter(job: FetchJob) -> None:
     os.setresuid(_NOBODY, _NOBODY, _NOBODY)
 
 
-def _copy(url: str, context: ssl.SSLContext) -> None:
+def _copy(job: FetchJob, context: ssl.SSLContext) -> None:
     # Only these: a redirection must not lead to file: or ftp:.
     opener = urllib.request.OpenerDirector()
     for handler in (
@@ -79,11 +82,18 @@ def _copy(url: str, context: ssl.SSLContext) -> None:
     ):
         opener.add_handler(handler)
     socket.setdefaulttimeout(_IDLE_SECONDS)
-    with opener.open(url) as answer:
+    with opener.open(job.url) as answer:
         expected, received = answer.headers.get("Content-Length"), 0
+        _check(int(expected or 0), job)
         while data := answer.read(_CHUNK):
             received += len(data)
+            _check(received, job)
             sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
     if expected is not None and received != int(expected):
         raise OSError(f"the server ended after {received} of {expected} bytes")
+
+
+def _check(count: int, job: FetchJob) -> None:
+    if count > job.limit_bytes:
+        raise OSError(f"it has more than {job.limit_bytes} bytes, {job.limit_reason}")
