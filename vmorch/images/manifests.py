@@ -84,8 +84,8 @@ class ManifestStore:
             return 0.0
 
     def remove(self, digest: str) -> None:
-        self._path(digest).unlink(missing_ok=True)
         (self._builds / hexadecimal(digest)).unlink(missing_ok=True)
+        self._path(digest).unlink(missing_ok=True)  # last: by it the next removal finds the rest
 
     def note_build(self, digest: str, written: Collection[str]) -> None:
         """Which layers the newest build of this image wrote; the others came from the cache."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,3 +214,32 @@ def test_the_probe_takes_the_kernel_of_a_base_that_is_there(
 ) -> None:
     base = asyncio.run(catalog.ensure("tiny", quiet))
     assert asyncio.run(catalog.probe_kernel()) == tmp_path / base.boot.kernel
+
+
+def whole(directory: Path) -> set[str]:
+    """Every file of every base, and that disk and layer are one."""
+    for disk in directory.glob("bases/*/disk.qcow2"):
+        assert disk.stat().st_nlink == 2
+    return {str(path.relative_to(directory)) for path in directory.rglob("*")}
+
+
+def test_a_base_is_whole_or_absent_after_any_death(tmp_path: Path, dying: Any) -> None:
+    expected = None
+    for spared in itertools.count():
+        directory = tmp_path / f"{spared}"
+        # One that is damaged has to give way first.
+        damaged = asyncio.run(BaseCatalog(directory, data_dir("images")).ensure("tiny", quiet))
+        (directory / damaged.boot.kernel).unlink()
+        damaged.disk.unlink()
+        with dying(spared) as death:
+            asyncio.run(BaseCatalog(directory, data_dir("images")).ensure("tiny", quiet))
+        again = BaseCatalog(directory, data_dir("images"))
+        asyncio.run(again.sweep())
+        assert list((directory / "tmp").iterdir()) == []
+        base = asyncio.run(again.ensure("tiny", quiet))
+        assert (directory / base.boot.kernel).exists()
+        expected = expected or whole(directory)
+        assert whole(directory) == expected, spared
+        if not death.came:
+            break
+    assert spared > 5

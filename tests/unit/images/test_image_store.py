@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from vmorch.images import qcow2
 from vmorch.images.blobs import BlobStore
 from vmorch.images.layers import LayerRecord, LayerStore, rebuilt_digest
 from vmorch.images.manifests import ManifestStore
+from vmorch.images.sweeping import sweep_directory
 from vmorch.model.image import BootConfig, ImageManifest, Layer, RunConfig
 from vmorch.model.spec import HealthCheck, HealthKind
 
@@ -254,3 +257,63 @@ def test_a_damaged_manifest_is_no_manifest(tmp_path: Path) -> None:
     assert store.get(one.digest) is None
     assert store.get("no digest") is None
     assert store.every() == []
+
+
+# --- killed between two changes
+
+
+def swept(directory: Path) -> LayerStore:
+    """The store as the next start finds it."""
+    for prefix in ("layer-", "blob-", "tmp"):
+        sweep_directory(directory / "tmp", prefix)
+    store = LayerStore(directory)
+    store.sweep()
+    assert list(store.temporary.iterdir()) == []
+    return store
+
+
+def test_a_layer_is_whole_or_absent_after_any_death(tmp_path: Path, dying: Any) -> None:
+    for spared in itertools.count():
+        directory = tmp_path / f"{spared}"
+        store = LayerStore(directory)
+        store.prepare()
+        disk = tmp_path / f"{spared}.qcow2"
+        qcow2.create_overlay(disk, backing="none", size_bytes=SIZE)
+        below = store.adopt(disk, replace(record("base"), size_bytes=disk.stat().st_size))
+        with dying(spared) as death:
+            published(store, "layer-a", below)
+        again = swept(directory)
+        found = again.find(digest("layer-a"))
+        assert found is None or not again.damage(found, whole=True)
+        assert (found is not None) or death.came
+        if not death.came:
+            break
+        made = published(again, "layer-a", below)
+        assert again.find(digest("layer-a")) == made
+    assert spared > 3
+
+
+def test_a_manifest_its_name_and_a_blob_are_whole_or_absent_after_any_death(
+    tmp_path: Path, dying: Any
+) -> None:
+    image = manifest("a")
+    for spared in itertools.count():
+        directory = tmp_path / f"{spared}"
+        LayerStore(directory).prepare()
+        manifests = ManifestStore(directory)
+        manifests.prepare()
+        blobs = BlobStore(directory / "blobs", temporary=directory / "tmp")
+        blobs.prepare()
+        with dying(spared) as death:
+            sent = blobs.put_bytes(b"content")
+            manifests.put(image)
+            manifests.tag("a", image.digest)
+            manifests.note_build(image.digest, {"x"})
+        swept(directory)
+        assert manifests.tagged("a") in {None, image.digest}
+        assert manifests.tagged("a") is None or manifests.get(image.digest) == image
+        sent = blobs.put_bytes(b"content")
+        assert blobs.has_whole(sent)
+        if not death.came:
+            break
+    assert spared > 5

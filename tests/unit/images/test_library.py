@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
+import itertools
 import json
 import os
 import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vmorch.errors import NotFound, Refused, UsageError
 from vmorch.images import keys, layers, qcow2
+from vmorch.images.bases import BaseCatalog
 from vmorch.images.layers import LayerRecord, LayerStore
 from vmorch.images.library import RECENT_SECONDS, Library
 from vmorch.images.manifests import ManifestStore
+from vmorch.images.service import ImageService
+from vmorch.images.shelf import IMPORTED
 from vmorch.model.image import BootConfig, ImageManifest, Layer, RunConfig
+from vmorch.model.stepnet import StepNetwork
+from vmorch.resources import data_dir
 
 NOW = 1_000_000.0
 OLD = NOW - 10 * RECENT_SECONDS
@@ -298,3 +308,79 @@ def test_a_layer_that_goes_while_it_is_read_is_not_damaged(
 
     monkeypatch.setattr(layers, "_content", pruned)
     assert shelf.library.verify(None).damaged == ()
+
+
+# --- killed between two of its changes
+
+
+@contextlib.asynccontextmanager
+async def no_network() -> AsyncIterator[StepNetwork]:
+    yield StepNetwork(namespace=None)
+
+
+def furnished(directory: Path) -> Shelf:
+    """Images with and without names, two bases, an import's kernel, a cache and a blob."""
+    shelf = Shelf(directory)
+    shelf.base("debian-12", created_at=1.0)
+    shelf.base("tiny", created_at=1.0)
+    shelf.base("tiny", created_at=2.0)
+    for name, parent in (("a", "debian-12-1"), ("b", "a"), ("c", "a"), ("d", "c")):
+        shelf.layer(name, parent)
+    shelf.image("a", "b", tag="named")
+    shelf.image("a", "c", tag="alone")
+    shelf.manifests.note_build(shelf.image("a", "c", "d").digest, {digest("d")})
+    places = (f"bases/{IMPORTED}1/vmlinuz", "blobs/aa/bb", "cache/one/data/file")
+    for place in places:
+        (directory / place).parent.mkdir(parents=True, exist_ok=True)
+        (directory / place).write_text("x")
+    for path in (directory / "blobs/aa/bb", directory / "cache/one"):
+        os.utime(path, (OLD, OLD))
+    return shelf
+
+
+def served(shelf: Shelf) -> ImageService:
+    catalog = BaseCatalog(shelf.directory, data_dir("images"))
+    return ImageService(shelf.directory, catalog, no_network, clock=shelf.clock)
+
+
+def listing(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*")}
+
+
+Taking = Callable[[ImageService], Coroutine[Any, Any, object]]
+
+
+@pytest.mark.parametrize(
+    "taking",
+    [
+        lambda service: service.prune({}, everything=False),
+        lambda service: service.remove("alone", {}),
+    ],
+    ids=["prune", "remove"],
+)
+def test_what_is_taken_away_is_taken_whole_after_any_death(
+    tmp_path: Path, taking: Taking, dying: Any
+) -> None:
+    async def taken(service: ImageService) -> None:
+        with contextlib.suppress(NotFound):  # it was gone already
+            await taking(service)
+
+    left = None
+    for spared in itertools.count():
+        shelf = furnished(tmp_path / f"{spared}")
+        with dying(spared) as death:
+            asyncio.run(taken(served(shelf)))
+        again = served(shelf)
+        asyncio.run(again.sweep())
+        assert list((shelf.directory / "tmp").iterdir()) == []
+        for image in shelf.manifests.every():
+            assert shelf.library.verify(image).damaged == ()
+            assert (shelf.directory / image.boot.kernel).exists()
+        for name in shelf.manifests.tags():
+            assert shelf.library.find(name, None)
+        asyncio.run(taken(again))
+        asyncio.run(again.prune({}, everything=True))
+        left = left or listing(shelf.directory)
+        assert listing(shelf.directory) == left, spared
+        if not death.came:
+            break
