@@ -34,13 +34,18 @@ async def no_network() -> AsyncIterator[StepNetwork]:
 
 
 class DieAt:
-    """Faults that end this process as a power cut would."""
+    """Faults that end this process as a power cut would. `POINT@N` is the Nth time there."""
 
     def __init__(self, point: str) -> None:
-        self.point = point
+        self.point, _, times = point.partition("@")
+        self._left = int(times or 1)
+
+    def has_come(self, point: str) -> bool:
+        self._left -= point == self.point
+        return point == self.point and not self._left
 
     async def at(self, point: str) -> None:
-        if point == self.point:
+        if self.has_come(point):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -48,7 +53,7 @@ class PauseAt(DieAt):
     """Says that the point is reached, and waits there to be killed."""
 
     async def at(self, point: str) -> None:
-        if point == self.point:
+        if self.has_come(point):
             os.write(1, b"reached\n")
             await asyncio.sleep(600)
 

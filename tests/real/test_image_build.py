@@ -34,6 +34,7 @@ from image_bench import (
     DieAt,
     PauseAt,
     bench_at,
+    leftovers,
     service,
     step_groups,
     wait_until_gone,
@@ -719,7 +720,9 @@ LESS_COMMON = {
     "image.content": "FROM tiny AS made\nCOPY big /\nFROM tiny\nCOPY --from=made /big /\n",
     "image.layer.flattened": "FROM tiny\n" + "".join(f"RUN : {n}\n" for n in range(DEEPEST + 1)),
 }
-POINTS = (*POINTS, *LESS_COMMON)
+# The first layer is a COPY, the second a RUN: with mounts, namespaces and groups of its own.
+OF_RUN = tuple(f"image.layer.{phase}@2" for phase in ("mounted", "written", "unmounted", "closed"))
+POINTS = (*POINTS, *LESS_COMMON, *OF_RUN)
 
 
 def start(bench: Bench, point: str) -> subprocess.Popen[bytes]:
@@ -827,6 +830,23 @@ def test_all_is_killed_while_a_command_writes(bench: Bench) -> None:
     bench.file("big", os.urandom(20_000_000))
     killed_as_a_whole(bench, "", ready=lambda _: wait_for_command(bench, b"dd if=/dev/zero"))
     builds_after_all(bench)
+
+
+def test_the_daemon_is_killed_while_a_base_is_made(tmp_path: Path) -> None:
+    images, context = tmp_path / "images", tmp_path / "context"
+    images.mkdir()
+    context.mkdir()
+    bench = Bench(images, context)
+    process = start(bench, "")
+    wait_for_command(bench, b"mmdebstrap")
+    time.sleep(0.5)  # until it has processes and mounts of its own
+    assert leftovers(images) != []
+    process.kill()
+    process.wait()
+    wait_until_gone(images)
+    bench.runner.run(bench.service.sweep())
+    assert [path for path in images.rglob("*") if not path.is_dir()] == []
+    bench.runner.close()
 
 
 # What can be imported, though nothing of it would boot.

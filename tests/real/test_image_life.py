@@ -6,6 +6,8 @@ import base64
 import hashlib
 import json
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,31 @@ def test_secrets_of_a_build_are_kept_nowhere(
     found = subprocess.run(["grep", "-rlaF", *patterns, state], capture_output=True, text=True)
     assert (found.stdout, found.stderr) == ("", "")
     daemon.cli("down", cwd=tmp_path)
+
+
+def test_a_step_that_dies_with_the_daemon_leaves_no_control_group(
+    daemon: Any, project: Path
+) -> None:
+    checks = json.loads(daemon.cli("doctor", "-o", "json", check=False).stdout)
+    (check,) = [check for check in checks if check["name"] == "build-steps"]
+    assert check["message"].startswith("a RUN step may have 4096 processes and ")
+    installation = (daemon.settings.state_dir / "installation").read_text()[:6]
+
+    def groups() -> list[Path]:
+        return list(Path("/sys/fs/cgroup").rglob(f"{installation}-step-*"))
+
+    (project / "Dockerfile").write_text("FROM tiny\nRUN sleep 600\n")
+    words = ["image", "build", "-t", "long", str(project)]
+    with ThreadPoolExecutor() as pool:
+        building = pool.submit(daemon.cli, *words, check=False)
+        deadline = time.monotonic() + 60
+        while not groups() and not building.done() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert groups()
+        daemon.kill()
+        assert building.result().returncode != 0
+    daemon.start()
+    assert groups() == []
 
 
 def test_names_that_cannot_be(daemon: Any, project: Path) -> None:

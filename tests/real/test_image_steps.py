@@ -9,9 +9,11 @@ import hashlib
 import http.server
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -312,6 +314,7 @@ def test_two_builds_come_to_the_same_files(bench: Bench) -> None:
 class Server(http.server.BaseHTTPRequestHandler):
     content = b"from a server" * 1000
     hits: ClassVar[list[str]] = []
+    slow: ClassVar[set[str]] = set()
 
     def do_GET(self) -> None:
         Server.hits.append(self.path)
@@ -323,6 +326,11 @@ class Server(http.server.BaseHTTPRequestHandler):
         if self.path == "/none":
             self.send_error(404)
             return
+        if self.path in Server.slow:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.content)
+            time.sleep(600)
         if self.path == "/endless":
             self.send_response(200)
             self.end_headers()
@@ -407,3 +415,46 @@ def test_a_disk_that_fills_while_a_url_is_fetched(
     small.service = ImageService(small.images, catalog, own_network)
     with pytest.raises(OSError, match="No space left"):
         small.build(f"FROM tiny\nADD --checksum=sha256:{'0' * 64} {server}/endless /x")
+
+
+def test_a_death_while_a_url_is_fetched(
+    bench: Bench, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = "sha256:" + hashlib.sha256(Server.content).hexdigest()
+    text = f"FROM tiny\nADD --checksum={digest} {server}/slow /srv/x\nRUN wc -c < /srv/x"
+    catalog = BaseCatalog(bench.images, data_dir("images"))
+    monkeypatch.setattr(Server, "slow", {"/slow"})
+    if not (child := os.fork()):
+        bench.service = ImageService(bench.images, catalog, own_network)
+        with contextlib.suppress(BaseException):
+            asyncio.run(bench.build_async(text))
+        os._exit(1)
+    try:
+        fetcher = wait_for_received(bench.images)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{fetcher}").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{fetcher}").exists()
+    Server.slow.clear()
+    bench.service = ImageService(bench.images, catalog, own_network)
+    bench.runner.run(bench.service.sweep())
+    assert list((bench.images / "tmp").iterdir()) == []
+    assert bench.output(text).splitlines()[-1] == f"{len(Server.content)}"
+
+
+def wait_for_received(images: Path) -> int:
+    """The id of the process that fetches, once a part of what it fetches is here."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        fetchers = [
+            int(process.name)
+            for process in Path("/proc").glob("[0-9]*")
+            if b"worker.fetch" in (process / "cmdline").read_bytes()
+        ]
+        if fetchers and Server.hits and list((images / "tmp").glob("blob-*")):
+            return fetchers[0]
+        time.sleep(0.02)
+    raise AssertionError("nothing was fetched")
