@@ -284,7 +284,10 @@ def test_a_long_chain_goes_on_on_one_layer_that_holds_the_same(bench: Bench) -> 
     manifest = bench.build(chain)
     assert len(manifest.layers) < DEEPEST
     assert "layers as one" in manifest.layers[1].created_by
+    history = bench.runner.run(bench.service.history("app"))
+    assert [layer.cached for layer in history] == [True, *(False for _ in history[1:])]
     assert bench.build(chain).digest == manifest.digest
+    assert all(layer.cached for layer in bench.runner.run(bench.service.history("app")))
     said = bench.output("FROM app\nRUN ls /n | sort -n; cat /n/last; test -x /bin/sh && echo whole")
     assert said.splitlines() == ["last", f"{count - 2}", f"{count - 1}", f"{count - 1}", "whole"]
     for layer in manifest.layers:

@@ -160,13 +160,19 @@ class Build:
                         directories.append(step.path)
                     case RunStep() | CopyStep():
                         made = tuple(directories)
-                        top = await self._writer.shallow(top)
+                        top = await self._shallow(top)
                         top = await self._layer(step, instruction, top, made, group)
                         directories.clear()
         if directories and directories != ["/"]:
             last = next(i for i in reversed(stage.instructions) if isinstance(i, Workdir))
             top = await self._directories(last, top, tuple(directories))
         return StageResult(top, state.run, base.boot, base.base, state.args)
+
+    async def _shallow(self, top: LayerRecord) -> LayerRecord:
+        layer, was_written = await self._writer.shallow(top)
+        if was_written:
+            self.written.add(layer.digest)
+        return layer
 
     def _state(self, base: StageResult) -> StageState:
         return StageState(

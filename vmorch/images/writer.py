@@ -172,24 +172,25 @@ class LayerWriter:
             depth=assignment.parent.depth + 1,
         )
 
-    async def shallow(self, top: LayerRecord) -> LayerRecord:
-        """`top`, or when it lies too deep, one layer over its base that holds the same.
+    async def shallow(self, top: LayerRecord) -> tuple[LayerRecord, bool]:
+        """`top`, or when it lies too deep, one layer over its base that holds the same; and
+        whether that was written just now.
 
         Raises:
             VmorchError: there is no room.
         """
         if top.depth < DEEPEST:
-            return top
+            return top, False
         key = keys.flat_key(top.digest)
         async with self._only_one(key):
             found = await asyncio.to_thread(self._store.find, key)
-            if found is None:
-                async with self._places, self._work() as work:
-                    disk = work / "layer.qcow2"
-                    record = await asyncio.to_thread(self._flattened, top, key, disk)
-                    await self._faults.at("image.layer.flattened")
-                    found = await asyncio.to_thread(self._store.publish, disk, record)
-            return found
+            if found is not None:
+                return found, False
+            async with self._places, self._work() as work:
+                disk = work / "layer.qcow2"
+                record = await asyncio.to_thread(self._flattened, top, key, disk)
+                await self._faults.at("image.layer.flattened")
+                return await asyncio.to_thread(self._store.publish, disk, record), True
 
     def _flattened(self, top: LayerRecord, key: str, disk: Path) -> LayerRecord:
         began, chain = self._clock.now(), self._store.chain(top.digest)
