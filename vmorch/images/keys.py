@@ -13,7 +13,8 @@ from vmorch.model.codec import run_config_to_json
 from vmorch.model.context import ContextEntry
 from vmorch.model.image import BootConfig, RunConfig
 
-# Raised when the worker comes to write other bytes for the same step.
+# Raised when the worker comes to write other bytes for the same step, which
+# tests/real/test_image_bytes.py notices.
 BUILDER_VERSION = 2
 
 
