@@ -12,7 +12,7 @@ from vmorch.context import BuildContext, read_context
 from vmorch.errors import InvalidSpec, SpecProblem, UsageError, VmorchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from vmorch.cli.progress import Reporter
     from vmorch.client import Client
@@ -26,6 +26,8 @@ def with_images(
     report: Reporter,
     *,
     fresh: bool = True,
+    args: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
     no_cache: bool = False,
     pull: bool = False,
 ) -> EnvironmentSpec:
@@ -33,7 +35,8 @@ def with_images(
     are given. Services that share an image wait for it once.
 
     A build always runs, as what has not changed comes from the cache in no time; without `fresh`
-    none does, and the image is the one that bears the name.
+    none does, and the image is the one that bears the name. `args` and `secrets` go with every
+    build, before what it has of the same name.
     """
     if not fresh:
         spec = replace(spec, services={n: replace(s, build=None) for n, s in spec.services.items()})
@@ -42,9 +45,16 @@ def with_images(
     for name, service in spec.services.items():
         key = (repr(service.build), service.image)
         if key not in done:
-            secrets = spec.build_secrets(service.build) if service.build else {}
+            given = spec.build_secrets(service.build) if service.build else {}
             done[key] = _image(
-                client, service, directory, report, secrets=secrets, no_cache=no_cache, pull=pull
+                client,
+                service,
+                directory,
+                report,
+                args=args or {},
+                secrets={**given, **(secrets or {})},
+                no_cache=no_cache,
+                pull=pull,
             )
         services[name] = replace(service, image=done[key], build=None)
     return spec.with_services(services)
@@ -56,6 +66,7 @@ def _image(
     directory: Path,
     report: Reporter,
     *,
+    args: Mapping[str, str],
     secrets: dict[str, str],
     no_cache: bool,
     pull: bool,
@@ -64,7 +75,7 @@ def _image(
         return client.ensure_image(service.image, lambda line: report.build(service.name, line))
     return build(
         client,
-        service.build,
+        replace(service.build, args={**service.build.args, **args}),
         directory,
         report,
         target=service.name,

@@ -357,6 +357,37 @@ def test_image_build_and_ls(run: Run, directory: Path) -> None:
     assert "debian-12" in run("image", "ls")[1]
 
 
+def test_image_build_passes_arguments_and_secrets_to_the_builds_of_services(
+    run: Run, daemon: Any, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = "{context: hello, args: {A: 1, B: 2}, secrets: [token]}"
+    text = f"name: demo\nservices:\n  hello:\n    build: {given}\n  other:\n    build: hello\n"
+    (directory / "vmorch.yaml").write_text(f"{text}secrets:\n  token: {{file: ./token.txt}}\n")
+    (directory / "token.txt").write_text("of the file")
+    monkeypatch.setenv("MORE", "more")
+    options = ["--build-arg", "B=3", "--build-arg", "C=4", "--secret", "id=more,env=MORE"]
+    assert run("image", "build", *options)[0] == 0
+    one, other = daemon.images.requests
+    assert (one.args, other.args) == ({"A": "1", "B": "3", "C": "4"}, {"B": "3", "C": "4"})
+    assert {name: base64.b64decode(text) for name, text in one.secrets.items()} == {
+        "token": b"of the file",
+        "more": b"more",
+    }
+    assert other.secrets.keys() == {"more"}
+    run("image", "build", "hello", "--secret", "id=token,env=MORE")
+    assert base64.b64decode(daemon.images.requests[-1].secrets["token"]) == b"more"
+
+
+@pytest.mark.parametrize("option", ["--target", "--dockerfile"])
+def test_image_build_refuses_what_a_service_s_build_says_itself(
+    run: Run, daemon: Any, option: str
+) -> None:
+    code, _, err = run("image", "build", option, "x")
+    assert code == 2
+    assert f"{option} goes with -t" in err
+    assert daemon.images.requests == []
+
+
 def test_doctor_fails_when_a_check_does(run: Run, daemon: Any) -> None:
     from vmorch.model.view import Check
 

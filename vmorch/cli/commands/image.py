@@ -36,6 +36,7 @@ Images = Annotated[
     epilog=examples(
         ("vmorch image build", "the images of this directory's services"),
         ("vmorch image build orders --no-cache", "one service's, every step anew"),
+        ("vmorch image build --build-arg VERSION=2", "with another value than the files have"),
         ("vmorch image build -t hello ./hello", "a directory with a Dockerfile"),
     ),
 )
@@ -57,21 +58,26 @@ def build(
         ),
     ] = None,
     dockerfile: Annotated[
-        str, typer.Option(metavar="PATH", help="The Dockerfile's path in DIRECTORY.")
-    ] = "Dockerfile",
+        str | None,
+        typer.Option(metavar="PATH", help="The Dockerfile's path in DIRECTORY; only with -t."),
+    ] = None,
     target: Annotated[
-        str | None, typer.Option(metavar="STAGE", help="The stage to build, with -t.")
+        str | None, typer.Option(metavar="STAGE", help="The stage to build; only with -t.")
     ] = None,
     args: Annotated[
         list[str],
-        several("--build-arg", metavar="NAME=VALUE", help="With -t."),
+        several(
+            "--build-arg",
+            metavar="NAME=VALUE",
+            help="For every build, before what the files say of the same name.",
+        ),
     ],
     secrets: Annotated[
         list[str],
         several(
             "--secret",
             metavar="id=NAME[,src=FILE]",
-            help="For steps that mount it, with -t; env=VARIABLE instead of a file.",
+            help="For steps that mount it, of every build; env=VARIABLE instead of a file.",
         ),
     ],
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step anew.")] = False,
@@ -89,13 +95,21 @@ def build(
     from vmorch.model.spec import BuildSpec
 
     session = session_of(ctx, files=files, project=project)
+    values, contents = pairs(args, "NAME=VALUE"), read_secrets(secrets)
     if tag is None:
-        built = _of_services(session, names, no_cache=no_cache, pull=pull)
+        for option, value in (("--target", target), ("--dockerfile", dockerfile)):
+            if value is not None:
+                raise typer.BadParameter(
+                    f"{option} goes with -t: the build of a service says its own in its file."
+                )
+        built = _of_services(
+            session, names, args=values, secrets=contents, no_cache=no_cache, pull=pull
+        )
     else:
         if len(names) != 1:
             raise typer.BadParameter("With -t, name one DIRECTORY.")
         spec = BuildSpec(
-            context=".", dockerfile=dockerfile, args=pairs(args, "NAME=VALUE"), target=target
+            context=".", dockerfile=dockerfile or "Dockerfile", args=values, target=target
         )
         with reporter() as report:
             digest = build_image(
@@ -107,7 +121,7 @@ def build(
                 tag=tag,
                 no_cache=no_cache,
                 pull=pull,
-                secrets=read_secrets(secrets),
+                secrets=contents,
             )
         built = {tag: digest}
     if output == "json":
@@ -117,7 +131,13 @@ def build(
 
 
 def _of_services(
-    session: Session, names: list[str], *, no_cache: bool, pull: bool
+    session: Session,
+    names: list[str],
+    *,
+    args: dict[str, str],
+    secrets: dict[str, str],
+    no_cache: bool,
+    pull: bool,
 ) -> dict[str, str]:
     from dataclasses import replace
 
@@ -141,6 +161,8 @@ def _of_services(
             replace(spec, services=wanted),
             project.directory,
             report,
+            args=args,
+            secrets=secrets,
             no_cache=no_cache,
             pull=pull,
         )
