@@ -8,6 +8,7 @@ import os
 import stat
 import struct
 import subprocess
+import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.real.test_hypervisor import booted, bridge, config, driver, place, tiny
+from vmorch.effects import SystemClock
 from vmorch.errors import HypervisorError
+from vmorch.guest.access import GuestAccess
 from vmorch.guest.protocol import IdentityBundle
 from vmorch.guest.seed import write_seed
 from vmorch.hypervisor.driver import LibvirtHypervisor
@@ -92,6 +95,11 @@ def fork_of(config: GuestConfig, number: int) -> GuestConfig:
     )
 
 
+async def become(hypervisor: LibvirtHypervisor, fork: GuestConfig, *, keep: bool = False) -> None:
+    guests = GuestAccess(hypervisor.agent, SystemClock())
+    await guests.become(fork.name, epoch=time.time(), keep_service=keep, timeout_seconds=60)
+
+
 def test_forks_share_what_was_in_memory_and_become_others(config: GuestConfig) -> None:
     async def check() -> None:
         async with driver(config.system_disk.parent) as hypervisor:
@@ -108,9 +116,8 @@ def test_forks_share_what_was_in_memory_and_become_others(config: GuestConfig) -
             assert all(seen[fork.name].identity == fork.identity for fork in forks)
             # One and the same guest until each is told who it is.
             assert len({await said(hypervisor, fork.name, NONCE) for fork in forks}) == 1
-            apply = "/usr/lib/vmorch/vmorch-identity apply --fork $(date +%s)"
             for fork in forks:
-                await said(hypervisor, fork.name, apply)
+                await become(hypervisor, fork)
                 await hypervisor.raise_link(fork.name)
             assert len({await said(hypervisor, fork.name, RANDOM) for fork in forks}) == FORKS
             for number, fork in enumerate(forks, start=1):

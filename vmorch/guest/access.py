@@ -26,6 +26,15 @@ class GuestAccess:
     async def report(self, domain: str, timeout_seconds: float) -> GuestReport:
         return await self._agent.report(domain, timeout_seconds)
 
+    async def become(
+        self, domain: str, *, epoch: float, keep_service: bool, timeout_seconds: float
+    ) -> None:
+        words = ["keep"] if keep_service else []
+        await self._agent.tell(domain, ["apply", "--fork"], epoch, words, timeout_seconds)
+
+    async def wake(self, domain: str, *, epoch: float, timeout_seconds: float) -> None:
+        await self._agent.tell(domain, ["wake"], epoch, [], timeout_seconds)
+
     async def run(
         self, domain: str, argv: Sequence[str], timeout_seconds: float
     ) -> tuple[int, bytes]:

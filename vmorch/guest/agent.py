@@ -25,6 +25,10 @@ OUTPUT_LIMIT_BYTES = 1024 * 1024
 # The first looks come quickly, as most commands are short; a long one is not pestered.
 _FIRST_LOOK_SECONDS = 0.02
 _LAST_LOOK_SECONDS = 0.5
+# Somebody waits for a guest that was resumed: for its agent, which is there in a moment, and for
+# every part of its repair.
+_RESUMED_LOOK_SECONDS = 0.1
+_PING_SECONDS = 5.0
 _SERVICES = frozenset({"active", "activating", "failed", "exited", "none"})
 _CLOUD_INITS = frozenset({"off", "running", "done", "error"})
 # $1 seconds, $2 bytes, then the command. Both streams go through one pipe, of which `head` keeps
@@ -47,6 +51,9 @@ class Finished:
     stdout: bytes
     stderr: bytes
 
+    def last_words(self) -> str:
+        return (self.stderr or self.stdout)[-500:].decode(errors="replace").strip()
+
 
 class Agent:
     """The agents of all guests; `domain` says which."""
@@ -67,9 +74,47 @@ class Agent:
         """
         done = await self.execute(domain, [IDENTITY_PROGRAM, "status"], timeout_seconds)
         if done.code != 0:
-            words = (done.stderr or done.stdout)[-500:].decode(errors="replace").strip()
-            raise GuestError(f"{domain}: its status program ended with {done.code}: {words}")
+            raise GuestError(
+                f"{domain}: its status program ended with {done.code}: {done.last_words()}"
+            )
         return parse_report(domain, done.stdout)
+
+    async def tell(
+        self,
+        domain: str,
+        command: Sequence[str],
+        epoch: float,
+        words: Sequence[str],
+        timeout_seconds: float,
+    ) -> None:
+        """Run `vmorch-identity COMMAND EPOCH WORDS` in a guest that was just resumed, once its
+        agent answers. `epoch` is now; what passes until then is added.
+
+        Raises:
+            GuestError: the agent does not answer in time, or the program fails.
+        """
+        began = self._clock.now()
+        deadline = began + timeout_seconds
+        await self._answering(domain, deadline)
+        now = self._clock.now()
+        argv = [IDENTITY_PROGRAM, *command, f"{epoch + now - began:.3f}", *words]
+        done = await self.execute(domain, argv, deadline - now, look_seconds=_RESUMED_LOOK_SECONDS)
+        if done.code != 0:
+            raise GuestError(
+                f"{domain}: '{' '.join(argv)}' ended with {done.code}: {done.last_words()}"
+            )
+
+    async def _answering(self, domain: str, deadline: float) -> None:
+        """Only the ping is repeated: a program whose start went unanswered may be running."""
+        while True:
+            left = deadline - self._clock.now()
+            try:
+                await self.ping(domain, max(1.0, min(left, _PING_SECONDS)))
+                return
+            except GuestError as error:
+                if not error.retryable or self._clock.now() >= deadline:
+                    raise
+            await self._clock.sleep(_RESUMED_LOOK_SECONDS)
 
     async def run(
         self, domain: str, argv: Sequence[str], timeout_seconds: float
@@ -83,8 +128,16 @@ class Agent:
         done = await self.execute(domain, wrapped, timeout_seconds)
         return done.code, done.stdout + done.stderr
 
-    async def execute(self, domain: str, argv: Sequence[str], timeout_seconds: float) -> Finished:
+    async def execute(
+        self,
+        domain: str,
+        argv: Sequence[str],
+        timeout_seconds: float,
+        *,
+        look_seconds: float = _LAST_LOOK_SECONDS,
+    ) -> Finished:
         """Run a program by its path, as the agent runs it: little output, nothing ended.
+        `look_seconds` is the longest pause between two looks.
 
         Raises:
             GuestError: no agent, no such program, or no end in time.
@@ -104,7 +157,7 @@ class Agent:
             if _field(domain, status, "exited"):
                 return _finished(domain, status)
             await self._clock.sleep(min(pause, left))
-            pause = min(pause * 1.5, _LAST_LOOK_SECONDS)
+            pause = min(pause * 1.5, look_seconds)
 
 
 def bounded(argv: Sequence[str], seconds: float) -> list[str]:

@@ -148,12 +148,11 @@ def _mount_members(bundle: IdentityBundle) -> Iterable[Member]:
 
 
 def _service_members(bundle: IdentityBundle) -> Iterable[Member]:
-    """`service/`, for the guest's root only: the environment may hold secrets."""
-    if not bundle.argv:
-        return
+    """`service/`, for the guest's root only: the environment may hold secrets. Without a command
+    all but `argv`: what a template's bundle says of stop signal and restarts holds for the forks
+    of its guest, and a check runs as the image's user."""
     environment = (f"{name}={value}" for name, value in bundle.environment.items())
     contents = {
-        "argv": _nul_terminated(bundle.argv),
         "environment": _nul_terminated(environment),
         "user": bundle.user.encode(),
         "directory": bundle.working_dir.encode(),
@@ -161,6 +160,8 @@ def _service_members(bundle: IdentityBundle) -> Iterable[Member]:
         "stop-seconds": str(bundle.stop_seconds).encode(),
         "restart": bundle.restart.encode(),
     }
+    if bundle.argv:
+        contents["argv"] = _nul_terminated(bundle.argv)
     yield Member(path="service", content=None, mode=0o700)
     for name, content in contents.items():
         yield Member(path=f"service/{name}", content=content, mode=0o600)

@@ -15,13 +15,16 @@ from vmorch.model.guest import GuestReport
 @dataclass(slots=True)
 class FakeGuests:
     """`seeds` remembers what was written where. A guest answers when it is in `reports`;
-    `answers` holds what a command says in a guest (default: code 0, no output).
-    `failures` maps an operation ("write_seed", "report", "run") to errors that its next calls
-    raise, in order."""
+    `answers` holds what a command says in a guest (default: code 0, no output), `became` what
+    `become` made of a domain: (epoch, keep_service), `woken` the epoch of `wake`.
+    `failures` maps an operation ("write_seed", "report", "become", "wake", "run") to errors that
+    its next calls raise, in order."""
 
     seeds: dict[Path, IdentityBundle] = field(default_factory=dict)
     reports: dict[str, GuestReport] = field(default_factory=dict)
     answers: dict[tuple[str, tuple[str, ...]], tuple[int, bytes]] = field(default_factory=dict)
+    became: dict[str, tuple[float, bool]] = field(default_factory=dict)
+    woken: dict[str, float] = field(default_factory=dict)
     failures: dict[str, list[GuestError]] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
 
@@ -33,6 +36,18 @@ class FakeGuests:
     async def report(self, domain: str, timeout_seconds: float) -> GuestReport:
         self._called("report", domain)
         return self._answering(domain)
+
+    async def become(
+        self, domain: str, *, epoch: float, keep_service: bool, timeout_seconds: float
+    ) -> None:
+        self._called("become", domain)
+        self._answering(domain)
+        self.became[domain] = (epoch, keep_service)
+
+    async def wake(self, domain: str, *, epoch: float, timeout_seconds: float) -> None:
+        self._called("wake", domain)
+        self._answering(domain)
+        self.woken[domain] = epoch
 
     async def run(
         self, domain: str, argv: Sequence[str], timeout_seconds: float

@@ -84,6 +84,27 @@ class Guests(Protocol):
         """Raises GuestError: the agent or the program does not answer."""
         ...
 
+    async def become(
+        self, domain: str, *, epoch: float, keep_service: bool, timeout_seconds: float
+    ) -> None:
+        """Make a fork, whose seed disk was exchanged, the instance that its seed describes: one
+        call of its agent, which may come after a moment only. `epoch` is the time of this call;
+        the guest's clock is set to it and what has passed since. Its service is restarted, or,
+        with `keep_service`, goes on; one that the template did not run is started. Repeatable.
+
+        Raises:
+            GuestError: the agent does not come, or the guest could not become it, with its words.
+        """
+        ...
+
+    async def wake(self, domain: str, *, epoch: float, timeout_seconds: float) -> None:
+        """Tell a guest whose own RAM was resumed what time it is, in the same way.
+
+        Raises:
+            GuestError: the agent does not come, or the guest could not set its clock.
+        """
+        ...
+
     async def run(
         self, domain: str, argv: Sequence[str], timeout_seconds: float
     ) -> tuple[int, bytes]:

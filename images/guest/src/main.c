@@ -11,10 +11,11 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *usage;
 } commands[] = {
-    {"reseed", command_reseed, "reseed FILE      mix 64 bytes into the kernel's generator"},
-    {"exec", command_exec, "exec DIR         become the service that DIR describes"},
-    {"supervise", command_supervise, "supervise DIR    run that service again and again"},
-    {"grow", command_grow, "grow PATH        grow the ext4 at PATH to its device"},
+    {"reseed", command_reseed, "reseed FILE        mix 64 bytes into the kernel's generator"},
+    {"clock", command_clock, "clock EPOCH SINCE  set the time, which was EPOCH at the uptime SINCE"},
+    {"exec", command_exec, "exec DIR           become the service that DIR describes"},
+    {"supervise", command_supervise, "supervise DIR      run that service again and again"},
+    {"grow", command_grow, "grow PATH          grow the ext4 at PATH to its device"},
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };

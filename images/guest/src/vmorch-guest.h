@@ -37,6 +37,7 @@ void find_account(const char *text, struct account *account);
 
 _Noreturn void exec_service(const char *directory);
 
+int command_clock(int argc, char **argv);
 int command_exec(int argc, char **argv);
 int command_grow(int argc, char **argv);
 int command_reseed(int argc, char **argv);

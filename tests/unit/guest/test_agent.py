@@ -17,6 +17,7 @@ import pytest
 from vmorch.effects import SystemClock
 from vmorch.errors import GuestError
 from vmorch.guest import agent as module
+from vmorch.guest.access import GuestAccess
 from vmorch.guest.agent import Agent, bounded, parse_report
 from vmorch.model.guest import GuestReport
 from vmorch.simulation.virtual import VirtualClock, run_virtually
@@ -183,6 +184,74 @@ def test_the_report_runs_the_identity_program() -> None:
     assert asked[0]["path"] == "/usr/lib/vmorch/vmorch-identity"
     assert asked[0]["arg"] == ["status"]
     assert asked[1] == {"pid": 5}
+
+
+class ResumedAgent:
+    """Is there from the third ping on, each of which takes a quarter of a second; then `code`."""
+
+    def __init__(self, clock: VirtualClock, code: int = 0, absent: int = 2) -> None:
+        self.clock, self.code, self.absent = clock, code, absent
+        self.started: list[list[str]] = []
+
+    async def __call__(
+        self, domain: str, command: str, arguments: dict[str, Any], timeout: float
+    ) -> Any:
+        if command == "guest-ping":
+            await self.clock.sleep(0.25)
+            self.absent -= 1
+            if self.absent >= 0:
+                raise GuestError("not connected", retryable=True)
+            return {}
+        if command == "guest-exec":
+            self.started.append([arguments["path"], *arguments["arg"]])
+            return {"pid": 5}
+        words = base64.b64encode(b"the hook said no\n").decode()
+        return {"exited": True, "exitcode": self.code, "err-data": words}
+
+
+def resumed(agent: ResumedAgent) -> GuestAccess:
+    return GuestAccess(agent, agent.clock)
+
+
+def test_a_fork_is_told_the_time_when_its_agent_has_come() -> None:
+    async def body() -> None:
+        clock = VirtualClock()
+        agent = ResumedAgent(clock)
+        await resumed(agent).become("d", epoch=100.5, keep_service=False, timeout_seconds=30)
+        await resumed(agent).become("d", epoch=200.0, keep_service=True, timeout_seconds=30)
+        await resumed(agent).wake("d", epoch=300.0, timeout_seconds=30)
+        apply = ["/usr/lib/vmorch/vmorch-identity", "apply", "--fork"]
+        assert agent.started == [
+            [*apply, "101.450"],
+            [*apply, "200.250", "keep"],
+            ["/usr/lib/vmorch/vmorch-identity", "wake", "300.250"],
+        ]
+
+    run_virtually(body())
+
+
+def test_a_fork_that_fails_says_why_and_is_not_tried_again() -> None:
+    async def body() -> None:
+        agent = ResumedAgent(VirtualClock(), code=1)
+        with pytest.raises(GuestError, match="ended with 1: the hook said no") as caught:
+            await resumed(agent).become("d", epoch=1, keep_service=False, timeout_seconds=30)
+        assert not caught.value.retryable
+        assert len(agent.started) == 1
+
+    run_virtually(body())
+
+
+def test_an_agent_that_never_comes_is_waited_for_as_long_as_asked() -> None:
+    async def body() -> None:
+        clock = VirtualClock()
+        agent = ResumedAgent(clock, absent=1000)
+        began = clock.now()
+        with pytest.raises(GuestError, match="not connected"):
+            await resumed(agent).become("d", epoch=1, keep_service=False, timeout_seconds=3)
+        assert 3 <= clock.now() - began < 4
+        assert agent.started == []
+
+    run_virtually(body())
 
 
 @pytest.mark.parametrize(
