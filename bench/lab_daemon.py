@@ -65,6 +65,7 @@ class LabDaemon:
             "VMORCH_HTTP_PORT": str(self.settings.http_port),
             "VMORCH_OUTER_POOL": self.settings.outer_pool,
             "VMORCH_ACCEL": self.settings.accel,
+            "VMORCH_WARM_SNAPSHOTS": self.settings.warm_snapshots,
         }
 
     @property
@@ -131,8 +132,9 @@ class LabDaemon:
 
 
 @contextlib.contextmanager
-def lab_daemon(images_dir: Path) -> Iterator[LabDaemon]:
-    """A running daemon with the images of `images_dir`; whatever it runs goes with it."""
+def lab_daemon(images_dir: Path, *, warm_snapshots: bool = False) -> Iterator[LabDaemon]:
+    """A running daemon with the images of `images_dir`; whatever it runs goes with it. Where warm
+    snapshots are not the subject, their making would only disturb."""
     number = next(_numbers)
     state_dir = Path(os.environ["VMORCH_LAB"]) / f"d{number}"
     state_dir.mkdir(mode=0o711)
@@ -146,6 +148,7 @@ def lab_daemon(images_dir: Path) -> Iterator[LabDaemon]:
             http_port=18000 + number,
             outer_pool=f"10.{20 + number}.0.0/16",
             accel="tcg",
+            warm_snapshots="auto" if warm_snapshots else "off",
         )
     )
     own.start()

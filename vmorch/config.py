@@ -28,7 +28,8 @@ class Settings:
     their own (Compose's own way is 0.0.0.0). `group` owns the API's socket when it exists.
     `outside_netns` is the path of the network namespace in which packages are fetched; empty
     means our own. A RUN step of a build may have `build_processes` processes and
-    `build_memory_bytes` of memory (0: half of the host's).
+    `build_memory_bytes` of memory (0: half of the host's). `warm_snapshots` is auto, or off: then
+    every instance boots cold.
     """
 
     state_dir: Path = Path("/var/lib/vmorch")
@@ -47,6 +48,7 @@ class Settings:
     build_processes: int = 4096
     build_memory_bytes: int = 0
     outside_netns: str = ""
+    warm_snapshots: str = "auto"
     log_level: str = "info"
 
     @property
@@ -81,6 +83,11 @@ class Settings:
     @property
     def keys_dir(self) -> Path:
         return self.state_dir / "keys"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """Warm snapshots."""
+        return self.state_dir / "snapshots"
 
     @property
     def volumes_dir(self) -> Path:
@@ -143,6 +150,8 @@ def _check(settings: Settings) -> None:
     for key, least in (("build_processes", 1), ("build_memory_bytes", 0)):
         if getattr(settings, key) < least:
             raise UsageError(f"'{key}' is {getattr(settings, key)}; it must be {least} or more.")
+    if (value := settings.warm_snapshots) not in {"auto", "off"}:
+        raise UsageError(f"'warm_snapshots' is {value!r}; it must be auto or off.")
     try:
         IPv4Address(settings.publish_address)
     except ValueError as error:

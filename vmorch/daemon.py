@@ -49,6 +49,7 @@ from vmorch.proxy.place import Place
 from vmorch.reconciler.loop import Reconciler
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.unclaimed import give_up_unknown, unclaimed_now
+from vmorch.snapshots.shelf import SnapshotShelf
 from vmorch.store import backup
 from vmorch.store.backup import Backups, keep_copies, refuse_emptied
 from vmorch.store.database import Database
@@ -166,6 +167,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         step_groups=step_groups,
     )
     await images.sweep()
+    snapshots = SnapshotShelf(settings.snapshots_dir, clock)
+    await snapshots.sweep()
     hypervisor = LibvirtHypervisor(
         settings.libvirt_uri,
         installation,
@@ -198,6 +201,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         network=network,
         images=images,
         disks=QcowDisks(),
+        snapshots=snapshots,
         guests=guests,
         proxy=HAProxy(Place.of(settings), clock=clock, faults=faults),
         prober=prober,

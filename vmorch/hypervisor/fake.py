@@ -137,7 +137,11 @@ class FakeHypervisor:
             return
         boots_at = self._clock.now() + self.boot_seconds
         self.domains[config.name] = FakeGuest(
-            config=config, cpus=config.boot_cpus, boots_at=boots_at, state=GuestState.PAUSED
+            config=config,
+            cpus=config.boot_cpus,
+            boots_at=boots_at,
+            state=GuestState.PAUSED,
+            linked=config.linked,
         )
         await self._points.at("hypervisor:paused")
         await self._clock.sleep(self.call_seconds)

@@ -46,7 +46,7 @@ class GuestConfig:
 
     `kernel` and `initrd` None: the system disk's own boot loader starts the guest.
     `cpus` is the cap (0.5 is half a core), `boot_cpus` what the guest may use until the cap is
-    set by `set_cpus` (boot burst). There is room for four volumes.
+    set by `set_cpus` (boot burst). There is room for four volumes. `linked`: its NIC is connected.
     """
 
     name: str
@@ -67,6 +67,7 @@ class GuestConfig:
     service_log: Path
     console_log: Path
     volumes: tuple[GuestVolume, ...] = ()
+    linked: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -213,7 +213,7 @@ def _add_nic(devices: ET.Element, config: GuestConfig) -> None:
     ET.SubElement(nic, "source", bridge=config.bridge)
     ET.SubElement(nic, "target", dev=config.tap)
     ET.SubElement(nic, "model", type=_VIRTIO)
-    ET.SubElement(nic, "link", state="up")
+    ET.SubElement(nic, "link", state="up" if config.linked else "down")
     ET.SubElement(nic, "rom", enabled="no")  # the firmware shall not look for a network boot
     _place(nic, _SLOT_NIC)
 

@@ -230,6 +230,13 @@ class FakeImages:
         if size < manifest.virtual_size_bytes:
             raise Refused(f"A disk of {size} bytes is smaller than the image.")
         self.disks.setdefault(path, (digest, size))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    async def create_fork(self, frozen: Path, path: Path) -> None:
+        await self._call("create_fork")
+        self.disks[path] = (str(frozen), 0)
+        path.touch()
 
     def boot_files(self, manifest: ImageManifest) -> tuple[Path | None, Path | None]:
         return Path("/images") / manifest.boot.kernel, Path("/images") / manifest.boot.initrd

@@ -220,6 +220,10 @@ class Images(Protocol):
         or used as cache within the last hour stays, unless `everything`."""
         ...
 
+    async def create_fork(self, frozen: Path, path: Path) -> None:
+        """An overlay of another disk of the same size, which must stay as it is."""
+        ...
+
     async def create_disk(self, digest: str, path: Path, size_bytes: int | None) -> None:
         """A fresh overlay over the image's top layer, atomically; an existing file is kept.
         `size_bytes` None keeps the image's virtual size; smaller than it is refused."""

@@ -354,6 +354,18 @@ class ImageService:
         qcow2.create_overlay(temporary, backing=str(top), size_bytes=size)
         durable.publish(temporary, path)
 
+    async def create_fork(self, frozen: Path, path: Path) -> None:
+        """Raises VmorchError: no room, or no such disk."""
+        await asyncio.to_thread(self._create_fork, frozen, path)
+
+    def _create_fork(self, frozen: Path, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        header = qcow2.read_header(frozen)
+        if header is None:
+            raise VmorchError(f"{frozen} is no disk.")
+        size = header.virtual_size_bytes
+        qcow2.create_overlay(path, backing=str(frozen), size_bytes=size)
+
     def boot_files(self, manifest: ImageManifest) -> tuple[Path | None, Path | None]:
         if not manifest.boot.kernel:
             return None, None

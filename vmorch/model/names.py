@@ -62,6 +62,13 @@ class Installation:
         """The libvirt domain, and with it the cgroup, of an instance."""
         return f"{self.short}-{environment}-{service}-{ordinal}"
 
+    def warm_domain(self, key: str) -> str:
+        """The guest of which the warm snapshot with that key is made. No instance has a dot."""
+        return f"{self.short}-warm.{key[:12]}"
+
+    def warm_tap(self, key: str) -> str:
+        return f"{self.short}-w{key[:6]}"
+
     def bridge(self, index: int) -> str:
         """The layer-2 bridge of the environment with this network index (0 to 255)."""
         return f"{self.short}-br{index}"

@@ -25,7 +25,17 @@ class Protocol(enum.StrEnum):
     UDP = "udp"
 
 
+class StartPolicy(enum.StrEnum):
+    """How instances may come up. AUTO and FORK: from a warm snapshot when there is one."""
+
+    AUTO = "auto"
+    COLD = "cold"
+    FORK = "fork"
+
+
 class StartMode(enum.StrEnum):
+    """How an instance's guest did come up."""
+
     COLD = "cold"
     FORK = "fork"
     RESUME = "resume"
@@ -156,7 +166,8 @@ class ServiceSpec:
 
     `image` is the user's reference ("debian:12", "tiny", a name) or, once the client has had
     it built or looked up, `sha256:…` of the image. None of `command`, `entrypoint`, `user`,
-    `working_dir` set means what the image says. A `cpus` of 0.5 is half a core.
+    `working_dir` set means what the image says. A `cpus` of 0.5 is half a core. `keep_service`:
+    a fork goes on with the service as it ran in the snapshot, instead of starting it anew.
     """
 
     name: str
@@ -177,7 +188,8 @@ class ServiceSpec:
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     disk_bytes: int | None = None
     cloud_init: str | None = None
-    start: StartMode = StartMode.COLD
+    start: StartPolicy = StartPolicy.AUTO
+    keep_service: bool = False
     stop_grace_period_seconds: float = 10.0
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     extra_hosts: dict[str, str] = field(default_factory=dict)

@@ -31,11 +31,13 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartGuest:
-    """Make disk and seed if they are missing, then start the guest; `boot` counts its starts."""
+    """Make disk and seed if they are missing, then start the guest; `boot` counts its starts.
+    `fork`: from the warm snapshot of its revision, cold only if that fails."""
 
     instance: Instance
     boot: int
     reason: str
+    fork: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,16 @@ class DestroyGuest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WarmUp:
+    """Make a warm snapshot of a service's revision."""
+
+    environment: str
+    service: str
+    revision: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DestroyOrphan:
     domain: str
     reason: str
@@ -113,6 +125,7 @@ Action = (
     | DestroyOrphan
     | RemoveInstance
     | RemoveEnvironment
+    | WarmUp
 )
 
 ABOUT_ONE_INSTANCE = (

@@ -34,6 +34,7 @@ from vmorch.planner.lifecycle import decide, is_booting
 from vmorch.planner.occupied import occupied
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
 from vmorch.planner.verdict import Moment
+from vmorch.planner.warming import warm_up
 
 REMOVED_REASON = "the environment is being removed"
 GOING = frozenset({Goal.STOP, Goal.REMOVE})
@@ -61,6 +62,8 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
             if verdict.action is not None:
                 actions.append(verdict.action)
                 free_slots -= isinstance(verdict.action, StartGuest) and not is_booting(view)
+    if warming := warm_up(snapshot):
+        actions.append(warming)
     result = Plan(actions=tuple(actions), wake_at=min(wakes, default=None))
     check(snapshot, result)
     return result
@@ -94,6 +97,7 @@ def _moment(
         may_boot=not waiting_for,
         waiting_for=waiting_for,
         held_by=_held_by(environment, view),
+        warm=(view.instance.service, view.instance.revision) in environment.warm,
     )
 
 

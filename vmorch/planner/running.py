@@ -68,7 +68,10 @@ def start(view: InstanceView, moment: Moment) -> Verdict | None:
         return Verdict(wake_at=instance.not_before)
     if instance.state is State.STARTING:
         again = StartGuest(
-            instance=instance, boot=instance.boot, reason="its start was interrupted"
+            instance=instance,
+            boot=instance.boot,
+            reason="its start was interrupted",
+            fork=instance.boot == 1 and moment.warm,
         )
         return Verdict(action=again)
     if moment.may_boot:
@@ -77,6 +80,8 @@ def start(view: InstanceView, moment: Moment) -> Verdict | None:
                 instance=instance,
                 boot=instance.boot + 1,
                 reason="a new instance" if instance.boot == 0 else "restarted",
+                # Later its disk is its own, and not what the snapshot's memory knows.
+                fork=instance.boot == 0 and moment.warm,
             )
         )
     if instance.reason != moment.waiting_for:

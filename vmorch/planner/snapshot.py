@@ -59,8 +59,9 @@ class InstanceView:
 class EnvironmentView:
     """`current` maps each declared service to its newest revision's number. `network_ready`: the
     router and its rules are what they should be; `network_trouble` says why they could not be
-    made so. `in_proxy`: the proxy, as last told, still listens or routes for it. `busy`: its
-    removal is under way."""
+    made so. `warm` are the (service, revision) that have a warm snapshot, `may_warm` those that
+    have none and could. `in_proxy`: the proxy, as last told, still listens or routes for it.
+    `busy`: its removal is under way."""
 
     name: str
     removing: bool
@@ -71,6 +72,8 @@ class EnvironmentView:
     network_trouble: str = ""
     in_proxy: bool
     busy: bool = False
+    warm: frozenset[tuple[str, int]] = frozenset()
+    may_warm: frozenset[tuple[str, int]] = frozenset()
 
     def of(self, service: str) -> tuple[InstanceView, ...]:
         return tuple(view for view in self.instances if view.instance.service == service)
@@ -79,10 +82,11 @@ class EnvironmentView:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """`orphans` are domains of instances that are gone: what an interrupted removal left.
-    `time_scale` multiplies what a guest may take (see Acceleration). `boots_at_once` bounds cold
-    boots."""
+    `warming`: a warm snapshot is being made. `time_scale` multiplies what a guest may take (see
+    Acceleration). `boots_at_once` bounds cold boots."""
 
     environments: tuple[EnvironmentView, ...]
     orphans: tuple[str, ...] = ()
     time_scale: float = 1.0
     boots_at_once: int = 2
+    warming: bool = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import State
+from vmorch.model.spec import StartMode
 from vmorch.planner.actions import Action, DestroyGuest
 from vmorch.planner.snapshot import InstanceView
 
@@ -20,13 +21,15 @@ RESUME_SECONDS = 10.0
 class Moment:
     """What the rules for one instance may know beside its view. `may_boot`: a boot slot is free,
     its dependencies are there and so is its network; else `waiting_for` says what is not.
-    `held_by` names a service that needs this one and is still on its way down."""
+    `warm`: its revision has a warm snapshot. `held_by` names a service that needs this one and is
+    still on its way down."""
 
     now: float
     time_scale: float
     may_boot: bool
     waiting_for: str = ""
     held_by: str = ""
+    warm: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,11 @@ def leave_busy_alone(view: InstanceView, moment: Moment) -> Verdict | None:
 def redo_half_start(view: InstanceView, moment: Moment) -> Verdict | None:
     """A guest that is still paused while we think it is starting was left so by a daemon that
     ended between creating it and letting it run: its limits may be missing."""
+    instance = view.instance
+    half_forked = instance.state is State.STARTING and instance.start is StartMode.FORK
+    if view.guest in ALIVE and half_forked:
+        reason = "its fork was interrupted: it may not know who it is"
+        return Verdict(action=DestroyGuest(instance=instance, reason=reason))
     if view.guest is GuestState.PAUSED and view.instance.state in {State.STARTING, State.PENDING}:
         return Verdict(
             action=DestroyGuest(instance=view.instance, reason="its start was interrupted")

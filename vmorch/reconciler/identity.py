@@ -69,13 +69,53 @@ def bundle_for(
         user=spec.user if spec.user is not None else image.user,
         working_dir=spec.working_dir or image.working_dir or "/",
         stop_signal=image.stop_signal,
-        stop_seconds=max(1, math.ceil(spec.stop_grace_period_seconds * time_scale)),
+        stop_seconds=_stop_seconds(spec, time_scale),
         restart=spec.restart.condition,
         extra_hosts=spec.extra_hosts,
         files=files,
         mounts=mounts,
         user_data=spec.cloud_init,
     )
+
+
+def blank_bundle(
+    key: str,
+    *,
+    spec: ServiceSpec,
+    image: RunConfig,
+    with_service: bool,
+    random_seed: bytes,
+    time_scale: float,
+) -> IdentityBundle:
+    """Nobody's: for the guest of which a warm snapshot is made. The addresses are those that are
+    kept for documentation (RFC 5737); there is no name server, so that questions fail at once."""
+    return IdentityBundle(
+        instance_id=f"warm-{key[:32]}",
+        host_name="warm",
+        machine_id=key[:32],
+        mac="52:54:00:00:00:01",
+        address="192.0.2.1",
+        prefix_length=24,
+        gateway="192.0.2.254",
+        name_servers=(),
+        search_domain="",
+        ssh_host_key="",
+        ssh_host_public_key="none",
+        authorized_keys=(),
+        random_seed=random_seed,
+        argv=process_arguments(spec, image) if with_service else (),
+        environment={**image.environment, **spec.environment},
+        user=spec.user if spec.user is not None else image.user,
+        working_dir=spec.working_dir or image.working_dir or "/",
+        stop_signal=image.stop_signal,
+        stop_seconds=_stop_seconds(spec, time_scale),
+        restart=spec.restart.condition,
+        user_data=spec.cloud_init,
+    )
+
+
+def _stop_seconds(spec: ServiceSpec, time_scale: float) -> int:
+    return max(1, math.ceil(spec.stop_grace_period_seconds * time_scale))
 
 
 def process_arguments(spec: ServiceSpec, image: RunConfig) -> tuple[str, ...]:

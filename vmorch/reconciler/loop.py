@@ -31,6 +31,7 @@ from vmorch.planner.actions import (
     ShutDownGuest,
     StartGuest,
     SuspendGuest,
+    WarmUp,
 )
 from vmorch.planner.backoff import delay_seconds
 from vmorch.planner.plan import plan
@@ -40,8 +41,11 @@ from vmorch.reconciler.observe import Memory, observe, snapshot_of
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.reaper import keep_reaping
 from vmorch.reconciler.signs import Signs
+from vmorch.reconciler.starting import start_guest
 from vmorch.reconciler.storage import sweep_volumes
 from vmorch.reconciler.sync import Sync
+from vmorch.reconciler.telling import domain_of
+from vmorch.reconciler.warming import warm_up
 
 IDLE_SECONDS = 5.0
 """The longest time between two looks: what no event tells is seen by then."""
@@ -167,8 +171,8 @@ class Reconciler:
                 written = perform.note(parts, action)
                 await self._tried(action, action.instance.environment, written)
             case StartGuest():
-                self._memory.ends.pop(perform.domain_of(parts, action.instance), None)
-                self._spawn(action.instance, perform.start_guest(parts, action))
+                self._memory.ends.pop(domain_of(parts, action.instance), None)
+                self._spawn(action.instance, start_guest(parts, action))
             case CapGuest():
                 self._spawn(action.instance, perform.cap_guest(parts, action))
             case SuspendGuest():
@@ -183,6 +187,8 @@ class Reconciler:
                 self._spawn(action.instance, perform.remove_instance(parts, action))
             case DestroyOrphan():
                 self._spawn(action.domain, perform.destroy_orphan(parts, action))
+            case WarmUp():
+                self._warm_up(action)
             case RemoveEnvironment():
                 self._spawn(action.environment, perform.remove_environment(parts, action))
 
@@ -217,6 +223,37 @@ class Reconciler:
         task = asyncio.create_task(self._supervised(subject, key, work), name=f"action-{key}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _warm_up(self, action: WarmUp) -> None:
+        """Beside everything else: nobody waits for it."""
+        subject = (action.environment, action.service, action.revision)
+        self._memory.warming = subject
+        task = asyncio.create_task(self._warming(subject, action), name="warm-up")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _warming(self, subject: tuple[str, str, int], action: WarmUp) -> None:
+        try:
+            await warm_up(self._parts, action)
+            self._memory.cold.pop(subject, None)
+        except (VmorchError, OSError) as raised:
+            error = of_the_disk(raised) if isinstance(raised, OSError) else raised
+            log.warning("no warm snapshot", service=action.service, error=error.message)
+            self._memory.cold[subject] = self._memory.cold.get(subject, 0) + 1
+            with contextlib.suppress(VmorchError):
+                await self._parts.store.add_event(
+                    EventKind.SNAPSHOT_FAILED,
+                    error.message,
+                    now=self._parts.clock.now(),
+                    environment=action.environment,
+                    service=action.service,
+                )
+        except Exception as error:
+            self._crash = error
+            raise
+        finally:
+            self._memory.warming = None
+            self.wake()
 
     async def _supervised(
         self,

@@ -14,13 +14,17 @@ from vmorch.health.protocol import Health
 from vmorch.hypervisor.protocol import ObservedGuest
 from vmorch.model.instance import Instance, Revision
 from vmorch.model.names import Installation
-from vmorch.model.spec import ServiceSpec
+from vmorch.model.spec import ServiceSpec, StartPolicy
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Pulse, Snapshot
 from vmorch.proxy.protocol import ProxyConfig, ServerStatus
 from vmorch.reconciler.endings import POWERED_OFF
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.unclaimed import Unclaimed, sorted_out
+from vmorch.reconciler.warming import key_of
 from vmorch.store.protocol import EnvironmentRecord
+
+WARM_TRIES = 2
+"""How often a warm snapshot of one revision is tried in the life of a daemon."""
 
 
 @dataclass(slots=True)
@@ -32,7 +36,8 @@ class Memory:
     that were made what they should be (at which version), `network_trouble` why one could not be,
     `told` what the proxy was last told. `pulses` (by domain) and `mishaps` (by boot) are the
     last look's; `word_due` says until when the event that names the cause of a domain's end is
-    waited for.
+    waited for. `warming` is the (environment, service, revision) of which a warm snapshot is being
+    made, `cold` how often that has failed.
     """
 
     busy: set[tuple[str, str, int] | str] = field(default_factory=set)
@@ -43,6 +48,8 @@ class Memory:
     pulses: dict[str, Pulse] = field(default_factory=dict)
     mishaps: dict[tuple[str, str, int], str] = field(default_factory=dict)
     word_due: dict[str, float] = field(default_factory=dict)
+    warming: tuple[str, str, int] | None = None
+    cold: dict[tuple[str, str, int], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +65,15 @@ class Observed:
     revisions: Mapping[tuple[str, str, int], Revision]
     sessions: Mapping[tuple[str, str], ServerStatus]
     unclaimed: Unclaimed
+    warm: frozenset[tuple[str, str, int]]
+    may_warm: frozenset[tuple[str, str, int]]
+    warming: bool
     busy: frozenset[tuple[str, str, int] | str]
 
 
 async def observe(parts: Parts, memory: Memory) -> Observed:
     busy = frozenset(memory.busy)
+    warming = memory.warming is not None
     guests = await parts.hypervisor.guests()
     indices = await parts.network.present()
     sessions = await parts.proxy.status()
@@ -73,9 +84,13 @@ async def observe(parts: Parts, memory: Memory) -> Observed:
         for environment in environments
         for revision in await parts.store.revisions(environment.name)
     }
-    unclaimed = await sorted_out(
-        guests, instances, parts.store, ignore={name for name in busy if isinstance(name, str)}
-    )
+    ignored = {name for name in busy if isinstance(name, str)}
+    if memory.warming:
+        ignored |= {
+            g.name for g in guests if g.name.startswith(parts.store.installation.warm_domain(""))
+        }
+    unclaimed = await sorted_out(guests, instances, parts.store, ignore=ignored)
+    warm, may_warm = await _warmth(parts, memory, environments, revisions)
     return Observed(
         guests=guests,
         network_indices=indices,
@@ -84,7 +99,39 @@ async def observe(parts: Parts, memory: Memory) -> Observed:
         revisions=revisions,
         sessions=sessions,
         unclaimed=unclaimed,
+        warm=warm,
+        may_warm=may_warm,
+        warming=warming,
         busy=busy,
+    )
+
+
+async def _warmth(
+    parts: Parts,
+    memory: Memory,
+    environments: Sequence[EnvironmentRecord],
+    revisions: Mapping[tuple[str, str, int], Revision],
+) -> tuple[frozenset[tuple[str, str, int]], frozenset[tuple[str, str, int]]]:
+    """The revisions that have a warm snapshot, and the declared ones that have none and could."""
+    if parts.settings.warm_snapshots == "off":
+        return frozenset(), frozenset()
+    keys = {snapshot.key for snapshot in await parts.snapshots.all()}
+    fingerprint = await parts.hypervisor.fingerprint()
+    declared = {
+        (env.name, name, env.current[name]): spec
+        for env in environments
+        for name, spec in env.spec.services.items()
+    }
+    specs = {subject: revision.spec for subject, revision in revisions.items()} | declared
+    able = {
+        subject: key_of(spec, fingerprint) in keys
+        for subject, spec in specs.items()
+        if spec.start is not StartPolicy.COLD
+    }
+    tried = {subject for subject, failures in memory.cold.items() if failures >= WARM_TRIES}
+    return (
+        frozenset(subject for subject, warm in able.items() if warm),
+        frozenset(s for s, warm in able.items() if not warm and s in declared and s not in tried),
     )
 
 
@@ -124,6 +171,8 @@ def snapshot_of(
                 network_ready=memory.networks.get(env.name) == env.version,
                 network_trouble=memory.network_trouble.get(env.name, ""),
                 in_proxy=_in_proxy(memory.told, env.name),
+                warm=_of(observed.warm, env.name),
+                may_warm=_of(observed.may_warm, env.name),
                 busy=env.name in memory.busy | observed.busy,
             )
             for env in observed.environments
@@ -135,7 +184,12 @@ def snapshot_of(
         ),
         time_scale=time_scale,
         boots_at_once=boots_at_once,
+        warming=memory.warming is not None or observed.warming,
     )
+
+
+def _of(subjects: frozenset[tuple[str, str, int]], environment: str) -> frozenset[tuple[str, int]]:
+    return frozenset((service, number) for env, service, number in subjects if env == environment)
 
 
 def _view(

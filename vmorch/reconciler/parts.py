@@ -13,6 +13,7 @@ from vmorch.images.protocol import Images
 from vmorch.network.protocol import Network
 from vmorch.proxy.protocol import Proxy
 from vmorch.reconciler.identity import InstanceKeys
+from vmorch.snapshots.protocol import Snapshots
 from vmorch.store.protocol import Store
 from vmorch.volumes.protocol import VolumeDisks
 
@@ -25,6 +26,7 @@ class Parts:
     network: Network
     images: Images
     disks: VolumeDisks
+    snapshots: Snapshots
     guests: Guests
     proxy: Proxy
     prober: Prober

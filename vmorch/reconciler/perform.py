@@ -13,10 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from vmorch.errors import VmorchError
-from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity
 from vmorch.model.event import EventKind
-from vmorch.model.image import ImageManifest
-from vmorch.model.instance import Instance, State
+from vmorch.model.instance import State
 from vmorch.planner.actions import (
     CapGuest,
     CreateInstance,
@@ -27,19 +25,14 @@ from vmorch.planner.actions import (
     RemoveInstance,
     ResumeGuest,
     ShutDownGuest,
-    StartGuest,
     SuspendGuest,
 )
-from vmorch.reconciler.identity import bundle_for
 from vmorch.reconciler.parts import Parts
-from vmorch.reconciler.storage import remove_volumes, storage_of
-from vmorch.store.protocol import EnvironmentRecord
+from vmorch.reconciler.starting import DISKS
+from vmorch.reconciler.storage import remove_volumes
+from vmorch.reconciler.telling import domain_of, tell
 
-SEED_BYTES = 64
 SET_CLOCK_SECONDS = 5.0
-_BESIDE_VCPUS = 1.0
-"""What QEMU's own threads may use while a guest boots. The quota counts them too: without it they
-would take from the whole cores that the guest may have."""
 LOGS_KEPT = 20
 """Directories of gone instances kept for their logs, per environment."""
 
@@ -53,109 +46,13 @@ async def create_instance(parts: Parts, action: CreateInstance) -> None:
         now=parts.clock.now(),
     )
     await parts.faults.at("create:recorded")
-    await _tell(parts, EventKind.INSTANCE_CREATED, instance, action.reason)
+    await tell(parts, EventKind.INSTANCE_CREATED, instance, action.reason)
 
 
 async def note(parts: Parts, action: Note) -> None:
     await parts.store.put_instance(action.instance, decides_goal=action.decides_goal)
     await parts.faults.at("note:recorded")
-    await _tell(parts, action.kind, action.instance, action.reason)
-
-
-async def start_guest(parts: Parts, action: StartGuest) -> None:
-    instance = replace(
-        action.instance,
-        state=State.STARTING,
-        reason=action.reason,
-        boot=action.boot,
-        started_at=None,
-        ready_at=None,
-        not_before=None,
-        deadline=None,
-        capped=False,
-        fault="",
-        exit_code=None,
-    )
-    await parts.store.put_instance(instance)
-    await parts.faults.at("start:intended")
-    await _tell(parts, EventKind.INSTANCE_STARTING, instance, action.reason)
-    await parts.faults.at("start:recorded")
-    record = await parts.store.environment(instance.environment)
-    config = await _prepared(parts, instance, record)
-    await parts.hypervisor.start(config)
-    await parts.faults.at("start:guest")
-    running = replace(instance, state=State.RUNNING, reason="booting", started_at=parts.clock.now())
-    await parts.store.put_instance(running)
-    await parts.faults.at("start:running")
-    await _tell(parts, EventKind.INSTANCE_RUNNING, running, "its guest boots")
-
-
-async def _prepared(parts: Parts, instance: Instance, record: EnvironmentRecord) -> GuestConfig:
-    """Disk and seed on the host, and the domain's configuration that uses them."""
-    revisions = await parts.store.revisions(instance.environment)
-    spec = next(
-        r.spec for r in revisions if (r.service, r.number) == (instance.service, instance.revision)
-    )
-    manifest = await parts.images.manifest(spec.image)
-    directory = parts.settings.instance_dir(instance.environment, instance.name)
-    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-    await parts.images.create_disk(manifest.digest, directory / "disk.qcow2", spec.disk_bytes)
-    await parts.faults.at("start:disk")
-    storage = await storage_of(parts, instance, spec, record.spec)
-    acceleration = (await parts.hypervisor.acceleration()).acceleration
-    bundle = bundle_for(
-        instance,
-        boot=instance.boot,
-        spec=spec,
-        image=manifest.run,
-        network=record.network,
-        keys=parts.keys,
-        random_seed=parts.entropy.random_bytes(SEED_BYTES),
-        time_scale=acceleration.time_scale,
-        files=storage.files,
-        mounts=storage.mounts,
-    )
-    await parts.guests.write_seed(directory / "seed.iso", bundle)
-    await parts.faults.at("start:seed")
-    kernel, initrd = parts.images.boot_files(manifest)
-    installation = parts.store.installation
-    return GuestConfig(
-        name=domain_of(parts, instance),
-        uuid=instance.uuid,
-        identity=GuestIdentity(
-            owner=installation.id,
-            environment=instance.environment,
-            service=instance.service,
-            ordinal=instance.ordinal,
-            revision=instance.revision,
-            image=manifest.digest,
-            boot=instance.boot,
-            subnet=record.network.inner,
-        ),
-        vcpus=spec.vcpus,
-        cpus=spec.cpus,
-        boot_cpus=spec.vcpus + _BESIDE_VCPUS,
-        memory_bytes=max(spec.memory_bytes, manifest.boot.least_memory_bytes),
-        kernel=kernel,
-        initrd=initrd,
-        command_line=_command_line(manifest, wants_cloud_init=spec.cloud_init is not None),
-        system_disk=directory / "disk.qcow2",
-        seed_disk=directory / "seed.iso",
-        mac=instance.mac,
-        bridge=installation.bridge(record.network.index),
-        tap=installation.tap(record.network.index, instance.inner_address),
-        service_log=directory / "service.log",
-        console_log=directory / "console.log",
-        volumes=storage.disks,
-    )
-
-
-def _command_line(manifest: ImageManifest, *, wants_cloud_init: bool) -> str:
-    """Without user data cloud-init has nothing to do, and half of the boot is saved."""
-    line = manifest.boot.command_line
-    if "cloud-init" in manifest.boot.supports and not wants_cloud_init:
-        line += " cloud-init=disabled"
-    return line
+    await tell(parts, action.kind, action.instance, action.reason)
 
 
 async def cap_guest(parts: Parts, action: CapGuest) -> None:
@@ -163,7 +60,7 @@ async def cap_guest(parts: Parts, action: CapGuest) -> None:
     await parts.faults.at("cap:set")
     await parts.store.put_instance(replace(action.instance, capped=True))
     await parts.faults.at("cap:recorded")
-    await _tell(
+    await tell(
         parts, EventKind.GUEST_CAPPED, action.instance, f"{action.cpus:g} CPUs: {action.reason}"
     )
 
@@ -175,7 +72,7 @@ async def suspend_guest(parts: Parts, action: SuspendGuest) -> None:
         action.instance, state=State.PAUSED, reason=action.reason, deadline=None, not_before=None
     )
     await parts.store.put_instance(paused)
-    await _tell(parts, EventKind.INSTANCE_PAUSED, paused, action.reason)
+    await tell(parts, EventKind.INSTANCE_PAUSED, paused, action.reason)
 
 
 async def resume_guest(parts: Parts, action: ResumeGuest) -> None:
@@ -190,7 +87,7 @@ async def resume_guest(parts: Parts, action: ResumeGuest) -> None:
         not_before=action.not_before,
     )
     await parts.store.put_instance(running)
-    await _tell(parts, EventKind.INSTANCE_RESUMED, running, action.reason)
+    await tell(parts, EventKind.INSTANCE_RESUMED, running, action.reason)
     await _set_clock(parts, domain)
 
 
@@ -211,7 +108,7 @@ async def shut_down_guest(parts: Parts, action: ShutDownGuest) -> None:
         await parts.faults.at("shutdown:asked")
     await parts.store.put_instance(instance)
     await parts.faults.at("shutdown:recorded")
-    await _tell(parts, EventKind.INSTANCE_STOPPING, instance, action.reason)
+    await tell(parts, EventKind.INSTANCE_STOPPING, instance, action.reason)
     await parts.faults.at("shutdown:told")
     if instance.fault:
         await parts.hypervisor.shutdown(domain_of(parts, instance))
@@ -220,7 +117,7 @@ async def shut_down_guest(parts: Parts, action: ShutDownGuest) -> None:
 async def destroy_guest(parts: Parts, action: DestroyGuest) -> None:
     await parts.hypervisor.destroy(domain_of(parts, action.instance))
     await parts.faults.at("destroy:done")
-    await _tell(parts, EventKind.GUEST_DESTROYED, action.instance, action.reason)
+    await tell(parts, EventKind.GUEST_DESTROYED, action.instance, action.reason)
 
 
 async def destroy_orphan(parts: Parts, action: DestroyOrphan) -> None:
@@ -237,13 +134,14 @@ async def destroy_orphan(parts: Parts, action: DestroyOrphan) -> None:
 async def remove_instance(parts: Parts, action: RemoveInstance) -> None:
     instance = action.instance
     directory = parts.settings.instance_dir(instance.environment, instance.name)
-    (directory / "disk.qcow2").unlink(missing_ok=True)
+    for name in DISKS:
+        (directory / name).unlink(missing_ok=True)
     await parts.faults.at("remove:disk")
     (directory / "seed.iso").unlink(missing_ok=True)
     await parts.faults.at("remove:files")
     await parts.store.delete_instance(*instance.key, now=parts.clock.now())
     await parts.faults.at("remove:recorded")
-    await _tell(parts, EventKind.INSTANCE_REMOVED, instance, action.reason)
+    await tell(parts, EventKind.INSTANCE_REMOVED, instance, action.reason)
     await parts.faults.at("remove:told")
     kept = {i.name for i in await parts.store.instances(instance.environment)}
     _forget_old_logs(directory.parent, kept)
@@ -275,18 +173,3 @@ async def remove_environment(parts: Parts, action: RemoveEnvironment) -> None:
     )
     await parts.faults.at("remove-environment:told")
     await parts.store.forget(record.name)
-
-
-def domain_of(parts: Parts, instance: Instance) -> str:
-    return parts.store.installation.domain(*instance.key)
-
-
-async def _tell(parts: Parts, kind: EventKind, instance: Instance, message: str) -> None:
-    await parts.store.add_event(
-        kind,
-        message,
-        now=parts.clock.now(),
-        environment=instance.environment,
-        service=instance.service,
-        instance=instance.name,
-    )

@@ -12,8 +12,8 @@ from vmorch.planner.faults import RUNS
 from vmorch.reconciler.consoles import Consoles
 from vmorch.reconciler.observe import Memory, Observed
 from vmorch.reconciler.parts import Parts
-from vmorch.reconciler.perform import domain_of
 from vmorch.reconciler.pulses import Pulses
+from vmorch.reconciler.telling import domain_of
 
 WORD_SECONDS = 1.0
 """How much later than its end a guest's last event may come."""

@@ -19,8 +19,8 @@ from vmorch.model.spec import HealthCheck, HealthKind, ServiceSpec
 from vmorch.proxy.protocol import AddressUnavailable, ProxyConfig
 from vmorch.reconciler.observe import Memory, Observed
 from vmorch.reconciler.parts import Parts
-from vmorch.reconciler.perform import domain_of
 from vmorch.reconciler.routing import Routed, names, proxy_config
+from vmorch.reconciler.telling import domain_of
 from vmorch.reconciler.unclaimed import Unclaimed
 from vmorch.store.protocol import EnvironmentRecord
 

@@ -18,6 +18,10 @@ AT_REST: dict[Goal, frozenset[tuple[State, GuestState | None]]] = {
 """State and guest of an instance with a goal, once nothing happens to it any more."""
 
 
+WARM = INSTALLATION.warm_domain("")
+"""The beginning of what anonymous guests are called."""
+
+
 class Violation(AssertionError):
     """An invariant does not hold; the text says which and where."""
 
@@ -29,12 +33,17 @@ async def check_always(world: World) -> None:
     _unique("MAC", [i.mac for i in instances])
     by_domain = {INSTALLATION.domain(*i.key): i for i in instances}
     for name, guest in world.hypervisor.domains.items():
+        if name.startswith(WARM):
+            continue
         instance = by_domain.get(name)
         if instance is None:
             raise Violation(f"the guest {name} runs, but nothing remembers it")
         if guest.config.uuid != instance.uuid:
             raise Violation(f"the guest {name} has another instance's uuid")
     for instance in instances:
+        own = world.hypervisor.domains.get(INSTALLATION.domain(*instance.key))
+        if instance.state is State.READY and own is not None and not own.linked:
+            raise Violation(f"{instance.name} is ready, but its link is down")
         if instance.state is State.READY and not instance.capped:
             raise Violation(f"{instance.name} is ready, but still in its boot burst")
 
@@ -42,6 +51,9 @@ async def check_always(world: World) -> None:
 async def check_goals(world: World) -> None:
     """Holds after a while without faults: each instance is what its goal says, or waits."""
     await check_always(world)
+    for name in world.hypervisor.domains:
+        if name.startswith(WARM):
+            raise Violation(f"the anonymous guest {name} still runs")
     for instance in await world.store.instances():
         guest = world.hypervisor.domains.get(INSTALLATION.domain(*instance.key))
         seen = (instance.state, guest.state if guest else None)

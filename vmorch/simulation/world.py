@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vmorch.config import Settings
 from vmorch.guest.fake import FakeGuests
@@ -25,6 +27,7 @@ from vmorch.proxy.fake import FakeProxy
 from vmorch.reconciler.loop import Reconciler
 from vmorch.reconciler.parts import Parts
 from vmorch.simulation.virtual import SeededEntropy, VirtualClock, VirtualProcesses
+from vmorch.snapshots.shelf import SnapshotShelf
 from vmorch.store.sqlite import SqliteStore
 from vmorch.volumes.fake import FakeDisks
 
@@ -70,10 +73,31 @@ class FakeKeys:
         return FakeHostKey(f"private {instance_uuid}", f"public {instance_uuid}")
 
 
-class World:
-    """`boot` starts the daemon, `crash` ends it as kill -9 would."""
+async def in_place(work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Virtual time knows no threads."""
+    return work(*arguments, **named)
 
-    def __init__(self, seed: int, directory: Path) -> None:
+
+class _Reports(dict[str, GuestReport]):
+    """Every guest that has booted says that its service runs."""
+
+    def __init__(self, hypervisor: FakeHypervisor, clock: VirtualClock) -> None:
+        super().__init__()
+        self._hypervisor = hypervisor
+        self._clock = clock
+
+    def __contains__(self, domain: object) -> bool:
+        guest = self._hypervisor.domains.get(str(domain))
+        return guest is not None and self._clock.now() >= guest.boots_at
+
+    def __getitem__(self, domain: str) -> GuestReport:
+        return GuestReport(instance_id="", service="active", cloud_init="off")
+
+
+class World:
+    """`boot` starts the daemon, `crash` ends it as kill -9 would. `warm`: with snapshots."""
+
+    def __init__(self, seed: int, directory: Path, *, warm: bool = False) -> None:
         self.clock = VirtualClock()
         self.entropy = SeededEntropy(seed)
         self.faults = CrashPoints()
@@ -81,9 +105,9 @@ class World:
         self.network = FakeNetwork(faults=self.faults)
         self.images = FakeImages(self.clock)
         self.disks = FakeDisks()
-        self.guests = FakeGuests()
+        self.guests = FakeGuests(reports=_Reports(self.hypervisor, self.clock))
         self.proxy = FakeProxy(self.faults)
-        settings = Settings(state_dir=directory)
+        settings = Settings(state_dir=directory, warm_snapshots="auto" if warm else "off")
         self.store = SqliteStore(
             ":memory:",
             INSTALLATION,
@@ -101,6 +125,7 @@ class World:
             network=self.network,
             images=self.images,
             disks=self.disks,
+            snapshots=SnapshotShelf(settings.snapshots_dir, self.clock, in_place),
             guests=self.guests,
             proxy=self.proxy,
             prober=self.prober,

@@ -14,7 +14,7 @@ from vmorch.model.spec import (
     RestartCondition,
     RestartPolicy,
     Route,
-    StartMode,
+    StartPolicy,
 )
 
 MIB = 1024**2
@@ -230,7 +230,13 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
         "restart: no\ndeploy: {restart_policy: {condition: any, delay: 5s, max_attempts: 2}}",
         {"restart": RestartPolicy(delay_seconds=5, max_attempts=2)},
     ),
-    "disk": ("disk: 20GiB\nstart: cold", {"disk_bytes": 20 * 1024 * MIB, "start": StartMode.COLD}),
+    "disk": ("disk: 20GiB", {"disk_bytes": 20 * 1024 * MIB}),
+    "start": ("start: cold", {"start": StartPolicy.COLD}),
+    "start by fork": ("start: {fork: {}}", {"start": StartPolicy.FORK}),
+    "start by fork, service kept": (
+        "start: {fork: {service: keep}}",
+        {"start": StartPolicy.FORK, "keep_service": True},
+    ),
     "cloud_init text": (
         "cloud_init: |\n  #!/bin/sh\n  echo $$HOME",
         {"cloud_init": "#!/bin/sh\necho $HOME\n"},

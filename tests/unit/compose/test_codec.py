@@ -20,7 +20,7 @@ from vmorch.model.spec import (
     RestartPolicy,
     Route,
     ServiceSpec,
-    StartMode,
+    StartPolicy,
 )
 
 FULL = ServiceSpec(
@@ -40,7 +40,7 @@ FULL = ServiceSpec(
     cpus=0.5,
     disk_bytes=1 << 40,
     cloud_init="#cloud-config\n",
-    start=StartMode.COLD,
+    start=StartPolicy.COLD,
     restart=RestartPolicy(condition=RestartCondition.ON_FAILURE, max_attempts=3),
 )
 ENVIRONMENT = EnvironmentSpec(

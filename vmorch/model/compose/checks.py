@@ -45,9 +45,18 @@ def _findings(spec: EnvironmentSpec) -> Iterator[Finding]:
     for across in (_environment, _names, _dependencies, _published, _routes, storage_findings):
         yield from across(spec)
     for service in spec.services.values():
-        for part in (_caps, _health, _ports, _texts):
+        for part in (_caps, _health, _ports, _texts, _kept):
             for where, message in part(service):
                 yield f"services.{service.name}.{where}", message
+
+
+def _kept(service: ServiceSpec) -> Iterator[Finding]:
+    if service.keep_service and (service.files or service.volumes):
+        yield (
+            "start.fork.service",
+            "A service that has secrets, configs or volumes cannot be kept: the snapshot is from "
+            "before it had them, so it is started anew in each fork.",
+        )
 
 
 def _environment(spec: EnvironmentSpec) -> Iterator[Finding]:

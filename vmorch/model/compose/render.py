@@ -20,7 +20,7 @@ from vmorch.model.spec import (
     RestartPolicy,
     Route,
     ServiceSpec,
-    StartMode,
+    StartPolicy,
     VolumeMount,
     VolumeSpec,
 )
@@ -86,7 +86,7 @@ def _service(service: ServiceSpec) -> dict[str, Any]:
         "deploy": _deploy(service),
         "disk": None if service.disk_bytes is None else byte_text(service.disk_bytes),
         "cloud_init": service.cloud_init,
-        "start": None if service.start is StartMode.COLD else service.start.value,
+        "start": _start(service),
         "stop_grace_period": duration_text(service.stop_grace_period_seconds),
         "extra_hosts": dict(service.extra_hosts),
         "labels": dict(service.labels),
@@ -97,6 +97,12 @@ def _service(service: ServiceSpec) -> dict[str, Any]:
     # An empty command means something: the image's own is taken away.
     words = {"entrypoint": service.entrypoint, "command": service.command}
     return _without_empty(plain) | {k: list(v) for k, v in words.items() if v is not None}
+
+
+def _start(service: ServiceSpec) -> Any:
+    if service.keep_service:
+        return {"fork": {"service": "keep"}}
+    return None if service.start is StartPolicy.AUTO else service.start.value
 
 
 def _build(build: BuildSpec | None) -> dict[str, Any]:

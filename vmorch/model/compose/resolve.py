@@ -14,7 +14,7 @@ from vmorch.model.compose.parts.cloud_init import UserData, check_header
 from vmorch.model.compose.parts.environment import EnvFile
 from vmorch.model.compose.parts.ports import flat
 from vmorch.model.compose.reading import Reading, Wrong, join
-from vmorch.model.spec import BuildSpec, ServiceSpec, StartMode
+from vmorch.model.spec import BuildSpec, ServiceSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def _network(values: Values, inputs: Inputs) -> dict[str, Any]:
 def _guest(values: Values, inputs: Inputs) -> dict[str, Any]:
     given = _taken(values, disk_bytes="disk", stop_grace_period_seconds="stop_grace_period")
     if "start" in values:
-        given["start"] = StartMode(values.get("start"))
+        given["start"], given["keep_service"] = values.get("start")
     if "cloud_init" in values:
         given["cloud_init"] = _user_data(values, inputs)
     labels = values.get("labels", {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vmorch.model.compose.containers import ListOf
-from vmorch.model.compose.forms import BYTES, COUNT, CPUS, DURATION, PATH, TEXT, Choice, Word
+from vmorch.model.compose.forms import BYTES, COUNT, CPUS, DURATION, PATH, TEXT, Word
 from vmorch.model.compose.objects import Either, Key, Object
 from vmorch.model.compose.parts import refused
 from vmorch.model.compose.parts.build import BUILD, IMAGE
@@ -20,9 +20,9 @@ from vmorch.model.compose.parts.health import HEALTHCHECK
 from vmorch.model.compose.parts.networks import SERVICE_NETWORKS
 from vmorch.model.compose.parts.ports import EXPOSE, PORTS
 from vmorch.model.compose.parts.route import AUTOSCALE, ROUTE
+from vmorch.model.compose.parts.start import START
 from vmorch.model.compose.parts.storage import BLKIO, CONFIGS, SECRETS, VOLUMES
 from vmorch.model.compose.words import split_words
-from vmorch.model.spec import StartMode
 
 _COMMAND = Either(
     scalar=Word("a command", parse=split_words),
@@ -62,7 +62,7 @@ SERVICE = Object(
         "disk": Key(BYTES, "The size of the system disk."),
         "cloud_init": Key(CLOUD_INIT, "User data for cloud-init."),
         "start": Key(
-            Choice((StartMode.COLD,), later=(StartMode.FORK, StartMode.RESUME)),
+            START,
             "How instances come up.",
         ),
         "stop_grace_period": Key(DURATION, "Time to power off before the guest is ended."),

@@ -1,0 +1,177 @@
+"""Warm snapshots and forks in the whole daemon: made once, used by all that come later, and never
+half of one, wherever the daemon dies."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from vmorch.errors import GuestError
+from vmorch.model.instance import Instance, State
+from vmorch.model.spec import EnvironmentSpec, ServiceSpec, StartMode, StartPolicy
+from vmorch.simulation.invariants import check_always, come_to_rest
+from vmorch.simulation.virtual import run_virtually
+from vmorch.simulation.world import INSTALLATION, World
+from vmorch.store.protocol import EnvironmentRecord
+
+PEACE_SECONDS = 120.0
+
+
+class Story:
+    def __init__(self, directory: Path) -> None:
+        self.world = World(1, directory, warm=True)
+        self.image = self.world.image("web")
+
+    async def up(self, replicas: int = 1, **changes: object) -> EnvironmentRecord:
+        values = {"name": "web", "image": self.image, "replicas": replicas, "expose": (80,)}
+        spec = EnvironmentSpec(name="shop", services={"web": ServiceSpec(**values | changes)})  # type: ignore[arg-type]
+        record = await self.world.store.apply(spec, now=self.world.clock.now())
+        await self.settle()
+        return record
+
+    async def settle(self) -> None:
+        assert self.world.reconciler is not None
+        self.world.reconciler.wake()
+        await come_to_rest(self.world, PEACE_SECONDS)
+
+    async def instances(self) -> list[Instance]:
+        return list(await self.world.store.instances("shop"))
+
+    async def starts(self) -> list[StartMode]:
+        return [instance.start for instance in await self.instances()]
+
+    async def kinds(self) -> list[str]:
+        events = await self.world.store.events(environment="shop")
+        return [event.kind for event in events]
+
+    async def snapshots(self) -> int:
+        return len(await self.world.parts.snapshots.all())
+
+
+async def lived(directory: Path, point: str | None) -> dict[str, int]:
+    """One is cold, a snapshot is made, two more are forked; all go."""
+    story = Story(directory)
+    world = story.world
+    world.faults.armed = point
+    world.boot()
+    try:
+        await story.up()
+        await story.up(replicas=3)
+        await check_always(world)
+        assert [i.state for i in await story.instances()] == [State.READY] * 3
+        assert await story.snapshots() == 1
+        assert (await story.starts())[0] is StartMode.COLD
+        if point is None or not point.startswith("fork:given-up"):
+            assert (await story.starts())[1:] == [StartMode.FORK] * 2
+        assert all(guest.linked for guest in world.hypervisor.domains.values())
+        await world.store.remove("shop", volumes=False, now=world.clock.now())
+        await story.settle()
+        assert not world.hypervisor.domains
+        left = list(world.parts.settings.snapshots_dir.glob(".*"))
+        assert not left or point is not None
+        assert world.faults.armed is None, "the point was never reached"
+        return dict(world.faults.seen)
+    finally:
+        await world.crash()
+
+
+@functools.cache
+def points() -> list[str]:
+    with tempfile.TemporaryDirectory() as directory:
+        seen = run_virtually(lived(Path(directory), None))
+    return sorted(point for point in seen if point.split(":")[0] in {"warm", "fork", "start"})
+
+
+@pytest.mark.parametrize("point", points())
+def test_a_daemon_killed_there_leaves_nothing_half_done(point: str, tmp_path: Path) -> None:
+    run_virtually(lived(tmp_path, point))
+
+
+def test_the_run_passes_the_points_that_matter() -> None:
+    expected = {"warm:draft", "warm:guest", "warm:saved", "warm:published"}
+    assert expected | {"fork:lent", "fork:guest", "fork:told", "fork:linked"} <= set(points())
+
+
+def run(directory: Path, tale: object) -> None:
+    async def live() -> None:
+        story = Story(directory)
+        story.world.boot()
+        try:
+            await tale(story)  # type: ignore[operator]
+        finally:
+            await story.world.crash()
+
+    run_virtually(live())
+
+
+def test_whoever_opts_out_gets_no_snapshot(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        await story.up(start=StartPolicy.COLD)
+        await story.up(replicas=2, start=StartPolicy.COLD)
+        assert await story.snapshots() == 0
+        assert await story.starts() == [StartMode.COLD] * 2
+
+    run(tmp_path, tale)
+
+
+def test_a_fork_that_does_not_become_itself_boots_cold_on_a_new_disk(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        await story.up()
+        story.world.guests.failures["become"] = [GuestError("it does not answer")]
+        await story.up(replicas=2)
+        assert await story.starts() == [StartMode.COLD] * 2
+        assert "fork-failed" in await story.kinds()
+        assert await story.snapshots() == 1
+        directory = story.world.parts.settings.instance_dir("shop", "web-2")
+        assert not (directory / "frozen.qcow2").exists()
+
+    run(tmp_path, tale)
+
+
+def test_a_snapshot_that_fails_again_and_again_is_given_up(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        await story.up()
+        story.world.guests.failures["become"] = [GuestError("no")] * 3
+        await story.up(replicas=4)
+        assert (await story.kinds()).count("fork-failed") == 3
+        assert "snapshot-removed" in await story.kinds()
+
+    run(tmp_path, tale)
+
+
+def test_a_restarted_fork_boots_from_its_own_disk(tmp_path: Path) -> None:
+    """Its disk has moved on: with the snapshot's memory it would be torn to pieces."""
+
+    async def tale(story: Story) -> None:
+        await story.up()
+        await story.up(replicas=2)
+        story.world.hypervisor.kill(INSTALLATION.domain("shop", "web", 2))
+        await story.settle()
+        second = (await story.instances())[1]
+        assert (second.start, second.boot) == (StartMode.COLD, 2)
+        assert (story.world.parts.settings.instance_dir("shop", "web-2") / "frozen.qcow2").exists()
+
+    run(tmp_path, tale)
+
+
+def test_another_revision_has_another_snapshot(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        await story.up()
+        await story.up(environment={"REVISION": "2"})
+        assert await story.snapshots() == 2
+
+    run(tmp_path, tale)
+
+
+def test_a_service_that_never_gets_warm_is_left_alone_after_a_while(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        story.world.hypervisor.fail("save", times=5)
+        await story.up()
+        assert (await story.kinds()).count("snapshot-failed") == 2
+        assert await story.snapshots() == 0
+        assert not list(story.world.parts.settings.snapshots_dir.glob(".*"))
+
+    run(tmp_path, tale)

@@ -1,0 +1,201 @@
+"""Starts an instance's guest: by a fork of its revision's warm snapshot, else cold.
+
+May be cut off between any two of its effects, and is then repeated whole (see `perform`). A fork
+that was cut off is ended first, as it may not know yet who it is; its disk is made anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vmorch.errors import VmorchError
+from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity
+from vmorch.model.event import EventKind
+from vmorch.model.image import ImageManifest
+from vmorch.model.instance import Instance, State
+from vmorch.model.spec import ServiceSpec, StartMode
+from vmorch.planner.actions import StartGuest
+from vmorch.reconciler.booting import DISK, SEED, SEED_BYTES, guest_config
+from vmorch.reconciler.identity import bundle_for
+from vmorch.reconciler.parts import Parts
+from vmorch.reconciler.storage import storage_of
+from vmorch.reconciler.telling import domain_of, tell
+from vmorch.reconciler.warming import snapshot_for
+from vmorch.snapshots.protocol import WarmSnapshot
+from vmorch.store.protocol import EnvironmentRecord
+
+DISKS = (DISK, "frozen.qcow2")
+"""An instance's own disk, and its part of the snapshot's that a fork's stands on."""
+BECOME_SECONDS = 12.0
+"""How long a fork may take to become who it is. Before scaling."""
+
+
+async def start_guest(parts: Parts, action: StartGuest) -> None:
+    instance = replace(
+        action.instance,
+        state=State.STARTING,
+        reason=action.reason,
+        start=StartMode.FORK if action.fork else StartMode.COLD,
+        boot=action.boot,
+        started_at=None,
+        ready_at=None,
+        not_before=None,
+        deadline=None,
+        capped=False,
+        fault="",
+        exit_code=None,
+    )
+    await parts.store.put_instance(instance)
+    await parts.faults.at("start:intended")
+    await tell(parts, EventKind.INSTANCE_STARTING, instance, action.reason)
+    await parts.faults.at("start:recorded")
+    if action.boot == 1 and action.instance.start is StartMode.FORK:
+        _forget_disks(parts, instance)  # a fork that was cut off has written into it
+    if action.fork:
+        forked = await _forked(parts, instance)
+        if forked:
+            await _note_running(parts, instance, "forked from the warm snapshot")
+            return
+        instance = replace(instance, start=StartMode.COLD)
+        await parts.store.put_instance(instance)
+        await parts.faults.at("fork:given-up")
+    start = await _start_of(parts, instance)
+    image, directory = start.manifest.digest, _directory(parts, instance)
+    await parts.images.create_disk(image, directory / DISK, start.spec.disk_bytes)
+    await parts.faults.at("start:disk")
+    await parts.hypervisor.start(await _prepared(parts, start))
+    await parts.faults.at("start:guest")
+    await _note_running(parts, instance, "booting")
+
+
+async def _note_running(parts: Parts, instance: Instance, reason: str) -> None:
+    running = replace(instance, state=State.RUNNING, reason=reason, started_at=parts.clock.now())
+    await parts.store.put_instance(running)
+    await parts.faults.at("start:running")
+    await tell(parts, EventKind.INSTANCE_RUNNING, running, reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """What a start goes by."""
+
+    instance: Instance
+    record: EnvironmentRecord
+    spec: ServiceSpec
+    manifest: ImageManifest
+
+
+async def _start_of(parts: Parts, instance: Instance) -> _Start:
+    record = await parts.store.environment(instance.environment)
+    revisions = await parts.store.revisions(instance.environment)
+    spec = next(
+        r.spec for r in revisions if (r.service, r.number) == (instance.service, instance.revision)
+    )
+    if record.current.get(instance.service) == instance.revision:
+        spec = record.spec.services[instance.service]  # with what makes no new revision
+    return _Start(
+        instance=instance,
+        record=record,
+        spec=spec,
+        manifest=await parts.images.manifest(spec.image),
+    )
+
+
+def _directory(parts: Parts, instance: Instance) -> Path:
+    directory = parts.settings.instance_dir(instance.environment, instance.name)
+    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    return directory
+
+
+async def _forked(parts: Parts, instance: Instance) -> bool:
+    """Whether the guest came up by a fork and is who it should be. If not, nothing is left."""
+    start = await _start_of(parts, instance)
+    snapshot = await snapshot_for(parts, start.spec)
+    if snapshot is None:
+        return False
+    try:
+        await _fork(parts, start, snapshot)
+    except VmorchError as error:
+        await parts.hypervisor.destroy(domain_of(parts, instance))
+        await parts.faults.at("fork:ended")
+        _forget_disks(parts, instance)
+        await tell(parts, EventKind.FORK_FAILED, instance, f"it boots cold: {error.message}")
+        if parts.snapshots.note_failure(snapshot.key):
+            await parts.snapshots.remove(snapshot.key)
+            await tell(
+                parts, EventKind.SNAPSHOT_REMOVED, instance, "too many forks of it have failed"
+            )
+        return False
+    return True
+
+
+async def _fork(parts: Parts, start: _Start, snapshot: WarmSnapshot) -> None:
+    directory = _directory(parts, start.instance)
+    frozen = await parts.snapshots.lend(snapshot, directory)
+    await parts.faults.at("fork:lent")
+    await parts.images.create_fork(frozen, directory / DISK)
+    await parts.faults.at("fork:disk")
+    config = await _prepared(parts, start)
+    await parts.hypervisor.fork(config, snapshot.ram)
+    await parts.faults.at("fork:guest")
+    acceleration = (await parts.hypervisor.acceleration()).acceleration
+    await parts.guests.become(
+        config.name,
+        epoch=parts.clock.now(),
+        keep_service=start.spec.keep_service and snapshot.with_service,
+        timeout_seconds=BECOME_SECONDS * acceleration.time_scale,
+    )
+    await parts.faults.at("fork:told")
+    await parts.hypervisor.raise_link(config.name)
+    await parts.faults.at("fork:linked")
+
+
+def _forget_disks(parts: Parts, instance: Instance) -> None:
+    for name in DISKS:
+        (_directory(parts, instance) / name).unlink(missing_ok=True)
+
+
+async def _prepared(parts: Parts, start: _Start) -> GuestConfig:
+    """The seed on the host, and the domain's configuration that uses it and the disk."""
+    instance, spec, manifest, record = start.instance, start.spec, start.manifest, start.record
+    directory = _directory(parts, instance)
+    storage = await storage_of(parts, instance, spec, record.spec)
+    acceleration = (await parts.hypervisor.acceleration()).acceleration
+    bundle = bundle_for(
+        instance,
+        boot=instance.boot,
+        spec=spec,
+        image=manifest.run,
+        network=record.network,
+        keys=parts.keys,
+        random_seed=parts.entropy.random_bytes(SEED_BYTES),
+        time_scale=acceleration.time_scale,
+        files=storage.files,
+        mounts=storage.mounts,
+    )
+    await parts.guests.write_seed(directory / SEED, bundle)
+    await parts.faults.at("start:seed")
+    installation = parts.store.installation
+    return guest_config(
+        parts,
+        spec,
+        manifest,
+        name=domain_of(parts, instance),
+        uuid=instance.uuid,
+        identity=GuestIdentity(
+            owner=installation.id,
+            environment=instance.environment,
+            service=instance.service,
+            ordinal=instance.ordinal,
+            revision=instance.revision,
+            image=manifest.digest,
+            boot=instance.boot,
+            subnet=record.network.inner,
+        ),
+        directory=directory,
+        mac=instance.mac,
+        network_index=record.network.index,
+        tap=installation.tap(record.network.index, instance.inner_address),
+        volumes=storage.disks,
+    )

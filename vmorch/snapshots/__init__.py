@@ -1,0 +1,1 @@
+"""Warm snapshots on the host's disk."""

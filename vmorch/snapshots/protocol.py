@@ -1,0 +1,66 @@
+"""What the daemon asks of the store of warm snapshots. `shelf.py` answers with files, and needs
+no fake: it starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmSnapshot:
+    """The RAM and disk of one booted, ready, anonymous instance.
+
+    `key` is the digest of all that it depends on. `ram` is for root alone, `disk` is read by
+    every fork's QEMU and written by nobody. `with_service`: the service ran in it.
+    """
+
+    key: str
+    service: str
+    image: str
+    with_service: bool
+    created_at: float
+    ram: Path
+    disk: Path
+    ram_bytes: int
+    disk_bytes: int
+
+
+class Snapshots(Protocol):
+    async def sweep(self) -> None:
+        """Take away what an earlier process left unfinished. Before the first draft only."""
+        ...
+
+    async def all(self) -> Sequence[WarmSnapshot]:
+        """The whole ones, oldest first."""
+        ...
+
+    async def draft(self, key: str) -> Path:
+        """An empty directory for the disk ("disk.qcow2") and the RAM ("ram") of a new one."""
+        ...
+
+    async def publish(
+        self, draft: Path, *, key: str, service: str, image: str, with_service: bool
+    ) -> WarmSnapshot:
+        """Make a finished draft one of `all`, whole and for good."""
+        ...
+
+    async def discard(self, draft: Path) -> None: ...
+
+    async def remove(self, key: str) -> None:
+        """Absent already: fine. Forks that live keep their part of its disk."""
+        ...
+
+    async def lend(self, snapshot: WarmSnapshot, directory: Path) -> Path:
+        """The frozen disk, under a name of its own in an instance's directory.
+
+        Raises:
+            VmorchError: the snapshot is gone, or lies on another file system.
+        """
+        ...
+
+    def note_failure(self, key: str) -> bool:
+        """A fork of it failed; True: that was once too often, it should be removed."""
+        ...

@@ -1,0 +1,157 @@
+"""Warm snapshots as directories: `KEY/` holds `ram`, `disk.qcow2` and `snapshot.json`.
+
+A snapshot appears by one rename of its directory, whole; drafts lie beside under names that begin
+with a dot. A fork's disk stands on a hard link to the frozen one, in the instance's own directory:
+a snapshot can go at any time, and the forks that live are left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vmorch import durable
+from vmorch.effects import Clock
+from vmorch.errors import VmorchError
+from vmorch.snapshots.protocol import WarmSnapshot
+
+# (work, arguments…) -> its result, without holding up the event loop.
+Aside = Callable[..., Awaitable[Any]]
+
+RAM = "ram"
+DISK = "disk.qcow2"
+LENT = "frozen.qcow2"
+_RECORD = "snapshot.json"
+_DRAFT = ".draft-"
+FAILURES = 3
+"""Forks that may fail one after the other before a snapshot is given up."""
+
+
+class SnapshotShelf:
+    """`aside` runs blocking work: in a thread, or in place where time is virtual."""
+
+    def __init__(self, directory: Path, clock: Clock, aside: Aside = asyncio.to_thread) -> None:
+        self._directory = directory
+        self._aside = aside
+        self._clock = clock
+        self._failures: Counter[str] = Counter()
+
+    async def sweep(self) -> None:
+        await self._aside(self._sweep)
+
+    def _sweep(self) -> None:
+        for left in self._directory.glob(f"{_DRAFT}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        for place in self._directory.glob("*"):
+            if _read(place) is None:
+                shutil.rmtree(place, ignore_errors=True)
+
+    async def all(self) -> Sequence[WarmSnapshot]:
+        found: list[WarmSnapshot] = await self._aside(self._all)
+        return found
+
+    def _all(self) -> list[WarmSnapshot]:
+        found = (_read(place) for place in self._directory.glob("[!.]*"))
+        return sorted((s for s in found if s is not None), key=lambda s: s.created_at)
+
+    async def draft(self, key: str) -> Path:
+        # QEMU passes through on its way to the disks of forks.
+        self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix=f"{_DRAFT}{key[:12]}-", dir=self._directory))
+        place.chmod(0o711)
+        return place
+
+    async def publish(
+        self, draft: Path, *, key: str, service: str, image: str, with_service: bool
+    ) -> WarmSnapshot:
+        work = self._aside(self._publish, draft, key, service, image, with_service)
+        made: WarmSnapshot = await work
+        return made
+
+    def _publish(
+        self, draft: Path, key: str, service: str, image: str, with_service: bool
+    ) -> WarmSnapshot:
+        (draft / RAM).chmod(0o600)
+        disk = draft / DISK
+        disk.chmod(0o444)
+        os.chown(disk, os.getuid(), os.getgid())
+        document = {
+            "key": key,
+            "service": service,
+            "image": image,
+            "with_service": with_service,
+            "created_at": self._clock.now(),
+            "sizes": {name: (draft / name).stat().st_size for name in (RAM, DISK)},
+        }
+        for path in draft.iterdir():
+            if path.name not in {RAM, DISK}:
+                path.unlink()
+        (draft / _RECORD).write_text(json.dumps(document, indent=1))
+        place = self._directory / key
+        if _read(place) is None:
+            shutil.rmtree(place, ignore_errors=True)
+            durable.publish_directory(draft, place)
+        else:
+            shutil.rmtree(draft, ignore_errors=True)
+        self._failures.pop(key, None)
+        snapshot = _read(place)
+        assert snapshot is not None
+        return snapshot
+
+    async def discard(self, draft: Path) -> None:
+        await self._aside(shutil.rmtree, draft, ignore_errors=True)
+
+    async def remove(self, key: str) -> None:
+        self._failures.pop(key, None)
+        await self._aside(self._remove, key)
+
+    def _remove(self, key: str) -> None:
+        """Out of sight by one rename: half a snapshot is never seen."""
+        place = self._directory / key
+        if place.exists():
+            away = place.rename(self._directory / f"{_DRAFT}{key}")
+            shutil.rmtree(away, ignore_errors=True)
+
+    async def lend(self, snapshot: WarmSnapshot, directory: Path) -> Path:
+        own = directory / LENT
+        try:
+            own.unlink(missing_ok=True)
+            own.hardlink_to(snapshot.disk)
+        except OSError as error:
+            raise VmorchError(
+                f"The warm snapshot of '{snapshot.service}' cannot be used: {error.strerror}."
+            ) from error
+        return own
+
+    def note_failure(self, key: str) -> bool:
+        self._failures[key] += 1
+        return self._failures[key] >= FAILURES
+
+
+def _read(place: Path) -> WarmSnapshot | None:
+    """None: it is none, or is not whole."""
+    try:
+        document = json.loads((place / _RECORD).read_text())
+        sizes = {name: (place / name).stat().st_size for name in (RAM, DISK)}
+        if document["sizes"] != sizes:
+            return None
+        return WarmSnapshot(
+            key=document["key"],
+            service=document["service"],
+            image=document["image"],
+            with_service=document["with_service"],
+            created_at=document["created_at"],
+            ram=place / RAM,
+            disk=place / DISK,
+            ram_bytes=(place / RAM).stat().st_blocks * 512,
+            disk_bytes=(place / DISK).stat().st_blocks * 512,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
