@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from pathlib import Path
 
 import libvirt
@@ -19,8 +20,14 @@ from vmorch.hypervisor.platform import (
     cpu_quota_microseconds,
     memory_limit_bytes,
 )
-from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity, GuestState, ObservedGuest
-from vmorch.hypervisor.xml import LAYOUT_VERSION, TCG_CPU
+from vmorch.hypervisor.protocol import (
+    GuestConfig,
+    GuestIdentity,
+    GuestState,
+    GuestVolume,
+    ObservedGuest,
+)
+from vmorch.hypervisor.xml import LAYOUT_VERSION, TCG_CPU, volume_xml
 from vmorch.model.guest import Acceleration
 from vmorch.model.names import Installation
 
@@ -160,6 +167,17 @@ def restore(connection: libvirt.virConnect, name: str, pipe: Path) -> libvirt.vi
     """The guest that the pipe describes, paused."""
     connection.restoreFlags(str(pipe), None, libvirt.VIR_DOMAIN_SAVE_PAUSED)
     return connection.lookupByName(name)
+
+
+def plug_volumes(domain: libvirt.virDomain, volumes: Sequence[GuestVolume]) -> None:
+    """Into a paused fork, which finds them as it goes on. If that fails there is no guest."""
+    try:
+        for number, volume in enumerate(volumes):
+            domain.attachDeviceFlags(volume_xml(number, volume), _LIVE)
+    except libvirt.libvirtError:
+        with contextlib.suppress(libvirt.libvirtError):
+            domain.destroy()
+        raise
 
 
 def raise_link(domain: libvirt.virDomain) -> None:

@@ -129,8 +129,11 @@ class LibvirtHypervisor:
                 fork = state.with_xml(fork_xml(state.xml, config, spare_disk))
                 hand_over(config.system_disk, platform.owner, mode=0o600)
                 hand_over(config.seed_disk, platform.owner, mode=0o400)
+                for volume in config.volumes:
+                    hand_over(volume.path, platform.owner, mode=0o600)
                 with poured(fork, saved) as pipe:
                     domain = domains.restore(connection, config.name, pipe)
+                domains.plug_volumes(domain, config.volumes)
             elif not domains.is_paused(domain):
                 return
             domains.release(domain, config, platform.acceleration)

@@ -66,6 +66,13 @@ def domain_xml(config: GuestConfig, platform: Platform, spare_disk: Path) -> str
     return ET.tostring(domain, encoding="unicode") + "\n"
 
 
+def volume_xml(number: int, volume: GuestVolume) -> str:
+    """The device to plug into a running guest, in the place where a cold one has it."""
+    devices = ET.Element("devices")
+    _add_volume(devices, number, volume)
+    return ET.tostring(devices[0], encoding="unicode")
+
+
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> ET.Element:
     element = ET.SubElement(parent, tag, attributes)
     element.text = text

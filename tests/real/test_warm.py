@@ -1,0 +1,189 @@
+"""Warm snapshots and forks as a user has them: real `tiny` guests, the whole daemon."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.lab_daemon import LabDaemon, lab_daemon
+
+SECRET = "correct-horse-battery-staple"
+FORKS = 3
+COMPOSE = """
+name: warm
+services:
+  kept:
+    build: .
+    expose: [8080]
+    route: {host: warm.localhost}
+    healthcheck: {test: ["HTTP", "/"], interval: 1s}
+    start: {fork: {service: keep}}
+    environment: {GREETING: hello}
+    deploy: {resources: {limits: {cpus: "0.50", memory: 96M}}}
+  data:
+    image: tiny
+    command: [/bin/sh, -c, "cp /run/secrets/password /tmp/seen; exec sleep 1000000"]
+    stop_grace_period: 1s
+    secrets: [password]
+    volumes: [{type: volume, source: data, target: /srv/data, per_instance: true}]
+    deploy: {resources: {limits: {memory: 96M}}}
+volumes:
+  data: {size: 64M}
+secrets:
+  password: {file: ./password}
+"""
+DOCKERFILE = """
+FROM tiny
+COPY serve /usr/local/bin/serve
+EXPOSE 8080
+CMD ["/usr/local/bin/serve"]
+"""
+# The page holds what only the memory of the service knows: when it was started.
+SERVE = """#!/bin/sh
+mkdir -p /tmp/www
+read -r up rest </proc/uptime
+echo "$$ $up" >/tmp/www/index.html
+exec httpd -f -p 8080 -h /tmp/www
+"""
+
+
+@pytest.fixture(scope="module")
+def daemon(images_dir: Path) -> Iterator[LabDaemon]:
+    with lab_daemon(images_dir, warm_snapshots=True) as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def project(daemon: LabDaemon, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One instance of each service, and the snapshots made."""
+    directory = tmp_path_factory.mktemp("warm")
+    (directory / "compose.yaml").write_text(COMPOSE)
+    (directory / "Dockerfile").write_text(DOCKERFILE)
+    (directory / "password").write_text(SECRET)
+    serve = directory / "serve"
+    serve.write_text(SERVE)
+    serve.chmod(0o755)
+    daemon.cli("up", "--wait", cwd=directory)
+    until(lambda: len(snapshots(daemon)) == 2, "two snapshots are made", daemon)
+    return directory
+
+
+def snapshots(daemon: LabDaemon) -> list[Path]:
+    return list(daemon.settings.state_dir.glob("snapshots/[!.]*"))
+
+
+def until(condition: Any, what: str, daemon: LabDaemon, seconds: float = 180) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, f"not in time: {what}\n{events(daemon)}"
+        time.sleep(0.2)
+
+
+def events(daemon: LabDaemon) -> str:
+    return daemon.cli("-p", "warm", "events").stdout
+
+
+def scaled(daemon: LabDaemon, service: str, count: int) -> list[dict[str, Any]]:
+    """The instances of a service, once that many are ready."""
+    daemon.cli("-p", "warm", "scale", f"{service}={count}")
+
+    def rows() -> list[dict[str, Any]]:
+        return [row for row in daemon.ps("-p", "warm") if row["service"] == service]
+
+    until(lambda: [r["ready"] for r in rows()] == [True] * count, f"{count} ready", daemon)
+    return rows()
+
+
+def inside(daemon: LabDaemon, instance: str, line: str) -> str:
+    shell = ("/usr/lib/vmorch/busybox", "sh", "-c", line)
+    words = ("-p", "warm", "exec", "-T", "--user", "root", instance, *shell)
+    return daemon.cli(*words).stdout.strip()
+
+
+def test_forks_are_others_and_keep_their_service(daemon: LabDaemon, project: Path) -> None:
+    rows = scaled(daemon, "kept", 1 + FORKS)
+    assert [row["start"] for row in rows] == ["cold"] + ["fork"] * FORKS, events(daemon)
+    forks = [row["instance"] for row in rows[1:]]
+    ids = {
+        inside(daemon, name, "hostname; cat /etc/machine-id /sys/class/net/eth0/address")
+        for name in forks
+    }
+    assert len(ids) == FORKS
+    keys = {inside(daemon, name, "cat /etc/ssh/ssh_host_ed25519_key") for name in forks}
+    assert len(keys) == FORKS
+    assert (
+        len({inside(daemon, name, "head -c 16 /dev/urandom | od -An -tx1") for name in forks}) == 3
+    )
+    for name in forks:
+        before = time.time()
+        clock = float(inside(daemon, name, "date +%s"))
+        assert before - 1.5 <= clock <= time.time() + 0.5
+    # The pages of the forks are those of one and the same process of the snapshot.
+    pages = {inside(daemon, name, "cat /tmp/www/index.html") for name in forks}
+    assert len(pages) == 1
+    assert pages != {inside(daemon, rows[0]["instance"], "cat /tmp/www/index.html")}
+    assert inside(daemon, forks[0], "cat /proc/[0-9]*/comm | grep -c '^httpd$'") == "1"
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{daemon.settings.http_port}/", headers={"Host": "warm.localhost"}
+    )
+    for _ in range(2 * len(rows)):
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.status == 200
+
+
+def test_a_fork_has_its_own_volume_and_secret_and_the_snapshot_neither(
+    daemon: LabDaemon, project: Path
+) -> None:
+    inside(daemon, "data-1", "echo of the first >/srv/data/note; sync")
+    rows = scaled(daemon, "data", 2)
+    assert [row["start"] for row in rows] == ["cold", "fork"], events(daemon)
+    assert inside(daemon, "data-2", "ls -A /srv/data; cat /tmp/seen") == SECRET
+    inside(daemon, "data-2", "echo of the second >/srv/data/note; sync")
+    assert inside(daemon, "data-1", "cat /srv/data/note") == "of the first"
+    assert "/srv/data" in inside(daemon, "data-2", "cat /proc/mounts")
+    for snapshot in snapshots(daemon):
+        found = subprocess.run(["grep", "-rqaF", SECRET, snapshot], capture_output=True)
+        assert found.returncode == 1
+        ram = snapshot / "ram"
+        assert (stat.S_IMODE(ram.stat().st_mode), ram.stat().st_uid) == (0o600, 0)
+        assert stat.S_IMODE((snapshot / "disk.qcow2").stat().st_mode) == 0o444
+
+
+def test_a_fork_restarts_from_its_own_disk(daemon: LabDaemon, project: Path) -> None:
+    inside(daemon, "data-2", "echo on the disk >/root/note; sync")
+    domain = f"{installation(daemon)}-warm-data-2"
+    subprocess.run(["virsh", "-q", "destroy", domain], check=True)
+    until(
+        lambda: any(
+            row["instance"] == "data-2" and row["ready"] and row["start"] == "cold"
+            for row in daemon.ps("-p", "warm")
+        ),
+        "data-2 is back",
+        daemon,
+    )
+    assert inside(daemon, "data-2", "cat /root/note /srv/data/note") == (
+        "on the disk\nof the second"
+    )
+
+
+def installation(daemon: LabDaemon) -> str:
+    return (daemon.settings.state_dir / "installation").read_text().strip()[:6]
+
+
+def test_a_damaged_snapshot_is_told_and_then_given_up(daemon: LabDaemon, project: Path) -> None:
+    for snapshot in snapshots(daemon):
+        with (snapshot / "ram").open("r+b") as ram:
+            ram.write(b"LibvirtQemudPart")
+    rows = scaled(daemon, "kept", 1 + FORKS + 1)
+    assert rows[-1]["start"] == "cold"
+    assert "it was not finished" in events(daemon)
+    rows = scaled(daemon, "kept", 1 + FORKS + 3)
+    until(lambda: len(snapshots(daemon)) == 2, "another snapshot is made", daemon)
+    assert "too many forks of it have failed" in events(daemon)
