@@ -29,7 +29,8 @@ class Settings:
     `outside_netns` is the path of the network namespace in which packages are fetched; empty
     means our own. A RUN step of a build may have `build_processes` processes and
     `build_memory_bytes` of memory (0: half of the host's). `warm_snapshots` is auto, or off: then
-    every instance boots cold.
+    none is made but by `vmorch snapshot create`. Beyond `snapshots_kept` those go that no declared
+    service needs.
     """
 
     state_dir: Path = Path("/var/lib/vmorch")
@@ -49,6 +50,7 @@ class Settings:
     build_memory_bytes: int = 0
     outside_netns: str = ""
     warm_snapshots: str = "auto"
+    snapshots_kept: int = 20
     log_level: str = "info"
 
     @property
@@ -147,7 +149,7 @@ def _check(settings: Settings) -> None:
         raise UsageError(f"'accel' is {settings.accel!r}; it must be auto, kvm or tcg.")
     if settings.build_network not in {"nat", "none"}:
         raise UsageError(f"'build_network' is {settings.build_network!r}; it must be nat or none.")
-    for key, least in (("build_processes", 1), ("build_memory_bytes", 0)):
+    for key, least in (("build_processes", 1), ("build_memory_bytes", 0), ("snapshots_kept", 0)):
         if getattr(settings, key) < least:
             raise UsageError(f"'{key}' is {getattr(settings, key)}; it must be {least} or more.")
     if (value := settings.warm_snapshots) not in {"auto", "off"}:

@@ -33,6 +33,7 @@ class EventKind(enum.StrEnum):
     GUEST_DESTROYED = "guest-destroyed"
     GUEST_GIVEN_UP = "guest-given-up"
     OUT_OF_MEMORY = "out-of-memory"
+    SNAPSHOT_BEGUN = "snapshot-begun"
     SNAPSHOT_MADE = "snapshot-made"
     SNAPSHOT_FAILED = "snapshot-failed"
     SNAPSHOT_REMOVED = "snapshot-removed"

@@ -62,7 +62,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
             if verdict.action is not None:
                 actions.append(verdict.action)
                 free_slots -= isinstance(verdict.action, StartGuest) and not is_booting(view)
-    if warming := warm_up(snapshot):
+    if warming := warm_up(snapshot, free_slots):
         actions.append(warming)
     result = Plan(actions=tuple(actions), wake_at=min(wakes, default=None))
     check(snapshot, result)

@@ -60,8 +60,8 @@ class EnvironmentView:
     """`current` maps each declared service to its newest revision's number. `network_ready`: the
     router and its rules are what they should be; `network_trouble` says why they could not be
     made so. `warm` are the (service, revision) that have a warm snapshot, `may_warm` those that
-    have none and could. `in_proxy`: the proxy, as last told, still listens or routes for it.
-    `busy`: its removal is under way."""
+    have none and could, `wanted_warm` those of which a user has asked for one. `in_proxy`: the
+    proxy, as last told, still listens or routes for it. `busy`: its removal is under way."""
 
     name: str
     removing: bool
@@ -74,6 +74,7 @@ class EnvironmentView:
     busy: bool = False
     warm: frozenset[tuple[str, int]] = frozenset()
     may_warm: frozenset[tuple[str, int]] = frozenset()
+    wanted_warm: frozenset[tuple[str, int]] = frozenset()
 
     def of(self, service: str) -> tuple[InstanceView, ...]:
         return tuple(view for view in self.instances if view.instance.service == service)

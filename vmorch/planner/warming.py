@@ -1,35 +1,42 @@
 """When a warm snapshot is made. Pure.
 
 After the first instance of a revision is healthy, as then the service is known to come up; one at
-a time, and only while nothing boots: what a user waits for comes first.
+a time, and only while nothing boots: what a user waits for comes first. One that a user asked for
+waits for a boot slot only.
 """
 
 from __future__ import annotations
 
 from vmorch.model.instance import State
 from vmorch.planner.actions import WarmUp
-from vmorch.planner.lifecycle import is_booting
 from vmorch.planner.snapshot import EnvironmentView, Snapshot
 
 
-def warm_up(snapshot: Snapshot) -> WarmUp | None:
-    if snapshot.warming or any(
-        is_booting(view) for env in snapshot.environments for view in env.instances
-    ):
+def warm_up(snapshot: Snapshot, free_slots: int) -> WarmUp | None:
+    """`free_slots` for boots are left when all other actions have begun."""
+    if snapshot.warming or free_slots < 1:
         return None
-    for environment in snapshot.environments:
-        if environment.removing or not environment.network_ready:
-            continue
-        for name in environment.services:
-            revision = environment.current[name]
+    able = [e for e in snapshot.environments if e.network_ready and not e.removing]
+    for environment in able:
+        for name, revision in _declared(environment):
+            if (name, revision) in environment.wanted_warm:
+                return _warm_up(environment, name, revision, "a user asked for it")
+    if free_slots < snapshot.boots_at_once:
+        return None
+    for environment in able:
+        for name, revision in _declared(environment):
             if (name, revision) in environment.may_warm and _is_proven(environment, name, revision):
-                return WarmUp(
-                    environment=environment.name,
-                    service=name,
-                    revision=revision,
-                    reason=f"the first instance of revision {revision} is ready",
-                )
+                why = f"the first instance of revision {revision} is ready"
+                return _warm_up(environment, name, revision, why)
     return None
+
+
+def _declared(environment: EnvironmentView) -> list[tuple[str, int]]:
+    return [(name, environment.current[name]) for name in environment.services]
+
+
+def _warm_up(environment: EnvironmentView, service: str, revision: int, why: str) -> WarmUp:
+    return WarmUp(environment=environment.name, service=service, revision=revision, reason=why)
 
 
 def _is_proven(environment: EnvironmentView, service: str, revision: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Collection, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -72,6 +72,16 @@ class Reconciler:
     def wake(self) -> None:
         """Look again now. May be called from any task of the loop."""
         self._woken.set()
+
+    def ask_warm_up(self, environment: str, service: str) -> None:
+        """Have a warm snapshot made of the service as it is declared, whatever was tried before.
+        What comes of it is told by events. May be called from any task of the loop."""
+        self._memory.wanted_warm.add((environment, service))
+        self.wake()
+
+    def forgo_warm_up(self, keys: Collection[str]) -> None:
+        """Make these warm snapshots no more until a user asks."""
+        self._memory.unwanted_warm |= set(keys)
 
     async def run(self) -> None:
         watchers = (
@@ -234,16 +244,19 @@ class Reconciler:
 
     async def _warming(self, subject: tuple[str, str, int], action: WarmUp) -> None:
         try:
-            await warm_up(self._parts, action)
+            made = await warm_up(self._parts, action)
             self._memory.cold.pop(subject, None)
+            if made is not None:
+                self._memory.unwanted_warm.discard(made.key)
         except (VmorchError, OSError) as raised:
             error = of_the_disk(raised) if isinstance(raised, OSError) else raised
             log.warning("no warm snapshot", service=action.service, error=error.message)
             self._memory.cold[subject] = self._memory.cold.get(subject, 0) + 1
+            self._memory.wanted_warm.discard(subject[:2])
             with contextlib.suppress(VmorchError):
                 await self._parts.store.add_event(
                     EventKind.SNAPSHOT_FAILED,
-                    error.message,
+                    f"{error.message} {error.hint}".strip(),
                     now=self._parts.clock.now(),
                     environment=action.environment,
                     service=action.service,

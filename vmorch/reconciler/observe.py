@@ -20,11 +20,11 @@ from vmorch.proxy.protocol import ProxyConfig, ServerStatus
 from vmorch.reconciler.endings import POWERED_OFF
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.unclaimed import Unclaimed, sorted_out
-from vmorch.reconciler.warming import key_of
+from vmorch.snapshots.subject import key_of
 from vmorch.store.protocol import EnvironmentRecord
 
 WARM_TRIES = 2
-"""How often a warm snapshot of one revision is tried in the life of a daemon."""
+"""How often a warm snapshot of one revision is tried unasked in the life of a daemon."""
 
 
 @dataclass(slots=True)
@@ -37,7 +37,8 @@ class Memory:
     `told` what the proxy was last told. `pulses` (by domain) and `mishaps` (by boot) are the
     last look's; `word_due` says until when the event that names the cause of a domain's end is
     waited for. `warming` is the (environment, service, revision) of which a warm snapshot is being
-    made, `cold` how often that has failed.
+    made, `cold` how often that has failed, `wanted_warm` the (environment, service) of which a
+    user has asked for one, `unwanted_warm` the keys of those that a user has removed.
     """
 
     busy: set[tuple[str, str, int] | str] = field(default_factory=set)
@@ -50,6 +51,18 @@ class Memory:
     word_due: dict[str, float] = field(default_factory=dict)
     warming: tuple[str, str, int] | None = None
     cold: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    wanted_warm: set[tuple[str, str]] = field(default_factory=set)
+    unwanted_warm: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warmth:
+    """The (environment, service, revision) that have a warm snapshot, and the declared ones that
+    have none: `may` are those that could, `wanted` those that a user asked for."""
+
+    warm: frozenset[tuple[str, str, int]] = frozenset()
+    may: frozenset[tuple[str, str, int]] = frozenset()
+    wanted: frozenset[tuple[str, str, int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +78,7 @@ class Observed:
     revisions: Mapping[tuple[str, str, int], Revision]
     sessions: Mapping[tuple[str, str], ServerStatus]
     unclaimed: Unclaimed
-    warm: frozenset[tuple[str, str, int]]
-    may_warm: frozenset[tuple[str, str, int]]
+    warmth: Warmth
     warming: bool
     busy: frozenset[tuple[str, str, int] | str]
 
@@ -74,6 +86,7 @@ class Observed:
 async def observe(parts: Parts, memory: Memory) -> Observed:
     busy = frozenset(memory.busy)
     warming = memory.warming is not None
+    wishes = frozenset(memory.wanted_warm)
     guests = await parts.hypervisor.guests()
     indices = await parts.network.present()
     sessions = await parts.proxy.status()
@@ -90,7 +103,9 @@ async def observe(parts: Parts, memory: Memory) -> Observed:
             g.name for g in guests if g.name.startswith(parts.store.installation.warm_domain(""))
         }
     unclaimed = await sorted_out(guests, instances, parts.store, ignore=ignored)
-    warm, may_warm = await _warmth(parts, memory, environments, revisions)
+    warmth = await _warmth(parts, memory, environments, revisions, wishes)
+    granted = {subject[:2] for subject in warmth.wanted}
+    memory.wanted_warm -= wishes - granted  # these have come true, or can no longer
     return Observed(
         guests=guests,
         network_indices=indices,
@@ -99,8 +114,7 @@ async def observe(parts: Parts, memory: Memory) -> Observed:
         revisions=revisions,
         sessions=sessions,
         unclaimed=unclaimed,
-        warm=warm,
-        may_warm=may_warm,
+        warmth=warmth,
         warming=warming,
         busy=busy,
     )
@@ -111,11 +125,12 @@ async def _warmth(
     memory: Memory,
     environments: Sequence[EnvironmentRecord],
     revisions: Mapping[tuple[str, str, int], Revision],
-) -> tuple[frozenset[tuple[str, str, int]], frozenset[tuple[str, str, int]]]:
-    """The revisions that have a warm snapshot, and the declared ones that have none and could."""
-    if parts.settings.warm_snapshots == "off":
-        return frozenset(), frozenset()
+    wishes: frozenset[tuple[str, str]],
+) -> Warmth:
+    by_itself = parts.settings.warm_snapshots == "auto"
     keys = {snapshot.key for snapshot in await parts.snapshots.all()}
+    if not (by_itself or keys or wishes):
+        return Warmth()
     fingerprint = await parts.hypervisor.fingerprint()
     declared = {
         (env.name, name, env.current[name]): spec
@@ -124,14 +139,17 @@ async def _warmth(
     }
     specs = {subject: revision.spec for subject, revision in revisions.items()} | declared
     able = {
-        subject: key_of(spec, fingerprint) in keys
+        subject: key_of(spec, fingerprint)
         for subject, spec in specs.items()
         if spec.start is not StartPolicy.COLD
     }
+    lacking = {s for s, key in able.items() if s in declared and key not in keys}
     tried = {subject for subject, failures in memory.cold.items() if failures >= WARM_TRIES}
-    return (
-        frozenset(subject for subject, warm in able.items() if warm),
-        frozenset(s for s, warm in able.items() if not warm and s in declared and s not in tried),
+    may = {s for s in lacking - tried if able[s] not in memory.unwanted_warm}
+    return Warmth(
+        warm=frozenset(subject for subject, key in able.items() if key in keys),
+        may=frozenset(may if by_itself else ()),
+        wanted=frozenset(subject for subject in lacking if subject[:2] in wishes),
     )
 
 
@@ -171,8 +189,9 @@ def snapshot_of(
                 network_ready=memory.networks.get(env.name) == env.version,
                 network_trouble=memory.network_trouble.get(env.name, ""),
                 in_proxy=_in_proxy(memory.told, env.name),
-                warm=_of(observed.warm, env.name),
-                may_warm=_of(observed.may_warm, env.name),
+                warm=_of(observed.warmth.warm, env.name),
+                may_warm=_of(observed.warmth.may, env.name),
+                wanted_warm=_of(observed.warmth.wanted, env.name),
                 busy=env.name in memory.busy | observed.busy,
             )
             for env in observed.environments

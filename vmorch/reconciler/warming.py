@@ -8,12 +8,9 @@ claims and a draft; both are swept.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Collection
 from pathlib import Path
 
-from vmorch.errors import GuestError, Refused, VmorchError
+from vmorch.errors import GuestError, NotFound, VmorchError
 from vmorch.hypervisor.protocol import GuestIdentity
 from vmorch.model.event import EventKind
 from vmorch.model.spec import HealthKind, ServiceSpec
@@ -22,23 +19,16 @@ from vmorch.reconciler.booting import DISK, SEED, SEED_BYTES, guest_config
 from vmorch.reconciler.identity import blank_bundle
 from vmorch.reconciler.parts import Parts
 from vmorch.snapshots.protocol import WarmSnapshot
+from vmorch.snapshots.subject import key_of, refuse_unable
+from vmorch.snapshots.upkeep import keep_few
 
-_VERSION = 1
-"""Raise it when the same revision should come to another snapshot."""
 WARM_SECONDS = 30.0
 """How long the anonymous instance may take to get ready. Before scaling."""
 _LOOK_SECONDS = 0.5
 _CALL_SECONDS = 5.0
 _BUSYBOX = "/usr/lib/vmorch/busybox"
-
-
-def key_of(spec: ServiceSpec, fingerprint: str) -> str:
-    """The digest of all that a snapshot's RAM and disk depend on. Of the host-side keys only those
-    that a guest's service manager was told at its boot."""
-    parts = [_VERSION, spec.name, spec.revision_digest(), fingerprint]
-    parts += [spec.restart.condition, spec.stop_grace_period_seconds]
-    text = json.dumps(parts, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+_BEGUN = "an anonymous instance of revision {} boots, for a warm snapshot"
+_MADE = "a warm snapshot of revision {}: new instances are forked from it"
 
 
 async def snapshot_for(parts: Parts, spec: ServiceSpec) -> WarmSnapshot | None:
@@ -46,23 +36,39 @@ async def snapshot_for(parts: Parts, spec: ServiceSpec) -> WarmSnapshot | None:
     return next((s for s in await parts.snapshots.all() if s.key == key), None)
 
 
-async def warm_up(parts: Parts, action: WarmUp) -> None:
-    """Make the snapshot, or leave nothing of it.
+async def warm_up(parts: Parts, action: WarmUp) -> WarmSnapshot | None:
+    """Make the snapshot, or leave nothing of it. None: its revision was replaced meanwhile.
 
     Raises:
         VmorchError: the instance did not get ready, or something could not be made.
     """
-    record = await parts.store.environment(action.environment)
-    spec = record.spec.services.get(action.service)
-    if spec is None or record.current[action.service] != action.revision:
-        return  # it was replaced meanwhile
-    if "agent" not in (await parts.images.manifest(spec.image)).boot.supports:
-        raise Refused(
-            f"The image of '{action.service}' has no guest agent, so no fork could be told who "
-            "it is.",
-            hint="'start: cold' says that it is meant so.",
-        )
+    try:
+        return await _warm_up(parts, action)
+    except VmorchError:
+        if await _declared(parts, action) is None:
+            return None
+        raise
+
+
+async def _declared(parts: Parts, action: WarmUp) -> ServiceSpec | None:
+    """The revision as it is declared; None: it is no more."""
+    try:
+        record = await parts.store.environment(action.environment)
+    except NotFound:
+        return None
+    if record.removing or record.current.get(action.service) != action.revision:
+        return None
+    return record.spec.services[action.service]
+
+
+async def _warm_up(parts: Parts, action: WarmUp) -> WarmSnapshot | None:
+    spec = await _declared(parts, action)
+    if spec is None:
+        return None
+    manifest = await parts.images.manifest(spec.image)
+    refuse_unable(spec, manifest.boot.supports)
     key = key_of(spec, await parts.hypervisor.fingerprint())
+    await _tell(parts, EventKind.SNAPSHOT_BEGUN, action, _BEGUN.format(action.revision))
     draft = await parts.snapshots.draft(key)
     await parts.faults.at("warm:draft")
     name = parts.store.installation.warm_domain(key)
@@ -72,7 +78,10 @@ async def warm_up(parts: Parts, action: WarmUp) -> None:
         await parts.faults.at("warm:ready")
         await parts.hypervisor.save(name, draft / "ram")
         await parts.faults.at("warm:saved")
-        await parts.snapshots.publish(
+        if await parts.images.manifest(spec.image) != manifest:
+            # Built again, it may have come to other bytes than the RAM knows.
+            raise VmorchError(f"The image of '{action.service}' was removed meanwhile.")
+        made = await parts.snapshots.publish(
             draft,
             key=key,
             service=action.service,
@@ -84,13 +93,32 @@ async def warm_up(parts: Parts, action: WarmUp) -> None:
         await parts.hypervisor.destroy(name)
         await parts.snapshots.discard(draft)
         raise
+    await _tell(parts, EventKind.SNAPSHOT_MADE, action, _MADE.format(action.revision))
+    await _bound(parts, action)
+    return made
+
+
+async def _tell(parts: Parts, kind: EventKind, action: WarmUp, message: str) -> None:
     await parts.store.add_event(
-        EventKind.SNAPSHOT_MADE,
-        f"a warm snapshot of revision {action.revision}: new instances are forked from it",
+        kind,
+        message,
         now=parts.clock.now(),
         environment=action.environment,
         service=action.service,
     )
+
+
+async def _bound(parts: Parts, action: WarmUp) -> None:
+    fingerprint = await parts.hypervisor.fingerprint()
+    declared = {
+        key_of(spec, fingerprint)
+        for environment in await parts.store.environments()
+        for spec in environment.spec.services.values()
+    }
+    bound = parts.settings.snapshots_kept
+    for gone in await keep_few(parts.snapshots, bound, declared):
+        why = f"{gone.key[:12]}, of a '{gone.service}' that is no more: {bound} are kept"
+        await _tell(parts, EventKind.SNAPSHOT_REMOVED, action, why)
 
 
 def runs_blank(spec: ServiceSpec) -> bool:
@@ -199,10 +227,3 @@ def _check(spec: ServiceSpec) -> tuple[str, ...]:
         case HealthKind.CMD_SHELL:
             return ("/bin/sh", "-c", *check.argument)
     return ()
-
-
-async def keep_only(parts: Parts, images: Collection[str]) -> None:
-    """Remove the snapshots of images that are gone."""
-    for snapshot in await parts.snapshots.all():
-        if snapshot.image not in images:
-            await parts.snapshots.remove(snapshot.key)

@@ -14,7 +14,8 @@ class WarmSnapshot:
     """The RAM and disk of one booted, ready, anonymous instance.
 
     `key` is the digest of all that it depends on. `ram` is for root alone, `disk` is read by
-    every fork's QEMU and written by nobody. `with_service`: the service ran in it.
+    every fork's QEMU and written by nobody. `with_service`: the service ran in it. `used_at` is
+    when the last fork began, or else when it was made.
     """
 
     key: str
@@ -22,6 +23,7 @@ class WarmSnapshot:
     image: str
     with_service: bool
     created_at: float
+    used_at: float
     ram: Path
     disk: Path
     ram_bytes: int
@@ -49,8 +51,8 @@ class Snapshots(Protocol):
 
     async def discard(self, draft: Path) -> None: ...
 
-    async def remove(self, key: str) -> None:
-        """Absent already: fine. Forks that live keep their part of its disk."""
+    async def remove(self, key: str) -> int:
+        """The bytes that this freed. Absent already: fine. Forks that live keep its disk."""
         ...
 
     async def lend(self, snapshot: WarmSnapshot, directory: Path) -> Path:

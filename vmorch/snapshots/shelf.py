@@ -82,18 +82,20 @@ class SnapshotShelf:
         disk = draft / DISK
         disk.chmod(0o444)
         os.chown(disk, os.getuid(), os.getgid())
+        now = self._clock.now()
         document = {
             "key": key,
             "service": service,
             "image": image,
             "with_service": with_service,
-            "created_at": self._clock.now(),
+            "created_at": now,
             "sizes": {name: (draft / name).stat().st_size for name in (RAM, DISK)},
         }
         for path in draft.iterdir():
             if path.name not in {RAM, DISK}:
                 path.unlink()
         (draft / _RECORD).write_text(json.dumps(document, indent=1))
+        os.utime(draft / _RECORD, (now, now))
         place = self._directory / key
         if _read(place) is None:
             shutil.rmtree(place, ignore_errors=True)
@@ -108,22 +110,28 @@ class SnapshotShelf:
     async def discard(self, draft: Path) -> None:
         await self._aside(shutil.rmtree, draft, ignore_errors=True)
 
-    async def remove(self, key: str) -> None:
+    async def remove(self, key: str) -> int:
         self._failures.pop(key, None)
-        await self._aside(self._remove, key)
+        freed: int = await self._aside(self._remove, key)
+        return freed
 
-    def _remove(self, key: str) -> None:
+    def _remove(self, key: str) -> int:
         """Out of sight by one rename: half a snapshot is never seen."""
         place = self._directory / key
-        if place.exists():
-            away = place.rename(self._directory / f"{_DRAFT}{key}")
-            shutil.rmtree(away, ignore_errors=True)
+        if not place.exists():
+            return 0
+        away = place.rename(self._directory / f"{_DRAFT}{key}")
+        files = [path.stat() for path in away.iterdir()]
+        shutil.rmtree(away, ignore_errors=True)
+        return sum(file.st_blocks * 512 for file in files if file.st_nlink == 1)
 
     async def lend(self, snapshot: WarmSnapshot, directory: Path) -> Path:
         own = directory / LENT
         try:
             own.unlink(missing_ok=True)
             own.hardlink_to(snapshot.disk)
+            now = self._clock.now()
+            os.utime(snapshot.disk.with_name(_RECORD), (now, now))
         except OSError as error:
             raise VmorchError(
                 f"The warm snapshot of '{snapshot.service}' cannot be used: {error.strerror}."
@@ -148,6 +156,7 @@ def _read(place: Path) -> WarmSnapshot | None:
             image=document["image"],
             with_service=document["with_service"],
             created_at=document["created_at"],
+            used_at=(place / _RECORD).stat().st_mtime,
             ram=place / RAM,
             disk=place / DISK,
             ram_bytes=(place / RAM).stat().st_blocks * 512,

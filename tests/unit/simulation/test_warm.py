@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ PEACE_SECONDS = 120.0
 
 
 class Story:
-    def __init__(self, directory: Path) -> None:
-        self.world = World(1, directory, warm=True)
+    def __init__(self, directory: Path, *, warm: bool = True) -> None:
+        self.world = World(1, directory, warm=warm)
         self.image = self.world.image("web")
 
     async def up(self, replicas: int = 1, **changes: object) -> EnvironmentRecord:
@@ -46,6 +47,14 @@ class Story:
     async def kinds(self) -> list[str]:
         events = await self.world.store.events(environment="shop")
         return [event.kind for event in events]
+
+    async def ask(self) -> None:
+        assert self.world.reconciler is not None
+        self.world.reconciler.ask_warm_up("shop", "web")
+        await self.settle()
+
+    async def keys(self) -> set[str]:
+        return {snapshot.key for snapshot in await self.world.parts.snapshots.all()}
 
     async def snapshots(self) -> int:
         return len(await self.world.parts.snapshots.all())
@@ -95,9 +104,12 @@ def test_the_run_passes_the_points_that_matter() -> None:
     assert expected | {"fork:lent", "fork:guest", "fork:told", "fork:linked"} <= set(points())
 
 
-def run(directory: Path, tale: object) -> None:
+def run(directory: Path, tale: object, *, warm: bool = True, **settings: object) -> None:
     async def live() -> None:
-        story = Story(directory)
+        story = Story(directory, warm=warm)
+        parts = story.world.parts
+        changed = replace(parts.settings, **settings)  # type: ignore[arg-type]
+        story.world.parts = replace(parts, settings=changed)
         story.world.boot()
         try:
             await tale(story)  # type: ignore[operator]
@@ -173,5 +185,115 @@ def test_a_service_that_never_gets_warm_is_left_alone_after_a_while(tmp_path: Pa
         assert (await story.kinds()).count("snapshot-failed") == 2
         assert await story.snapshots() == 0
         assert not list(story.world.parts.settings.snapshots_dir.glob(".*"))
+
+    run(tmp_path, tale)
+
+
+def test_whoever_asks_gets_one_also_where_none_is_made_unasked(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        await story.up()
+        assert await story.snapshots() == 0
+        await story.ask()
+        assert await story.snapshots() == 1
+        assert (await story.kinds())[-2:] == ["snapshot-begun", "snapshot-made"]
+        await story.up(replicas=2)
+        assert await story.starts() == [StartMode.COLD, StartMode.FORK]
+
+    run(tmp_path, tale, warm=False)
+
+
+def test_a_wish_needs_no_instance_and_is_granted_once(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        await story.up(replicas=0)
+        assert await story.snapshots() == 0
+        await story.ask()
+        await story.ask()
+        assert await story.snapshots() == 1
+        assert (await story.kinds()).count("snapshot-made") == 1
+        await story.up()
+        assert await story.starts() == [StartMode.FORK]
+
+    run(tmp_path, tale)
+
+
+def test_a_wish_is_tried_again_after_failures_and_a_failed_one_is_over(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        story.world.hypervisor.fail("save", times=3)
+        await story.up()
+        assert (await story.kinds()).count("snapshot-failed") == 2
+        await story.ask()
+        assert (await story.kinds()).count("snapshot-failed") == 3
+        assert await story.snapshots() == 0
+        await story.ask()
+        assert await story.snapshots() == 1
+
+    run(tmp_path, tale)
+
+
+def test_a_wish_for_a_service_that_cannot_be_forked_does_nothing(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        await story.up(start=StartPolicy.COLD)
+        await story.ask()
+        assert "snapshot-begun" not in await story.kinds()
+        await story.up()
+        assert "snapshot-failed" not in await story.kinds()
+
+    run(tmp_path, tale, warm=False)
+
+
+def test_what_a_user_removed_comes_back_only_when_asked_for(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        await story.up()
+        (key,) = await story.keys()
+        assert story.world.reconciler is not None
+        story.world.reconciler.forgo_warm_up([key])
+        await story.world.parts.snapshots.remove(key)
+        await story.settle()
+        assert await story.keys() == set()
+        await story.ask()
+        assert await story.keys() == {key}
+
+    run(tmp_path, tale)
+
+
+def test_the_longest_unused_goes_when_there_are_too_many(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        keys = []
+        for number in ("1", "2", "3"):
+            await story.up(environment={"REVISION": number})
+            keys += (await story.keys()) - set(keys)
+        assert await story.keys() == set(keys[1:])
+        await story.up(environment={"REVISION": "2"})  # forked from the second
+        await story.up(environment={"REVISION": "4"})
+        assert await story.keys() == {keys[1]} | (await story.keys()) - set(keys)
+        assert (await story.kinds()).count("snapshot-removed") == 2
+
+    run(tmp_path, tale, snapshots_kept=2)
+
+
+def test_what_is_declared_is_kept_however_many_there_are(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        await story.up()
+        await story.up(environment={"REVISION": "2"})
+        assert await story.snapshots() == 1
+        await story.up(replicas=2, environment={"REVISION": "2"})
+        assert StartMode.FORK in await story.starts()
+
+    run(tmp_path, tale, snapshots_kept=0)
+
+
+def test_a_snapshot_of_an_image_that_was_made_anew_meanwhile_is_not_kept(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        images, save = story.world.images, story.world.hypervisor.save
+
+        async def slow(name: str, path: Path) -> None:
+            await save(name, path)
+            manifest = images.manifests[story.image]
+            images.manifests[story.image] = replace(manifest, created_at=manifest.created_at + 1)
+
+        story.world.hypervisor.save = slow  # type: ignore[method-assign]
+        await story.up()
+        assert "snapshot-failed" in await story.kinds()
+        assert await story.snapshots() == 0
 
     run(tmp_path, tale)

@@ -1,0 +1,36 @@
+"""Of what there can be a warm snapshot, and the key under which it is found. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection
+
+from vmorch.errors import Refused
+from vmorch.model.spec import ServiceSpec, StartPolicy
+
+_VERSION = 1
+"""Raise it when the same revision should come to another snapshot."""
+
+
+def key_of(spec: ServiceSpec, fingerprint: str) -> str:
+    """The digest of all that a snapshot's RAM and disk depend on. Of the host-side keys only those
+    that a guest's service manager was told at its boot."""
+    parts = [_VERSION, spec.name, spec.revision_digest(), fingerprint]
+    parts += [spec.restart.condition, spec.stop_grace_period_seconds]
+    text = json.dumps(parts, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def refuse_unable(spec: ServiceSpec, supports: Collection[str]) -> None:
+    """Raises Refused: its instances cannot be forked. `supports` are the image's abilities."""
+    if spec.start is StartPolicy.COLD:
+        raise Refused(
+            f"The service '{spec.name}' has 'start: cold': its instances are never forked.",
+            hint="Take 'start' out of its file, then run 'vmorch up'.",
+        )
+    if "agent" not in supports:
+        raise Refused(
+            f"The image of '{spec.name}' has no guest agent, so no fork could be told who it is.",
+            hint="'start: cold' says that it is meant so.",
+        )
