@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         VerifiedView,
     )
     from vmorch.model.view.instance import InstanceView
+    from vmorch.model.view.snapshot import RemovedSnapshotsView, SnapshotView, WarmUpView
     from vmorch.model.view.step import StepView
     from vmorch.model.view.stream import EventView, LogLine
 
@@ -150,6 +151,35 @@ class Client:
                     return str(row["image"]["digest"])
                 progress(view_of(BuildLine, row))
         raise _gone_away()
+
+    # Warm snapshots
+
+    def snapshots(self) -> list[SnapshotView]:
+        from vmorch.model.view.snapshot import SnapshotUseView, SnapshotView
+
+        return [
+            view_of(
+                SnapshotView,
+                {**row, "used_by": [view_of(SnapshotUseView, use) for use in row["used_by"]]},
+            )
+            for row in self._call("GET", "/v1/snapshots")
+        ]
+
+    def remove_snapshots(self, reference: str | None = None) -> RemovedSnapshotsView:
+        """Those of the services of that name, else the one whose key begins so; None: all. Raises
+        NotFound, UsageError (several begin so)."""
+        from vmorch.model.view.snapshot import RemovedSnapshotsView
+
+        path = "/v1/snapshots" + (f"/{quote(reference, safe='')}" if reference is not None else "")
+        return view_of(RemovedSnapshotsView, self._call("DELETE", path))
+
+    def make_snapshot(self, environment: str, service: str) -> WarmUpView:
+        """Ask for one of the service as it is declared: events tell what comes of it. Raises
+        NotFound, Refused (its instances cannot be forked)."""
+        from vmorch.model.view.snapshot import WarmUpView
+
+        path = f"{_environment_path(environment)}/services/{quote(service, safe='')}/snapshot"
+        return view_of(WarmUpView, self._call("POST", path))
 
     # Environments
 

@@ -50,6 +50,7 @@ from vmorch.reconciler.loop import Reconciler
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.unclaimed import give_up_unknown, unclaimed_now
 from vmorch.snapshots.shelf import SnapshotShelf
+from vmorch.snapshots.upkeep import keep_only
 from vmorch.store import backup
 from vmorch.store.backup import Backups, keep_copies, refuse_emptied
 from vmorch.store.database import Database
@@ -169,6 +170,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     await images.sweep()
     snapshots = SnapshotShelf(settings.snapshots_dir, clock)
     await snapshots.sweep()
+    # Before any build: one that makes an image anew may come to other bytes.
+    await keep_only(snapshots, {image.digest for image in await images.images()})
     hypervisor = LibvirtHypervisor(
         settings.libvirt_uri,
         installation,
@@ -327,6 +330,20 @@ async def _unclaimed_check(parts: Parts) -> Check:
     )
 
 
+async def _snapshots_check(parts: Parts) -> Check:
+    present = await parts.snapshots.all()
+    megabytes = sum(s.ram_bytes + s.disk_bytes for s in present) / 1024**2
+    bound = parts.settings.snapshots_kept
+    return Check(
+        name="snapshots",
+        ok=True,
+        message=f"warm snapshots: {len(present)}, {megabytes:.0f} MiB; beyond {bound} those go "
+        "that no declared service needs"
+        if present
+        else "there are no warm snapshots",
+    )
+
+
 async def _taken_subnets(network: RouterNetwork, settings: Settings) -> list[str]:
     """The host's, and the ranges of networks that stand: a new environment must not get into
     one in which unknown guests run."""
@@ -343,7 +360,12 @@ def _api_server(
 ) -> uvicorn.Server:
     async def checks() -> list[Check]:
         steps = await asyncio.to_thread(_steps_check, step_groups)
-        return [*await _network_checks(network), steps, await _unclaimed_check(parts)]
+        return [
+            *await _network_checks(network),
+            steps,
+            await _unclaimed_check(parts),
+            await _snapshots_check(parts),
+        ]
 
     async def give_up() -> list[str]:
         return await give_up_unknown(parts.hypervisor, parts.store, parts.clock.now())
@@ -354,11 +376,14 @@ def _api_server(
     services = ApiServices(
         store=parts.store,
         images=parts.images,
+        snapshots=parts.snapshots,
         hypervisor=parts.hypervisor,
         exec_sessions=sessions,
         settings=parts.settings,
         clock=parts.clock,
         wake=reconciler.wake,
+        ask_warm_up=reconciler.ask_warm_up,
+        forgo_warm_up=reconciler.forgo_warm_up,
         checks=checks,
         shutdown=shutdown,
         give_up_unknown=give_up,

@@ -7,7 +7,8 @@ import asyncio
 import functools
 import hashlib
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ from vmorch.api.app import create_app
 from vmorch.api.services import ApiServices
 from vmorch.config import Settings
 from vmorch.effects import SystemClock
-from vmorch.errors import BuildFailed, NotFound, UsageError
+from vmorch.errors import BuildFailed, NotFound, Refused, UsageError
 from vmorch.images.protocol import (
     BuildProgress,
     BuildRequest,
     DamagedLayer,
+    Freed,
     ImageSummary,
     Progress,
     StepState,
@@ -37,7 +39,10 @@ from vmorch.model.guest import Acceleration, AccelerationChoice
 from vmorch.model.image import BootConfig, ImageManifest, Layer, RunConfig
 from vmorch.model.instance import Goal, State
 from vmorch.model.names import Installation
+from vmorch.model.spec import ServiceSpec
 from vmorch.model.view import Check
+from vmorch.snapshots.shelf import SnapshotShelf
+from vmorch.snapshots.subject import key_of
 from vmorch.store.sqlite import SqliteStore
 
 MIB = 1024**2
@@ -133,6 +138,19 @@ class FakeImages:
             for digest in self.known
         ]
 
+    async def remove(self, reference: str, in_use: Mapping[str, str]) -> Freed:
+        digest = digest_of(reference)
+        if digest in in_use:
+            raise Refused(f"The image '{reference}' is needed by {in_use[digest]}.")
+        del self.known[digest]
+        return Freed(images=(digest,), bytes_freed=MIB)
+
+    async def prune(self, in_use: Mapping[str, str], *, everything: bool) -> Freed:
+        gone = tuple(digest for digest in self.known if digest not in in_use)
+        for digest in gone:
+            del self.known[digest]
+        return Freed(images=gone, bytes_freed=MIB * len(gone))
+
     async def verify(self, reference: str | None) -> Verified:
         found = [d for d in self.damaged if reference in (None, *d.images)]
         return Verified(layers=3, bytes_read=5 * MIB, damaged=tuple(found))
@@ -194,6 +212,9 @@ class FakeSessions:
 
 
 class FakeHypervisor:
+    async def fingerprint(self) -> str:
+        return "this host"
+
     async def acceleration(self) -> AccelerationChoice:
         return AccelerationChoice(
             acceleration=Acceleration.KVM, reason="a kernel reached user space"
@@ -238,6 +259,10 @@ class ServedDaemon:
         self.checks = [Check(name="proxy", ok=True, message="runs")]
         self.converges = True
         self.final_state = State.READY
+        self.snapshots = SnapshotShelf(self.settings.snapshots_dir, SystemClock())
+        self.wishes: list[tuple[str, str]] = []
+        self.forgone: list[str] = []
+        self.warm_up_failure = ""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -303,6 +328,9 @@ class ServedDaemon:
             settings=self.settings,
             clock=SystemClock(),
             wake=self._wake,
+            snapshots=self.snapshots,
+            ask_warm_up=self._ask_warm_up,
+            forgo_warm_up=self.forgone.extend,
             checks=checks,
             shutdown=lambda: setattr(self._server, "should_exit", True),
         )
@@ -310,6 +338,35 @@ class ServedDaemon:
     def _wake(self) -> None:
         if self.converges:
             self._task = self._loop.create_task(self._converge())
+
+    def _ask_warm_up(self, environment: str, service: str) -> None:
+        self.wishes.append((environment, service))
+        if self.converges:
+            self._warming = self._loop.create_task(self._warm_up(environment, service))
+
+    async def _warm_up(self, environment: str, service: str) -> None:
+        failed = self.warm_up_failure
+        kind = EventKind.SNAPSHOT_FAILED if failed else EventKind.SNAPSHOT_MADE
+        if not failed:
+            record = await self.store.environment(environment)
+            await self.warm(record.spec.services[service])
+        told = {EventKind.SNAPSHOT_BEGUN: "it boots", kind: failed or "made"}
+        for kind, message in told.items():
+            now = time.time()
+            await self.store.add_event(
+                kind, message, now=now, environment=environment, service=service
+            )
+
+    async def warm(self, spec: ServiceSpec) -> str:
+        """Put a snapshot of it on the shelf; its key."""
+        key = key_of(spec, await FakeHypervisor().fingerprint())
+        draft = await self.snapshots.draft(key)
+        (draft / "ram").write_bytes(b"r" * 8192)
+        (draft / "disk.qcow2").write_bytes(b"d" * 4096)
+        made = await self.snapshots.publish(
+            draft, key=key, service=spec.name, image=spec.image, with_service=True
+        )
+        return made.key
 
     async def _converge(self) -> None:
         """A reconciler of one cycle: instances appear in their final state, or go."""

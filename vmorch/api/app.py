@@ -9,7 +9,17 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from vmorch import __version__
-from vmorch.api import builds, environments, events, execs, goals, instances, logs, meta
+from vmorch.api import (
+    builds,
+    environments,
+    events,
+    execs,
+    goals,
+    instances,
+    logs,
+    meta,
+    snapshots,
+)
 from vmorch.api.services import ApiServices
 from vmorch.errors import NotFound, UsageError, VmorchError, of_the_disk
 from vmorch.model.problem import MEDIA_TYPE, to_problem
@@ -26,7 +36,8 @@ def create_app(services: ApiServices) -> FastAPI:
         redoc_url=None,
         openapi_url="/v1/openapi.json",
     )
-    for module in (meta, builds, environments, goals, instances, events, logs, execs):
+    modules = (meta, builds, environments, goals, instances, snapshots, events, logs, execs)
+    for module in modules:
         app.include_router(module.router(services), prefix="/v1")
     app.add_exception_handler(VmorchError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_malformed)

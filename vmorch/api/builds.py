@@ -35,6 +35,7 @@ from vmorch.model.view.image import (
     LayerView,
     VerifiedView,
 )
+from vmorch.snapshots.upkeep import keep_only
 from vmorch.store.protocol import Store
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -152,12 +153,14 @@ def router(services: ApiServices) -> APIRouter:
     @routes.delete("/images")
     async def remove(reference: str) -> FreedView:
         in_use = await images_in_use(services.store)
-        return _freed(await services.images.remove(reference, in_use))
+        freed = await services.images.remove(reference, in_use)
+        return _freed(freed, await _unfounded(services))
 
     @routes.post("/images/prune")
     async def prune(body: PruneImages) -> FreedView:
         in_use = await images_in_use(services.store)
-        return _freed(await services.images.prune(in_use, everything=body.everything))
+        freed = await services.images.prune(in_use, everything=body.everything)
+        return _freed(freed, await _unfounded(services))
 
     return routes
 
@@ -175,12 +178,19 @@ async def images_in_use(store: Store) -> dict[str, str]:
     return needed
 
 
-def _freed(freed: Freed) -> FreedView:
+async def _unfounded(services: ApiServices) -> dict[str, int]:
+    """Take away the warm snapshots whose image is gone; keys, and the bytes freed."""
+    images = {image.digest for image in await services.images.images()}
+    return await keep_only(services.snapshots, images)
+
+
+def _freed(freed: Freed, snapshots: dict[str, int]) -> FreedView:
     return FreedView(
         names=list(freed.names),
         images=list(freed.images),
         layers=list(freed.layers),
-        bytes_freed=freed.bytes_freed,
+        snapshots=list(snapshots),
+        bytes_freed=freed.bytes_freed + sum(snapshots.values()),
     )
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from vmorch.config import Settings
-from vmorch.effects import Clock
+from vmorch.effects import Clock, SystemClock
 from vmorch.hypervisor.protocol import Hypervisor
 from vmorch.images.protocol import Images
 from vmorch.model.exec import ExecSessions
 from vmorch.model.view import Check
+from vmorch.snapshots.protocol import Snapshots
+from vmorch.snapshots.shelf import SnapshotShelf
 from vmorch.store.protocol import Store
 
 __all__ = ["ApiServices", "Check"]
@@ -20,10 +24,17 @@ async def _nobody() -> list[str]:
     return []
 
 
+def _no_snapshots() -> Snapshots:
+    """An empty shelf, for who serves without a reconciler."""
+    return SnapshotShelf(Path(os.devnull), SystemClock())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServices:
     """`wake` makes the reconciler look at once; `checks` are the daemon's own findings for
     doctor; `give_up_unknown` has guests ended that no store knows, and names them;
+    `ask_warm_up` (environment, service) has a warm snapshot made, `forgo_warm_up` (keys) lets none
+    of these be made unasked;
     `shutdown` asks the daemon to end, and returns before it has."""
 
     store: Store
@@ -36,3 +47,6 @@ class ApiServices:
     checks: Callable[[], Awaitable[list[Check]]]
     shutdown: Callable[[], None]
     give_up_unknown: Callable[[], Awaitable[list[str]]] = _nobody
+    snapshots: Snapshots = field(default_factory=_no_snapshots)
+    ask_warm_up: Callable[[str, str], None] = lambda environment, service: None
+    forgo_warm_up: Callable[[Collection[str]], None] = lambda keys: None

@@ -121,7 +121,7 @@ class SnapshotShelf:
         if not place.exists():
             return 0
         away = place.rename(self._directory / f"{_DRAFT}{key}")
-        files = [path.stat() for path in away.iterdir()]
+        files = [path.stat() for path in away.iterdir() if path.name in {RAM, DISK}]
         shutil.rmtree(away, ignore_errors=True)
         return sum(file.st_blocks * 512 for file in files if file.st_nlink == 1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +49,14 @@ class VerifiedView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreedView:
-    """What was taken away: names, digests of images and of layers, and the bytes freed."""
+    """What was taken away: names, digests of images and of layers, keys of warm snapshots, and the
+    bytes freed."""
 
     names: list[str]
     images: list[str]
     layers: list[str]
     bytes_freed: int
+    snapshots: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
