@@ -345,17 +345,19 @@ class ServedDaemon:
             self._warming = self._loop.create_task(self._warm_up(environment, service))
 
     async def _warm_up(self, environment: str, service: str) -> None:
-        failed = self.warm_up_failure
-        kind = EventKind.SNAPSHOT_FAILED if failed else EventKind.SNAPSHOT_MADE
-        if not failed:
-            record = await self.store.environment(environment)
-            await self.warm(record.spec.services[service])
-        told = {EventKind.SNAPSHOT_BEGUN: "it boots", kind: failed or "made"}
-        for kind, message in told.items():
+        async def tell(kind: EventKind, message: str) -> None:
             now = time.time()
             await self.store.add_event(
                 kind, message, now=now, environment=environment, service=service
             )
+
+        await tell(EventKind.SNAPSHOT_BEGUN, "it boots")
+        if self.warm_up_failure:
+            await tell(EventKind.SNAPSHOT_FAILED, self.warm_up_failure)
+        else:
+            record = await self.store.environment(environment)
+            await self.warm(record.spec.services[service])
+            await tell(EventKind.SNAPSHOT_MADE, "made")
 
     async def warm(self, spec: ServiceSpec) -> str:
         """Put a snapshot of it on the shelf; its key."""

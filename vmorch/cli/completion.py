@@ -50,6 +50,16 @@ def images(ctx: typer.Context) -> list[str]:
     return _asked(ctx, lambda client, _: [n for image in client.images() for n in image.names])
 
 
+def snapshots(ctx: typer.Context) -> list[str]:
+    """Services, and the beginnings of keys."""
+    return _asked(ctx, _snapshots)
+
+
+def _snapshots(client: Client, session: Session) -> Iterable[str]:
+    rows = client.snapshots()
+    return [*dict.fromkeys(row.service for row in rows), *(row.key[:12] for row in rows)]
+
+
 def _services(client: Client, session: Session) -> Iterable[str]:
     from vmorch.cli.project import require_environment
 

@@ -50,6 +50,7 @@ COMMANDS = {
         "validate": ("validate", "Check vmorch files; needs no daemon."),
         "config": ("config", "Print the resolved vmorch file."),
         "image": ("image", "Build and list images."),
+        "snapshot": ("snapshot", "Make, list and remove warm snapshots."),
     },
     "Host": {
         "doctor": ("doctor", "Check what this host needs."),

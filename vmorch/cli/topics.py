@@ -53,6 +53,23 @@ For tests, an environment can end by itself, with its volumes, whatever crashed:
   vmorch logs --source console orders-1   what its kernel said
 """,
     ),
+    "forks": (
+        "How instances come up in seconds, and how to steer that.",
+        """\
+When the first instance of a revision is ready, an anonymous one is booted beside it, without
+secrets, volumes or network, and kept as a warm snapshot: RAM and disk. Later instances are forked
+from it and told who they are, which takes seconds instead of a boot. START in 'vmorch ps' says
+which way an instance came. All environments with the very same service share one snapshot.
+
+  start: cold                             in the file: instances of this service always boot
+  start: {fork: {service: keep}}          the service goes on as it ran in the snapshot
+
+  vmorch snapshot ls                      what there is, for which services, and its size
+  vmorch snapshot create orders           now, without waiting for an instance
+  vmorch snapshot rm orders               new instances boot cold; those that live stay
+  vmorch events -f                        why there is none: snapshot-failed, fork-failed
+""",
+    ),
     "ports": (
         "How a service is reached.",
         """\

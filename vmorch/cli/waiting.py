@@ -23,7 +23,7 @@ _FAILED_LOOKS = 3
 _TOLD_EVENTS = {"action-failed", "instance-died", "cloud-init-failed", "unknown-guest"}
 _TAIL_LINES = 20
 # How long a daemon may be away in the middle of a wait.
-_AWAY_SECONDS = 60.0
+AWAY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +187,7 @@ def _until(
             if away_since is None:
                 away_since = now
                 say("The daemon went away; waiting for it to come back.")
-            if now - away_since >= _AWAY_SECONDS:
+            if now - away_since >= AWAY_SECONDS:
                 raise
             time.sleep(poll_seconds)
             continue

@@ -324,7 +324,9 @@ def tag_image(
     ),
 )
 def remove(ctx: typer.Context, *, images: Images, output: Output = "table") -> None:
-    """Remove images. Refused while an instance or a revision needs one."""
+    """Remove images. Refused while an instance or a revision needs one.
+
+    Their warm snapshots go with them."""
     client = session_of(ctx).client
     _tell_freed([client.remove_image(image) for image in images], output)
 
@@ -344,7 +346,8 @@ def prune(
 ) -> None:
     """Remove images without a name, and layers of none, that nothing needs.
 
-    What an instance needs, or a revision that can be rolled back to, always stays."""
+    Their warm snapshots go with them. What an instance needs, or a revision that can be rolled back
+    to, always stays."""
     _tell_freed([session_of(ctx).client.prune_images(everything=everything)], output)
 
 
@@ -352,13 +355,23 @@ def _tell_freed(freed: list[FreedView], output: str) -> None:
     names = [name for each in freed for name in each.names]
     digests = [digest for each in freed for digest in each.images]
     layers = [digest for each in freed for digest in each.layers]
+    snapshots = [key for each in freed for key in each.snapshots]
     count = sum(each.bytes_freed for each in freed)
     if output == "json":
-        print_json({"names": names, "images": digests, "layers": layers, "bytes_freed": count})
+        print_json(
+            {
+                "names": names,
+                "images": digests,
+                "layers": layers,
+                "snapshots": snapshots,
+                "bytes_freed": count,
+            }
+        )
         return
     rows = [["name", name] for name in names]
     rows += [["image", _short(digest)] for digest in digests]
     rows += [["layer", _short(digest)] for digest in layers]
+    rows += [["snapshot", key[:12]] for key in snapshots]
     if rows:
         print_table(("REMOVED", ""), rows)
     say(f"{size(count)} freed")
