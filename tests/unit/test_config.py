@@ -25,3 +25,10 @@ def test_published_ports_are_this_hosts_own_unless_the_settings_say_more(tmp_pat
 def test_what_is_no_ipv4_address_is_refused_by_the_key(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError, match="publish_address"):
         of(tmp_path, f'publish_address = "{text}"')
+
+
+def test_how_many_snapshots_are_kept_can_be_none_but_not_less(tmp_path: Path) -> None:
+    assert of(tmp_path, "").snapshots_kept == 20
+    assert of(tmp_path, "snapshots_kept = 0").snapshots_kept == 0
+    with pytest.raises(UsageError, match="snapshots_kept"):
+        of(tmp_path, "snapshots_kept = -1")

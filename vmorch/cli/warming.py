@@ -26,7 +26,7 @@ def make(client: Client, environment: str, service: str, limits: Limits) -> Snap
     since, after = time.time(), 0
     asked = client.make_snapshot(environment, service)
     if not asked.made:
-        say(f"{service}: waits for a boot slot")
+        say(f"{service}: waits for its turn to boot")
     seconds = limits.timeout_seconds or _SECONDS * client.acceleration().time_scale
     deadline = time.monotonic() + seconds
     away_since: float | None = None

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from vmorch.cli.waiting import Limits
+from vmorch.cli.warming import make
 from vmorch.client import Client
+from vmorch.errors import DaemonUnreachable
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -40,7 +43,7 @@ def test_create_tells_what_happens_and_shows_the_snapshot(run: Run, daemon: Any)
     run("up")
     code, out, err = run("snapshot", "create", "web")
     assert code == 0
-    assert err.splitlines() == ["web: waits for a boot slot", "web: it boots"]
+    assert err.splitlines() == ["web: waits for its turn to boot", "web: it boots"]
     header, row = out.splitlines()
     assert header.split()[:3] == ["SERVICE", "KEY", "IMAGE"]
     key = key_of_web(daemon)
@@ -93,6 +96,28 @@ def test_what_cannot_be_done(run: Run, words: list[str], code: int, says: str) -
     error, hint = err.splitlines()
     assert says in error
     assert hint
+
+
+def test_a_daemon_that_was_away_is_asked_again(
+    run: Run, daemon: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps wishes in memory only."""
+    run("up")
+    client, away = Client(daemon.settings.socket), [True]
+    listed = client.snapshots
+
+    def snapshots() -> list[Any]:
+        if away:
+            away.clear()
+            daemon.converges = True
+            raise DaemonUnreachable("It has gone away.")
+        return listed()
+
+    monkeypatch.setattr(client, "snapshots", snapshots)
+    daemon.converges = False
+    made = make(client, "shop", "web", Limits(poll_seconds=0.01))
+    assert made.service == "web"
+    assert daemon.wishes == [("shop", "web")] * 2
 
 
 def test_ls_and_rm(run: Run, daemon: Any) -> None:
