@@ -1,4 +1,7 @@
-"""An environment of real `tiny` guests, from `up` to the last byte that `down` removes."""
+"""An environment of real `tiny` guests, from `up` to the last byte that `down` removes.
+
+The first instance has booted, the second is a fork: whatever holds must hold for both.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from typing import Any
 import psutil
 import pytest
 
+from bench.lab_daemon import LabDaemon, lab_daemon
+
 COMPOSE = """
 name: lab
 services:
@@ -26,7 +31,7 @@ services:
     route: {host: web.lab.localhost}
     healthcheck: {test: ["HTTP", "/"], interval: 1s}
     stop_grace_period: 1s
-    deploy: {replicas: 2, resources: {limits: {cpus: "0.50", memory: 96M}}}
+    deploy: {replicas: 1, resources: {limits: {cpus: "0.50", memory: 96M}}}
 """
 DOCKERFILE = """
 FROM tiny
@@ -53,8 +58,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def daemon(images_dir: Path) -> Iterator[LabDaemon]:
+    with lab_daemon(images_dir, warm_snapshots=True) as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
 def web(daemon: Any, project: Path) -> Iterator[Any]:
     daemon.cli("up", cwd=project)
+    snapshots = daemon.settings.snapshots_dir
+    eventually(lambda: any(snapshots.glob("[!.]*")), "a warm snapshot is made")
+    file = project / "compose.yaml"
+    file.write_text(file.read_text().replace("replicas: 1", "replicas: 2"))
+    daemon.cli("up", cwd=project)
+    assert [row["start"] for row in rows(daemon).values()] == ["cold", "fork"]
     yield daemon
     daemon.cli("-p", "lab", "down")
 
@@ -137,23 +154,25 @@ def test_names_lead_to_the_service_and_to_instances(web: Any) -> None:
     assert direct.stdout.strip() == "the web on web-2"
 
 
-def test_half_a_core_is_half_a_core(web: Any) -> None:
+@pytest.mark.parametrize("instance", ["web-1", "web-2"])
+def test_half_a_core_is_half_a_core(web: Any, instance: str) -> None:
     """As the host sees it: the whole of QEMU's processor time, over 20 s of a busy loop."""
-    inside(web, "web-1", "while :; do :; done >/dev/null 2>&1 & echo $! > /tmp/busy")
+    inside(web, instance, "while :; do :; done >/dev/null 2>&1 & echo $! > /tmp/busy")
     try:
-        process = qemu(web, "web-1")
+        process = qemu(web, instance)
         time.sleep(2)
         before, start = process.cpu_times(), time.monotonic()
         time.sleep(20)
         after, end = process.cpu_times(), time.monotonic()
     finally:
-        inside(web, "web-1", "kill $(cat /tmp/busy)")
+        inside(web, instance, "kill $(cat /tmp/busy)")
     used = (after.user + after.system - before.user - before.system) / (end - start)
     assert used == pytest.approx(0.5, abs=0.05)
 
 
-def test_memory_beyond_the_cap_costs_the_process_alone(web: Any) -> None:
-    done = inside(web, "web-1", "x=$(dd if=/dev/zero bs=1M count=300 | tr '\\0' 'x'); echo $?")
+@pytest.mark.parametrize("instance", ["web-1", "web-2"])
+def test_memory_beyond_the_cap_costs_the_process_alone(web: Any, instance: str) -> None:
+    done = inside(web, instance, "x=$(dd if=/dev/zero bs=1M count=300 | tr '\\0' 'x'); echo $?")
     assert done.returncode != 0 or done.stdout.strip() != "0"
     assert inside(web, "web-1", "hostname").stdout.strip() == "web-1"
     assert inside(web, "web-2", "hostname").stdout.strip() == "web-2"
