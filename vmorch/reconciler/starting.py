@@ -124,9 +124,13 @@ async def _forked(parts: Parts, instance: Instance) -> bool:
         if parts.snapshots.note_failure(snapshot.key):
             await parts.snapshots.remove(snapshot.key)
             await tell(
-                parts, EventKind.SNAPSHOT_REMOVED, instance, "too many forks of it have failed"
+                parts,
+                EventKind.SNAPSHOT_REMOVED,
+                instance,
+                "too many forks of it have failed, one after the other",
             )
         return False
+    parts.snapshots.note_success(snapshot.key)
     return True
 
 

@@ -63,6 +63,10 @@ class Snapshots(Protocol):
         """
         ...
 
+    def note_success(self, key: str) -> None:
+        """A fork of it is who it should be: what failed before is forgotten."""
+        ...
+
     def note_failure(self, key: str) -> bool:
         """A fork of it failed; True: that was once too often, it should be removed."""
         ...

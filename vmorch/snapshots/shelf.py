@@ -138,6 +138,9 @@ class SnapshotShelf:
             ) from error
         return own
 
+    def note_success(self, key: str) -> None:
+        self._failures.pop(key, None)
+
     def note_failure(self, key: str) -> bool:
         self._failures[key] += 1
         return self._failures[key] >= FAILURES

@@ -154,6 +154,18 @@ def test_a_snapshot_that_fails_again_and_again_is_given_up(tmp_path: Path) -> No
     run(tmp_path, tale)
 
 
+def test_a_fork_that_succeeds_ends_the_memory_of_failures(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        await story.up()
+        for replicas in (2, 4, 6):
+            story.world.guests.failures["become"] = [GuestError("no")]
+            await story.up(replicas=replicas)
+        assert (await story.kinds()).count("fork-failed") == 3
+        assert "snapshot-removed" not in await story.kinds()
+
+    run(tmp_path, tale)
+
+
 def test_a_restarted_fork_boots_from_its_own_disk(tmp_path: Path) -> None:
     """Its disk has moved on: with the snapshot's memory it would be torn to pieces."""
 
