@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void read_fully(int fd, char *buffer, size_t size, const char *path)
+void read_fully(int fd, char *buffer, size_t size, const char *path)
 {
     size_t done = 0;
 

@@ -16,36 +16,42 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SEED_BYTES 64
+#ifndef RANDOM /* tests leave their host's alone */
+#define RANDOM "/dev/urandom"
+#endif
 #define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t) /* fs/ext4/ext4.h; no header exports it */
 
 /* Bytes written to /dev/urandom are mixed in at the next reseed only, minutes later; forks of one
  * snapshot would go on alike until then. So: credit them, then reseed at once. */
-int command_reseed(int argc, char **argv)
+int reseed(const char *bytes)
 {
     struct {
         int entropy_count, buf_size;
         char bytes[SEED_BYTES];
     } pool = {SEED_BYTES * 8, SEED_BYTES, {0}};
-    int source = open(argv[0], O_RDONLY | O_CLOEXEC);
-    int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
-    size_t size = 0;
+    int fd = open(RANDOM, O_WRONLY | O_CLOEXEC);
+
+    memcpy(pool.bytes, bytes, SEED_BYTES);
+    int done = fd >= 0 && ioctl(fd, RNDADDENTROPY, &pool) == 0 && ioctl(fd, RNDRESEEDCRNG) == 0;
+    explicit_bzero(&pool, sizeof pool);
+    if (fd >= 0)
+        close(fd);
+    return done;
+}
+
+/* A file of that length, or a generator, which gives what it has. */
+int command_reseed(int argc, char **argv)
+{
+    char seed[SEED_BYTES];
+    int fd = open(argv[0], O_RDONLY | O_CLOEXEC);
 
     (void)argc;
-    if (source < 0)
+    if (fd < 0)
         die(1, "cannot open %s", argv[0]);
-    /* A hardware generator gives what it has. */
-    while (size < SEED_BYTES) {
-        ssize_t got = read(source, pool.bytes + size, SEED_BYTES - size);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            die(1, "cannot read %d bytes from %s", SEED_BYTES, argv[0]);
-        size += (size_t)got;
-    }
-    if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
+    read_fully(fd, seed, SEED_BYTES, argv[0]);
+    if (!reseed(seed))
         die(1, "cannot reseed the kernel");
-    explicit_bzero(&pool, sizeof pool);
+    explicit_bzero(seed, SEED_BYTES);
     return 0;
 }
 
@@ -64,20 +70,24 @@ static long long nanoseconds(const char *text)
     return value;
 }
 
-/* The time was EPOCH when the uptime (/proc/uptime) was SINCE. */
-int command_clock(int argc, char **argv)
+void set_clock(const char *epoch, const char *since)
 {
     const long long second = 1000000000;
     struct timespec uptime, now;
 
-    if (argc < 2)
-        die(2, "clock needs the time and the uptime");
     clock_gettime(CLOCK_BOOTTIME, &uptime);
-    long long passed = uptime.tv_sec * second + uptime.tv_nsec - nanoseconds(argv[1]);
-    long long time = nanoseconds(argv[0]) + passed;
+    long long passed = uptime.tv_sec * second + uptime.tv_nsec - nanoseconds(since);
+    long long time = nanoseconds(epoch) + passed;
     now = (struct timespec){.tv_sec = time / second, .tv_nsec = time % second};
     if (clock_settime(CLOCK_REALTIME, &now) < 0)
         die(1, "cannot set the clock");
+}
+
+int command_clock(int argc, char **argv)
+{
+    if (argc < 2)
+        die(2, "clock needs the time and the uptime");
+    set_clock(argv[0], argv[1]);
     return 0;
 }
 

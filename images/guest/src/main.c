@@ -15,6 +15,7 @@ static const struct {
     {"clock", command_clock, "clock EPOCH SINCE  set the time, which was EPOCH at the uptime SINCE"},
     {"exec", command_exec, "exec DIR           become the service that DIR describes"},
     {"supervise", command_supervise, "supervise DIR      run that service again and again"},
+    {"unpack", command_unpack, "unpack SEED DIR ROOT [EPOCH SINCE]  lay out a seed's bundle"},
     {"grow", command_grow, "grow PATH          grow the ext4 at PATH to its device"},
 };
 

@@ -15,6 +15,9 @@ _Noreturn void die(int code, const char *format, ...) __attribute__((format(prin
 /* `name` inside `directory` unless it is absolute. The content is NUL-terminated, its size without that NUL in *size; NULL when it is not there. */
 char *read_file(const char *directory, const char *name, size_t *size);
 
+/* Dies when there are fewer bytes; `path` is for the message. */
+void read_fully(int fd, char *buffer, size_t size, const char *path);
+
 /* NUL-terminated strings of a file as a NULL-terminated vector; an absent file is an empty one. */
 char **read_strings(const char *directory, const char *name);
 
@@ -35,6 +38,14 @@ struct account {
 /* "", "user", "uid", either with ":group" or ":gid". Dies with 126 when a name is unknown. */
 void find_account(const char *text, struct account *account);
 
+enum { SEED_BYTES = 64 };
+
+/* Mixes SEED_BYTES into the kernel's generator; 0 (and errno) when that is not possible. */
+int reseed(const char *bytes);
+
+/* The time was `epoch` when the uptime (/proc/uptime) was `since`; both in seconds, as text. */
+void set_clock(const char *epoch, const char *since);
+
 _Noreturn void exec_service(const char *directory);
 
 int command_clock(int argc, char **argv);
@@ -42,5 +53,6 @@ int command_exec(int argc, char **argv);
 int command_grow(int argc, char **argv);
 int command_reseed(int argc, char **argv);
 int command_supervise(int argc, char **argv);
+int command_unpack(int argc, char **argv);
 
 #endif
