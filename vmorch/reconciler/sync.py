@@ -173,11 +173,16 @@ class Sync:
             await self._remember_manifest(image)
         instances = await self._parts.store.instances(record.name)
         own = {(one.service, one.number): one.spec for one in revisions}
+        addresses = await self._parts.store.service_addresses(record.name)
+        # What is served until the network fits the newest order may have a service that this
+        # order has taken away, address and all.
+        services = {name: s for name, s in record.spec.services.items() if name in addresses}
+        record = replace(record, spec=replace(record.spec, services=services))
         return Routed(
             record=record,
             instances=instances,
             revisions={one.key: own[one.service, one.revision] for one in instances},
-            service_addresses=await self._parts.store.service_addresses(record.name),
+            service_addresses=addresses,
             ports={name: self._ports(spec) for name, spec in record.spec.services.items()},
         )
 

@@ -129,3 +129,19 @@ def test_an_instance_is_asked_what_its_own_revision_can_answer(tmp_path: Path) -
         assert targets["web-1"].check.kind is HealthKind.TCP, "the check is the declared one"
 
     play(tmp_path, story)
+
+
+def test_a_service_taken_away_while_the_network_cannot_be_mended(tmp_path: Path) -> None:
+    """What was served last has it still; its address is gone."""
+
+    async def story(world: World) -> None:
+        db = ServiceSpec(name="db", image=world.image("db"), expose=(80,))
+        world.network.failures["ensure"] = [NetworkError("Injected.", retryable=True)] * 5
+        await world.store.apply(
+            EnvironmentSpec(name="shop", services={"db": db}), now=world.clock.now()
+        )
+        await world.live(READY_SECONDS * 2)
+        assert world.proxy.config is not None
+        assert served(world.proxy.config) == {"db-1"}
+
+    play(tmp_path, story)
