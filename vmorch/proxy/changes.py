@@ -43,6 +43,7 @@ def _backend_changes(backend: Backend, running: Mapping[str, RunningServer]) -> 
             found += _updates(backend, server, running[name])
         else:
             found += _additions(backend, server)
+    # Whoever still has a session on what has gone would wait for its time-outs.
     for name, old in running.items():
         if name not in wanted:
             found += _removals(f"{backend.name}/{name}", old)
@@ -76,6 +77,7 @@ def _updates(backend: Backend, server: Server, old: RunningServer) -> Iterator[C
 def _removals(target: str, old: RunningServer) -> Iterator[Command]:
     if not old.maintenance:
         yield Command(text=f"set server {target} state maint")
+    yield Command(text=f"shutdown sessions server {target}")
     yield Command(text=f"del server {target}", expected="Server deleted", later=True)
 
 
