@@ -6,11 +6,12 @@ import contextlib
 import json
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import libvirt
 
+from vmorch.durable import sync
 from vmorch.errors import HypervisorError
 from vmorch.hypervisor.failures import is_absent
 from vmorch.hypervisor.metadata import NAMESPACE, parse_identity
@@ -23,10 +24,12 @@ from vmorch.hypervisor.platform import (
 from vmorch.hypervisor.protocol import (
     GuestConfig,
     GuestIdentity,
+    GuestLimits,
     GuestState,
     GuestVolume,
     ObservedGuest,
 )
+from vmorch.hypervisor.saved_state import read_saved_state
 from vmorch.hypervisor.xml import LAYOUT_VERSION, TCG_CPU, volume_xml
 from vmorch.model.guest import Acceleration
 from vmorch.model.names import Installation
@@ -103,27 +106,27 @@ def ours(
     return domain
 
 
-def existing(connection: libvirt.virConnect, config: GuestConfig) -> libvirt.virDomain | None:
-    """The domain that `config` describes, if it is there and alive.
+def existing(connection: libvirt.virConnect, name: str, uuid: str) -> libvirt.virDomain | None:
+    """The domain of that name and UUID, if it is there and alive.
 
     Raises:
         HypervisorError: another one has its name, or it has ended and is kept.
     """
     try:
-        domain = connection.lookupByName(config.name)
+        domain = connection.lookupByName(name)
         state = guest_state(*domain.state())
     except libvirt.libvirtError as error:
         if is_absent(error):
             return None
         raise
-    if domain.UUIDString() != config.uuid:
+    if domain.UUIDString() != uuid:
         raise HypervisorError(
-            f"There is another domain with the name {config.name}.",
-            hint=f"See 'virsh dumpxml {config.name}'.",
+            f"There is another domain with the name {name}.",
+            hint=f"See 'virsh dumpxml {name}'.",
         )
     if state in (GuestState.CRASHED, GuestState.OFF):
         raise HypervisorError(
-            f"The guest {config.name} has ended ({state}) and must be removed first.",
+            f"The guest {name} has ended ({state}) and must be removed first.",
             hint="The next cycle does so.",
             retryable=True,
         )
@@ -157,27 +160,64 @@ def _cpu(connection: libvirt.virConnect, platform: Platform) -> str:
     return "" if model is None else ET.canonicalize(ET.tostring(model, encoding="unicode"))
 
 
-def save(domain: libvirt.virDomain, path: Path) -> None:
-    domain.saveFlags(str(path), None, 0)
+def save(connection: libvirt.virConnect, name: str, installation: Installation, path: Path) -> bool:
+    """Whether it is saved now; if not, it is just being saved, as by a daemon that has ended.
+
+    Raises:
+        HypervisorError: it has ended, and was not saved.
+    """
+    try:
+        domain = ours(connection, name, installation)
+        if _is_being_saved(domain):
+            return False
+        _save(domain, path)
+    except libvirt.libvirtError as error:
+        if not is_absent(error):
+            raise
+        _check_saved(path)
     os.chown(path, 0, 0)
     path.chmod(0o600)
+    sync(path)
+    sync(path.parent)
+    return True
 
 
-def restore(connection: libvirt.virConnect, name: str, pipe: Path) -> libvirt.virDomain:
-    """The guest that the pipe describes, paused."""
-    connection.restoreFlags(str(pipe), None, libvirt.VIR_DOMAIN_SAVE_PAUSED)
+def _save(domain: libvirt.virDomain, path: Path) -> None:
+    try:
+        domain.saveFlags(str(path), None, 0)
+    except libvirt.libvirtError:
+        with contextlib.suppress(libvirt.libvirtError):
+            # A save that outlives the connection it was asked for on may still come to its end.
+            if not _is_being_saved(domain):
+                path.unlink(missing_ok=True)
+        raise
+
+
+def _is_being_saved(domain: libvirt.virDomain) -> bool:
+    return tuple(domain.state()) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_SAVE)
+
+
+def _check_saved(path: Path) -> None:
+    try:
+        read_saved_state(path)
+    except HypervisorError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def restore(
+    connection: libvirt.virConnect, name: str, saved: Path, document: str | None
+) -> libvirt.virDomain:
+    """The guest of a saved state, paused; described by `document`, or as the state says."""
+    connection.restoreFlags(str(saved), document, libvirt.VIR_DOMAIN_SAVE_PAUSED)
     return connection.lookupByName(name)
 
 
 def plug_volumes(domain: libvirt.virDomain, volumes: Sequence[GuestVolume]) -> None:
     """Into a paused fork, which finds them as it goes on. If that fails there is no guest."""
-    try:
+    with ended_on_failure(domain):
         for number, volume in enumerate(volumes):
             domain.attachDeviceFlags(volume_xml(number, volume), _LIVE)
-    except libvirt.libvirtError:
-        with contextlib.suppress(libvirt.libvirtError):
-            domain.destroy()
-        raise
 
 
 def raise_link(domain: libvirt.virDomain) -> None:
@@ -197,17 +237,31 @@ def is_paused(domain: libvirt.virDomain) -> bool:
 
 def release(domain: libvirt.virDomain, config: GuestConfig, acceleration: Acceleration) -> None:
     """Set a paused guest's limits, then let it run. If that fails there is no guest."""
-    limit = memory_limit_bytes(
-        memory_bytes=config.memory_bytes, vcpus=config.vcpus, acceleration=acceleration
+    limits = GuestLimits(
+        cpus=config.boot_cpus, vcpus=config.vcpus, memory_bytes=config.memory_bytes
     )
-    try:
-        limit_cpus(domain, config.boot_cpus)
-        domain.setMemoryParameters({"hard_limit": -(-limit // 1024)}, _LIVE)
+    with ended_on_failure(domain):
+        limit(domain, limits, acceleration)
         domain.resume()
+
+
+@contextlib.contextmanager
+def ended_on_failure(domain: libvirt.virDomain) -> Iterator[None]:
+    """What fails inside leaves no guest."""
+    try:
+        yield
     except libvirt.libvirtError:
         with contextlib.suppress(libvirt.libvirtError):
             domain.destroy()
         raise
+
+
+def limit(domain: libvirt.virDomain, limits: GuestLimits, acceleration: Acceleration) -> None:
+    memory_bytes = memory_limit_bytes(
+        memory_bytes=limits.memory_bytes, vcpus=limits.vcpus, acceleration=acceleration
+    )
+    limit_cpus(domain, limits.cpus)
+    domain.setMemoryParameters({"hard_limit": -(-memory_bytes // 1024)}, _LIVE)
 
 
 def suspend(domain: libvirt.virDomain) -> None:

@@ -22,10 +22,10 @@ from vmorch.hypervisor.connection import Connection
 from vmorch.hypervisor.events import Hints
 from vmorch.hypervisor.failures import guest_error, is_absent
 from vmorch.hypervisor.files import ensure_spare_disk, hand_over
-from vmorch.hypervisor.fork_xml import fork_xml
+from vmorch.hypervisor.fork_xml import fork_xml, woken_xml
 from vmorch.hypervisor.host_memory import OomKills
 from vmorch.hypervisor.platform import Platform, parse_platform
-from vmorch.hypervisor.protocol import GuestConfig, GuestHint, ObservedGuest
+from vmorch.hypervisor.protocol import GuestConfig, GuestHint, GuestLimits, ObservedGuest
 from vmorch.hypervisor.saved_state import poured, read_saved_state
 from vmorch.hypervisor.strays import end_strays
 from vmorch.hypervisor.xml import domain_xml
@@ -35,6 +35,7 @@ from vmorch.model.names import Installation
 AGENT_CONNECTIONS = 4
 # How long a hung agent may hold up the power button.
 _AGENT_SHUTDOWN_SECONDS = 2.0
+_SAVED_LOOK_SECONDS = 0.5
 # libvirt keeps the time itself; beyond this its own call is stuck.
 _AGENT_GRACE_SECONDS = 5.0
 
@@ -89,7 +90,7 @@ class LibvirtHypervisor:
         document = domain_xml(config, platform, spare_disk)
 
         def work(connection: libvirt.virConnect) -> None:
-            domain = domains.existing(connection, config)
+            domain = domains.existing(connection, config.name, config.uuid)
             if domain is None:
                 hand_over(config.system_disk, platform.owner, mode=0o600)
                 hand_over(config.seed_disk, platform.owner, mode=0o400)
@@ -109,21 +110,36 @@ class LibvirtHypervisor:
         )
 
     async def save(self, name: str, path: Path) -> None:
-        try:
-            await self._control.call(
-                f"save {name}",
-                lambda c: domains.save(domains.ours(c, name, self._installation), path),
-            )
-        except HypervisorError:
-            path.unlink(missing_ok=True)
-            raise
+        def work(connection: libvirt.virConnect) -> bool:
+            return domains.save(connection, name, self._installation, path)
+
+        while True:
+            if await self._control.call(f"save {name}", work):
+                return
+            await asyncio.sleep(_SAVED_LOOK_SECONDS)
+
+    async def wake(self, name: str, uuid: str, limits: GuestLimits, saved: Path) -> None:
+        platform = await self._platform()
+
+        def work(connection: libvirt.virConnect) -> None:
+            domain = domains.existing(connection, name, uuid)
+            if domain is not None:
+                if domains.is_paused(domain):
+                    domains.limit(domain, limits, platform.acceleration)
+                return
+            document = woken_xml(read_saved_state(saved).xml, name, uuid)
+            domain = domains.restore(connection, name, saved, document)
+            with domains.ended_on_failure(domain):
+                domains.limit(domain, limits, platform.acceleration)
+
+        await self._control.call(f"wake {name}", work)
 
     async def fork(self, config: GuestConfig, saved: Path) -> None:
         platform = await self._platform()
         spare_disk = await asyncio.to_thread(ensure_spare_disk, self._directory)
 
         def work(connection: libvirt.virConnect) -> None:
-            domain = domains.existing(connection, config)
+            domain = domains.existing(connection, config.name, config.uuid)
             if domain is None:
                 state = read_saved_state(saved)
                 fork = state.with_xml(fork_xml(state.xml, config, spare_disk))
@@ -132,7 +148,7 @@ class LibvirtHypervisor:
                 for volume in config.volumes:
                     hand_over(volume.path, platform.owner, mode=0o600)
                 with poured(fork, saved) as pipe:
-                    domain = domains.restore(connection, config.name, pipe)
+                    domain = domains.restore(connection, config.name, pipe, None)
                 domains.plug_volumes(domain, config.volumes)
             elif not domains.is_paused(domain):
                 return

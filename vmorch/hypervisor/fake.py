@@ -16,11 +16,17 @@ from typing import Any
 
 from vmorch.effects import Clock, Faults, NoFaults
 from vmorch.errors import GuestError, HypervisorError
-from vmorch.hypervisor.protocol import GuestConfig, GuestHint, GuestState, ObservedGuest
+from vmorch.hypervisor.protocol import (
+    GuestConfig,
+    GuestHint,
+    GuestLimits,
+    GuestState,
+    ObservedGuest,
+)
 from vmorch.model.guest import Acceleration, AccelerationChoice
 
 SAVED = b"a guest of the fake hypervisor"
-"""What its saved states hold."""
+"""What its saved states begin with; a number follows."""
 
 # (guest, command, arguments) -> what the agent returns; may raise GuestError.
 AgentAnswer = Callable[["FakeGuest", str, dict[str, Any]], Any]
@@ -41,6 +47,14 @@ class FakeGuest:
     cpu_seconds: float = 0.0
     sent_packets: int = 0
     linked: bool = True
+
+
+@dataclass(slots=True)
+class _Saved:
+    """`outlived`: the guest has run since, so that its disk is another by now."""
+
+    guest: FakeGuest
+    outlived: bool = False
 
 
 @dataclass(slots=True)
@@ -83,6 +97,7 @@ class FakeHypervisor:
         self._points = faults or NoFaults()
         self._queues: list[asyncio.Queue[GuestHint]] = []
         self._poweroffs: set[asyncio.Task[None]] = set()
+        self._saved: dict[bytes, _Saved] = {}
 
     # --- what tests do to it
 
@@ -135,6 +150,7 @@ class FakeHypervisor:
             _check_same(present, config)
             present.state = GuestState.RUNNING
             return
+        self._disk_moves_on(config.name)
         boots_at = self._clock.now() + self.boot_seconds
         self.domains[config.name] = FakeGuest(
             config=config,
@@ -154,15 +170,33 @@ class FakeHypervisor:
 
     async def save(self, name: str, path: Path) -> None:
         await self._called("save")
+        if name not in self.domains and path.exists() and path.read_bytes() in self._saved:
+            return
         guest = self._present(name)
-        path.write_bytes(SAVED)
+        state = SAVED + b" %d" % len(self._saved)
+        path.write_bytes(state)
+        self._saved[state] = _Saved(guest)
         await self._points.at("hypervisor:saved")
         self._end(guest.config.name, "stopped: saved")
+
+    async def wake(self, name: str, uuid: str, limits: GuestLimits, saved: Path) -> None:
+        """A guest goes on where it was. Raises AssertionError: for the second time."""
+        await self._called("wake")
+        if name in self.domains:
+            return
+        state = saved.read_bytes() if saved.exists() else b""
+        known = self._saved.get(state)
+        if known is None or known.guest.config.name != name or known.guest.config.uuid != uuid:
+            raise HypervisorError("The saved state cannot be used: it is damaged.")
+        assert not known.outlived, f"{name}: its disk has moved on since its memory was saved"
+        known.guest.state, known.guest.cpus = GuestState.PAUSED, limits.cpus
+        self.domains[name] = known.guest
+        self._publish(name, "started")
 
     async def fork(self, config: GuestConfig, saved: Path) -> None:
         """Its agent answers at once; what it is told first must be who it is."""
         await self._called("fork")
-        if not saved.exists() or saved.read_bytes() != SAVED:
+        if not saved.exists() or not saved.read_bytes().startswith(SAVED):
             raise HypervisorError("The saved state cannot be used: it is damaged.")
         if config.name not in self.domains:
             self.domains[config.name] = FakeGuest(
@@ -187,6 +221,7 @@ class FakeHypervisor:
         guest = self._present(name)
         if guest.state is GuestState.PAUSED:
             guest.state = GuestState.RUNNING
+            self._disk_moves_on(name)
             self._publish(name, "resumed")
 
     async def shutdown(self, name: str) -> None:
@@ -234,6 +269,12 @@ class FakeHypervisor:
             task.cancel()
 
     # --- inside
+
+    def _disk_moves_on(self, name: str) -> None:
+        """What was saved of that guest before must never be resumed again."""
+        for saved in self._saved.values():
+            if saved.guest.config.name == name:
+                saved.outlived = True
 
     async def _called(self, call: str) -> None:
         if self.call_seconds:

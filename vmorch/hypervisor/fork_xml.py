@@ -1,4 +1,5 @@
-"""The XML of a saved guest as that of another one. Pure; `xml.py` makes the first.
+"""The XML of a saved guest as that of another one, or of itself again. Pure; `xml.py` makes the
+first.
 
 What makes the machine (memory, CPU, devices and their places) stays as it was saved; who it is,
 its files and its way into the network are the fork's.
@@ -29,14 +30,27 @@ def fork_xml(saved: str, config: GuestConfig, spare_disk: Path) -> str:
         domain = ET.fromstring(saved)
         _name(domain, config)
         _boot(domain, config)
-        for tag in _LIMITS:
-            for element in domain.findall(tag):
-                domain.remove(element)
         devices = _found(domain, "devices")
         _disks(devices, config, spare_disk)
         _nic(devices, config)
-        _channels(devices, config)
-        _console(devices, config)
+        _logs(devices, config)
+        _forget_runtime(domain)
+    except ET.ParseError as error:
+        raise HypervisorError(f"The XML of a saved state cannot be read: {error}.") from error
+    return ET.tostring(domain, encoding="unicode")
+
+
+def woken_xml(saved: str, name: str, uuid: str) -> str:
+    """The same guest, with the same disks and the same NIC.
+
+    Raises:
+        HypervisorError: `saved` is not the guest of that name and UUID.
+    """
+    try:
+        domain = ET.fromstring(saved)
+        if (_found(domain, "name").text, _found(domain, "uuid").text) != (name, uuid):
+            raise HypervisorError(f"The saved state is not that of {name}.")
+        _forget_runtime(domain)
     except ET.ParseError as error:
         raise HypervisorError(f"The XML of a saved state cannot be read: {error}.") from error
     return ET.tostring(domain, encoding="unicode")
@@ -92,20 +106,26 @@ def _nic(devices: ET.Element, config: GuestConfig) -> None:
     _found(nic, "link").set("state", "down")
 
 
-def _channels(devices: ET.Element, config: GuestConfig) -> None:
+def _logs(devices: ET.Element, config: GuestConfig) -> None:
+    for channel in devices.findall("channel[@type='file']"):
+        _found(channel, "source").set("path", str(config.service_log))
+    for tag in _RUNTIME:
+        for element in devices.findall(tag):
+            _found(element, "log").set("file", str(config.console_log))
+
+
+def _forget_runtime(domain: ET.Element) -> None:
+    devices = _found(domain, "devices")
+    for tag in _LIMITS:
+        for element in domain.findall(tag):
+            domain.remove(element)
     for channel in devices.findall("channel"):
         source = channel.find("source")
-        if channel.get("type") == "file":
-            _found(channel, "source").set("path", str(config.service_log))
-        elif source is not None:
+        if channel.get("type") != "file" and source is not None:
             channel.remove(source)
-
-
-def _console(devices: ET.Element, config: GuestConfig) -> None:
     for tag, runtime in _RUNTIME.items():
         for element in devices.findall(tag):
             element.attrib.pop("tty", None)
             for name in runtime:
                 for child in element.findall(name):
                     element.remove(child)
-            _found(element, "log").set("file", str(config.console_log))

@@ -71,6 +71,15 @@ class GuestConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuestLimits:
+    """What a guest may use: `cpus` as in GuestConfig, and the RAM and vCPUs that it has."""
+
+    cpus: float
+    vcpus: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedGuest:
     """A domain that bears our owner (`identity` set), or one whose name begins with our short
     id though its metadata cannot be read (`identity` None): reported, never touched.
@@ -117,8 +126,20 @@ class Hypervisor(Protocol):
         ...
 
     async def save(self, name: str, path: Path) -> None:
-        """Save the guest's RAM to `path` (mode 0600, root's), which ends the guest. When it
-        fails, the guest is as it was and there is no file."""
+        """Save the guest's RAM to `path` (mode 0600, root's, on the disk), which ends the guest.
+        When it fails, the guest is as it was and there is no file. A guest that is gone, with a
+        finished file there, has been saved; one that is just being saved is waited for."""
+        ...
+
+    async def wake(self, name: str, uuid: str, limits: GuestLimits, saved: Path) -> None:
+        """Restore a guest from its own saved state, paused, with its limits set: from there
+        `resume` lets it go on. One that is there already is kept, running or paused.
+
+        Raises:
+            HypervisorError: the saved state is another guest's, damaged, or does not fit this
+                host; then there is no guest, and the saved one has not run. Or there is one, and
+                its limits could not be set.
+        """
         ...
 
     async def fork(self, config: GuestConfig, saved: Path) -> None:
