@@ -221,7 +221,11 @@ class FakeHypervisor:
         )
 
 
-_AT_GOAL = {Goal.STOP: State.STOPPED, Goal.PAUSE: State.PAUSED}
+_AT_GOAL = {
+    Goal.STOP: State.STOPPED,
+    Goal.SLEEP: State.SLEEPING,
+    Goal.PAUSE: State.PAUSED,
+}
 
 
 class _Present:

@@ -52,7 +52,7 @@ def router(services: ApiServices) -> APIRouter:
 
     @routes.put("/{name}")
     async def apply(name: str, body: ApplyBody) -> EnvironmentView:
-        """Create or change, and start what was stopped or paused. Images in the spec are
+        """Create or change, and start what was stopped, asleep or paused. Images in the spec are
         digests, from a build or from ensure."""
         spec = _spec(name, body.spec)
         await admit(spec, services.images)

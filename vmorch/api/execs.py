@@ -74,7 +74,9 @@ async def _open(store: Store, environment: str, name: str) -> Instance:
     if instance.state not in _OPEN_STATES:
         raise Refused(
             f"{instance.name} is {instance.state.value}, not running.",
-            hint=f"See 'vmorch ps' and 'vmorch logs {instance.name}'.",
+            hint=f"'vmorch start {instance.name}' wakes it."
+            if instance.state is State.SLEEPING
+            else f"See 'vmorch ps' and 'vmorch logs {instance.name}'.",
         )
     return instance
 

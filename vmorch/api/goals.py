@@ -1,4 +1,4 @@
-"""Stop, start, pause and go on: another goal for instances, which the reconciler then reaches."""
+"""Stop, start, sleep, pause and go on: another goal for instances, which the reconciler reaches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class GoalBody(BaseModel):
     """`names` are services and instances; none means all of the environment."""
 
     model_config = ConfigDict(extra="forbid")
-    goal: Literal["run", "stop", "pause"]
+    goal: Literal["run", "stop", "sleep", "pause"]
     names: list[str] = []
 
 

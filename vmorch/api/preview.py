@@ -94,7 +94,7 @@ def _service(
     else:
         yield _step("keep", new.name, "nothing of it changed")
     for instance in instances:
-        if instance.goal in {Goal.STOP, Goal.PAUSE}:
+        if instance.goal in {Goal.STOP, Goal.SLEEP, Goal.PAUSE}:
             yield _step("start", instance.name, f"it is {instance.state.value}: {instance.reason}")
 
 

@@ -27,10 +27,12 @@ class State(enum.StrEnum):
 
 class Goal(enum.StrEnum):
     """What the user or the planner has decided for an instance, written down before anything is
-    done. STOP keeps the instance with its disk and addresses, PAUSE also its running guest."""
+    done. STOP keeps the instance with its disk and addresses, SLEEP also its guest's memory, in a
+    file, PAUSE the guest itself."""
 
     RUN = "run"
     STOP = "stop"
+    SLEEP = "sleep"
     PAUSE = "pause"
     REMOVE = "remove"
 
@@ -72,7 +74,8 @@ class Instance:
     `not_before` holds a restart back (back-off); `deadline` bounds a drain or shutdown under
     way. `capped` is set once the boot burst has ended in the CPU cap. `fault` says what is
     wrong with its guest while that is being ended for it. `exit_code` is that of a service that
-    has ended for good.
+    has ended for good. `saving`: it is on its way into sleep, out of the proxy whole; how far the
+    save came, only its file tells.
     """
 
     environment: str
@@ -97,6 +100,7 @@ class Instance:
     capped: bool = False
     fault: str = ""
     exit_code: int | None = None
+    saving: bool = False
 
     @property
     def name(self) -> str:

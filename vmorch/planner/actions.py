@@ -67,6 +67,24 @@ class ResumeGuest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SleepGuest:
+    """Save its memory into a file, which ends the guest; or find out how an interrupted save of
+    it ended."""
+
+    instance: Instance
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WakeGuest:
+    """Resume it from its saved memory. When that cannot be, the memory is given up, and the
+    instance waits to boot from its disk."""
+
+    instance: Instance
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShutDownGuest:
     """Ask the guest to power off; force follows after `deadline`."""
 
@@ -120,6 +138,8 @@ Action = (
     | CapGuest
     | SuspendGuest
     | ResumeGuest
+    | SleepGuest
+    | WakeGuest
     | ShutDownGuest
     | DestroyGuest
     | DestroyOrphan
@@ -134,6 +154,8 @@ ABOUT_ONE_INSTANCE = (
     CapGuest,
     SuspendGuest,
     ResumeGuest,
+    SleepGuest,
+    WakeGuest,
     ShutDownGuest,
     DestroyGuest,
     RemoveInstance,

@@ -23,6 +23,7 @@ DRAIN_POLL_SECONDS = 0.5
 
 STOPPED_BY_USER = "stopped by the user"
 PAUSED_BY_USER = "paused by the user"
+_SLEEPLESS = "there was no guest that could have been put to sleep"
 
 _RESTING = frozenset({State.STOPPED, State.FAILED})
 
@@ -151,4 +152,6 @@ def _why(instance: Instance) -> str:
         return STOPPED_BY_USER
     if instance.goal is Goal.PAUSE:
         return "its guest ended before it could be paused"
+    if instance.goal is Goal.SLEEP:
+        return _SLEEPLESS
     return instance.reason

@@ -1,14 +1,14 @@
 """What to do about one instance: ordered tables of rules, the first that matches decides.
 
 A purely computational module; `vmorch.planner.plan` collects what it answers. The rules are in
-`running` (towards running), `leaving` (towards a stop, a pause or removal) and `faults` (guests
-that are given up).
+`running` (towards running), `leaving` (towards a stop, a pause or removal), `sleeping` (into sleep
+and out of it) and `faults` (guests that are given up).
 """
 
 from __future__ import annotations
 
 from vmorch.model.instance import Goal, State
-from vmorch.planner import faults, leaving, running
+from vmorch.planner import faults, leaving, running, sleeping
 from vmorch.planner.snapshot import InstanceView
 from vmorch.planner.verdict import (
     NOTHING,
@@ -24,6 +24,8 @@ from vmorch.planner.verdict import (
 RULES: dict[Goal, tuple[Rule, ...]] = {
     Goal.RUN: (
         leave_busy_alone,
+        sleeping.finish_sleep,
+        sleeping.finish_wake,
         running.clear_the_crashed,
         redo_half_start,
         running.resume,
@@ -31,6 +33,7 @@ RULES: dict[Goal, tuple[Rule, ...]] = {
         running.adopt,
         running.note_death,
         clear,
+        sleeping.wake,
         running.start,
         running.start_anew,
         faults.note_service_end,
@@ -45,7 +48,10 @@ RULES: dict[Goal, tuple[Rule, ...]] = {
     ),
     Goal.STOP: (
         leave_busy_alone,
+        sleeping.finish_sleep,
+        sleeping.finish_wake,
         redo_half_start,
+        sleeping.wake_to_stop,
         leaving.wait_for_dependants,
         leaving.wake_up,
         leaving.drain,
@@ -54,9 +60,25 @@ RULES: dict[Goal, tuple[Rule, ...]] = {
         clear,
         leaving.rest,
     ),
+    Goal.SLEEP: (
+        leave_busy_alone,
+        sleeping.finish_sleep,
+        sleeping.finish_wake,
+        redo_half_start,
+        sleeping.stay_asleep,
+        leaving.wait_for_dependants,
+        sleeping.withhold,
+        sleeping.fall_asleep,
+        force,
+        clear,
+        leaving.rest,
+    ),
     Goal.PAUSE: (
         leave_busy_alone,
+        sleeping.finish_sleep,
+        sleeping.finish_wake,
         redo_half_start,
+        sleeping.stay_asleep,
         leaving.note_pause,
         force,
         leaving.withhold,
@@ -66,7 +88,10 @@ RULES: dict[Goal, tuple[Rule, ...]] = {
     ),
     Goal.REMOVE: (
         leave_busy_alone,
+        sleeping.finish_sleep,
+        sleeping.finish_wake,
         redo_half_start,
+        sleeping.wake_to_leave,
         leaving.wait_for_dependants,
         leaving.wake_up,
         leaving.drain,

@@ -29,6 +29,7 @@ from vmorch.planner.actions import (
     Plan,
     RemoveEnvironment,
     StartGuest,
+    WakeGuest,
 )
 from vmorch.planner.lifecycle import decide, is_booting
 from vmorch.planner.occupied import occupied
@@ -37,7 +38,7 @@ from vmorch.planner.verdict import Moment
 from vmorch.planner.warming import warm_up
 
 REMOVED_REASON = "the environment is being removed"
-GOING = frozenset({Goal.STOP, Goal.REMOVE})
+GOING = frozenset({Goal.STOP, Goal.SLEEP, Goal.REMOVE})
 
 
 def plan(snapshot: Snapshot, now: float) -> Plan:
@@ -61,7 +62,8 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
                 wakes.append(verdict.wake_at)
             if verdict.action is not None:
                 actions.append(verdict.action)
-                free_slots -= isinstance(verdict.action, StartGuest) and not is_booting(view)
+                starts = isinstance(verdict.action, StartGuest | WakeGuest)
+                free_slots -= starts and not is_booting(view)
     if warming := warm_up(snapshot, free_slots):
         actions.append(warming)
     result = Plan(actions=tuple(actions), wake_at=min(wakes, default=None))
@@ -95,6 +97,7 @@ def _moment(
         now=now,
         time_scale=snapshot.time_scale,
         may_boot=not waiting_for,
+        may_wake=environment.network_ready and free_slots >= 1,
         waiting_for=waiting_for,
         held_by=_held_by(environment, view),
         warm=(view.instance.service, view.instance.revision) in environment.warm,

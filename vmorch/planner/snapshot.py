@@ -25,11 +25,11 @@ class InstanceView:
     """An instance as remembered, and its guest as seen.
 
     `guest` None: there is no domain. `healthy` None: no verdict yet. `admitted`: the proxy, as
-    last told, gives it new connections; `sessions` are open there now. `busy`: an action on it is
-    under way, so nothing is planned for it. `end` says how the last guest ended, if we heard;
-    `ended_by_itself` that it powered itself off. `service` and `exit_code` are the guest's word
-    (see GuestReport), `mishap` is what its console told in this boot. `pulse` None: it has not
-    answered yet, so its silence says nothing.
+    last told, gives it new connections, `routed`: it knows it at all; `sessions` are open there
+    now. `busy`: an action on it is under way, so nothing is planned for it. `end` says how the
+    last guest ended, if we heard; `ended_by_itself` that it powered itself off. `service` and
+    `exit_code` are the guest's word (see GuestReport), `mishap` is what its console told in this
+    boot. `pulse` None: it has not answered yet, so its silence says nothing.
     """
 
     instance: Instance
@@ -39,6 +39,7 @@ class InstanceView:
     health_message: str = ""
     cloud_init_failed: bool = False
     admitted: bool = False
+    routed: bool = False
     sessions: int = 0
     busy: bool = False
     end: str = ""
@@ -51,7 +52,7 @@ class InstanceView:
 
     @property
     def wanted(self) -> bool:
-        """One that is stopped or paused still is one of its service's instances."""
+        """One that is stopped, asleep or paused still is one of its service's instances."""
         return self.instance.goal is not Goal.REMOVE
 
 

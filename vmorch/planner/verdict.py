@@ -21,12 +21,14 @@ RESUME_SECONDS = 10.0
 class Moment:
     """What the rules for one instance may know beside its view. `may_boot`: a boot slot is free,
     its dependencies are there and so is its network; else `waiting_for` says what is not.
-    `warm`: its revision has a warm snapshot. `held_by` names a service that needs this one and is
+    `may_wake`: a slot and its network are there, and its end asks for no more. `warm`: its revision
+    has a warm snapshot. `held_by` names a service that needs this one and is
     still on its way down."""
 
     now: float
     time_scale: float
     may_boot: bool
+    may_wake: bool = False
     waiting_for: str = ""
     held_by: str = ""
     warm: bool = False

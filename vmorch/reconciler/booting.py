@@ -14,7 +14,10 @@ SEED_BYTES = 64
 """Of randomness, in the identity bundle."""
 DISK = "disk.qcow2"
 SEED = "seed.iso"
-_BESIDE_VCPUS = 1.0
+RAM = "ram"
+SPENT_RAM = "ram.resuming"
+"""The saved memory of an instance that sleeps; its name once a guest may have run on from it."""
+BESIDE_VCPUS = 1.0
 """What QEMU's own threads may use while a guest boots. The quota counts them too: without it they
 would take from the whole cores that the guest may have."""
 
@@ -42,7 +45,7 @@ def guest_config(
         identity=identity,
         vcpus=spec.vcpus,
         cpus=spec.cpus,
-        boot_cpus=spec.vcpus + _BESIDE_VCPUS,
+        boot_cpus=spec.vcpus + BESIDE_VCPUS,
         memory_bytes=max(spec.memory_bytes, manifest.boot.least_memory_bytes),
         kernel=kernel,
         initrd=initrd,

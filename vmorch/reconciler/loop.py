@@ -29,8 +29,10 @@ from vmorch.planner.actions import (
     RemoveInstance,
     ResumeGuest,
     ShutDownGuest,
+    SleepGuest,
     StartGuest,
     SuspendGuest,
+    WakeGuest,
     WarmUp,
 )
 from vmorch.planner.backoff import delay_seconds
@@ -41,6 +43,7 @@ from vmorch.reconciler.observe import Memory, observe, snapshot_of
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.reaper import keep_reaping
 from vmorch.reconciler.signs import Signs
+from vmorch.reconciler.sleeping import sleep_guest, wake_guest
 from vmorch.reconciler.starting import start_guest
 from vmorch.reconciler.storage import sweep_volumes
 from vmorch.reconciler.sync import Sync
@@ -189,6 +192,11 @@ class Reconciler:
                 self._spawn(action.instance, perform.suspend_guest(parts, action))
             case ResumeGuest():
                 self._spawn(action.instance, perform.resume_guest(parts, action))
+            case SleepGuest():
+                self._spawn(action.instance, sleep_guest(parts, action))
+            case WakeGuest():
+                self._memory.ends.pop(domain_of(parts, action.instance), None)
+                self._spawn(action.instance, wake_guest(parts, action))
             case ShutDownGuest():
                 self._spawn(action.instance, perform.shut_down_guest(parts, action))
             case DestroyGuest():

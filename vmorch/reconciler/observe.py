@@ -229,7 +229,8 @@ def _view(
         healthy=verdict.healthy if verdict else None,
         health_message=verdict.message if verdict else "",
         cloud_init_failed=bool(verdict and verdict.report and verdict.report.cloud_init == "error"),
-        admitted=_is_admitted(memory.told, instance),
+        admitted=_is_told(memory.told, instance, admitted=True),
+        routed=_is_told(memory.told, instance),
         sessions=sum(
             status.sessions
             for (backend, server), status in observed.sessions.items()
@@ -247,13 +248,13 @@ def _view(
     )
 
 
-def _is_admitted(told: ProxyConfig | None, instance: Instance) -> bool:
+def _is_told(told: ProxyConfig | None, instance: Instance, *, admitted: bool | None = None) -> bool:
     """A proxy that was told nothing yet by this daemon may still do what the last one said."""
     if told is None:
         return True
     prefix = f"{instance.environment}.{instance.service}."
     return any(
-        server.name == instance.name and server.admitted
+        server.name == instance.name and admitted in {None, server.admitted}
         for backend in told.backends
         if backend.name.startswith(prefix)
         for server in backend.servers

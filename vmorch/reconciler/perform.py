@@ -7,7 +7,6 @@ and each effect is safe to repeat.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from vmorch.planner.actions import (
     SuspendGuest,
 )
 from vmorch.reconciler.parts import Parts
-from vmorch.reconciler.starting import DISKS
+from vmorch.reconciler.starting import DISKS, forget_memory
 from vmorch.reconciler.storage import remove_volumes
 from vmorch.reconciler.telling import domain_of, tell
 
@@ -88,14 +87,17 @@ async def resume_guest(parts: Parts, action: ResumeGuest) -> None:
     )
     await parts.store.put_instance(running)
     await tell(parts, EventKind.INSTANCE_RESUMED, running, action.reason)
-    await _set_clock(parts, domain)
+    await set_clock(parts, domain)
 
 
-async def _set_clock(parts: Parts, domain: str) -> None:
+async def set_clock(parts: Parts, domain: str) -> bool:
     """A guest's clock stood still with it. Best effort: not every image has an agent."""
     nanoseconds = {"time": int(parts.clock.now() * 1e9)}
-    with contextlib.suppress(VmorchError):
+    try:
         await parts.hypervisor.agent(domain, "guest-set-time", nanoseconds, SET_CLOCK_SECONDS)
+    except VmorchError:
+        return False
+    return True
 
 
 async def shut_down_guest(parts: Parts, action: ShutDownGuest) -> None:
@@ -134,6 +136,7 @@ async def destroy_orphan(parts: Parts, action: DestroyOrphan) -> None:
 async def remove_instance(parts: Parts, action: RemoveInstance) -> None:
     instance = action.instance
     directory = parts.settings.instance_dir(instance.environment, instance.name)
+    forget_memory(directory)
     for name in DISKS:
         (directory / name).unlink(missing_ok=True)
     await parts.faults.at("remove:disk")

@@ -68,15 +68,21 @@ def _backends(environment: Routed, spec: ServiceSpec) -> Iterator[Backend]:
 
 
 def _servers(instances: Sequence[Instance], service: str, port: int) -> Iterator[Server]:
-    """Instances that have been ready; only those that are now get new connections."""
+    """Instances that have been ready; only those that are now get new connections. Those of one
+    that goes to sleep are closed, as its guest cannot."""
     for instance in instances:
-        known = instance.ready_at is not None and instance.state in {
-            State.READY,
-            State.RUNNING,
-            State.DRAINING,
-            State.STOPPING,
-            State.PAUSED,
-        }
+        known = (
+            instance.ready_at is not None
+            and not instance.saving
+            and instance.state
+            in {
+                State.READY,
+                State.RUNNING,
+                State.DRAINING,
+                State.STOPPING,
+                State.PAUSED,
+            }
+        )
         if instance.service == service and known:
             yield Server(
                 name=instance.name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vmorch.durable import sync
 from vmorch.errors import VmorchError
 from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity
 from vmorch.model.event import EventKind
@@ -16,7 +17,7 @@ from vmorch.model.image import ImageManifest
 from vmorch.model.instance import Instance, State
 from vmorch.model.spec import ServiceSpec, StartMode
 from vmorch.planner.actions import StartGuest
-from vmorch.reconciler.booting import DISK, SEED, SEED_BYTES, guest_config
+from vmorch.reconciler.booting import DISK, RAM, SEED, SEED_BYTES, SPENT_RAM, guest_config
 from vmorch.reconciler.identity import bundle_for
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.storage import storage_of
@@ -50,6 +51,7 @@ async def start_guest(parts: Parts, action: StartGuest) -> None:
     await parts.faults.at("start:intended")
     await tell(parts, EventKind.INSTANCE_STARTING, instance, action.reason)
     await parts.faults.at("start:recorded")
+    forget_memory(directory_of(parts, instance))
     if action.boot == 1 and action.instance.start is StartMode.FORK:
         _forget_disks(parts, instance)  # a fork that was cut off has written into it
     if action.fork:
@@ -60,8 +62,8 @@ async def start_guest(parts: Parts, action: StartGuest) -> None:
         instance = replace(instance, start=StartMode.COLD)
         await parts.store.put_instance(instance)
         await parts.faults.at("fork:given-up")
-    start = await _start_of(parts, instance)
-    image, directory = start.manifest.digest, _directory(parts, instance)
+    start = await start_of(parts, instance)
+    image, directory = start.manifest.digest, directory_of(parts, instance)
     await parts.images.create_disk(image, directory / DISK, start.spec.disk_bytes)
     await parts.faults.at("start:disk")
     await parts.hypervisor.start(await _prepared(parts, start))
@@ -76,8 +78,17 @@ async def _note_running(parts: Parts, instance: Instance, reason: str) -> None:
     await tell(parts, EventKind.INSTANCE_RUNNING, running, reason)
 
 
+def forget_memory(directory: Path) -> None:
+    """A guest that boots changes its disk: memory from before would tear it to pieces."""
+    found = [directory / name for name in (RAM, SPENT_RAM) if (directory / name).exists()]
+    for path in found:
+        path.unlink()
+    if found:
+        sync(directory)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Start:
+class Start:
     """What a start goes by."""
 
     instance: Instance
@@ -86,7 +97,7 @@ class _Start:
     manifest: ImageManifest
 
 
-async def _start_of(parts: Parts, instance: Instance) -> _Start:
+async def start_of(parts: Parts, instance: Instance) -> Start:
     record = await parts.store.environment(instance.environment)
     revisions = await parts.store.revisions(instance.environment)
     spec = next(
@@ -94,7 +105,7 @@ async def _start_of(parts: Parts, instance: Instance) -> _Start:
     )
     if record.current.get(instance.service) == instance.revision:
         spec = record.spec.services[instance.service]  # with what makes no new revision
-    return _Start(
+    return Start(
         instance=instance,
         record=record,
         spec=spec,
@@ -102,7 +113,7 @@ async def _start_of(parts: Parts, instance: Instance) -> _Start:
     )
 
 
-def _directory(parts: Parts, instance: Instance) -> Path:
+def directory_of(parts: Parts, instance: Instance) -> Path:
     directory = parts.settings.instance_dir(instance.environment, instance.name)
     directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     return directory
@@ -110,7 +121,7 @@ def _directory(parts: Parts, instance: Instance) -> Path:
 
 async def _forked(parts: Parts, instance: Instance) -> bool:
     """Whether the guest came up by a fork and is who it should be. If not, nothing is left."""
-    start = await _start_of(parts, instance)
+    start = await start_of(parts, instance)
     snapshot = await snapshot_for(parts, start.spec)
     if snapshot is None:
         return False
@@ -134,8 +145,8 @@ async def _forked(parts: Parts, instance: Instance) -> bool:
     return True
 
 
-async def _fork(parts: Parts, start: _Start, snapshot: WarmSnapshot) -> None:
-    directory = _directory(parts, start.instance)
+async def _fork(parts: Parts, start: Start, snapshot: WarmSnapshot) -> None:
+    directory = directory_of(parts, start.instance)
     frozen = await parts.snapshots.lend(snapshot, directory)
     await parts.faults.at("fork:lent")
     await parts.images.create_fork(frozen, directory / DISK)
@@ -157,13 +168,13 @@ async def _fork(parts: Parts, start: _Start, snapshot: WarmSnapshot) -> None:
 
 def _forget_disks(parts: Parts, instance: Instance) -> None:
     for name in DISKS:
-        (_directory(parts, instance) / name).unlink(missing_ok=True)
+        (directory_of(parts, instance) / name).unlink(missing_ok=True)
 
 
-async def _prepared(parts: Parts, start: _Start) -> GuestConfig:
+async def _prepared(parts: Parts, start: Start) -> GuestConfig:
     """The seed on the host, and the domain's configuration that uses it and the disk."""
     instance, spec, manifest, record = start.instance, start.spec, start.manifest, start.record
-    directory = _directory(parts, instance)
+    directory = directory_of(parts, instance)
     storage = await storage_of(parts, instance, spec, record.spec)
     acceleration = (await parts.hypervisor.acceleration()).acceleration
     bundle = bundle_for(

@@ -173,7 +173,7 @@ class Life:
         """Of one service, or of the whole environment."""
         name = self.random.choice(ENVIRONMENTS)
         services = self.random.choice(((), *((service,) for service in SERVICES)))
-        goal = self.random.choice((Goal.RUN, Goal.STOP, Goal.PAUSE))
+        goal = self.random.choice((Goal.RUN, Goal.STOP, Goal.SLEEP, Goal.PAUSE))
         return await self._ordered(
             f"{goal} {name} {' '.join(services)}",
             self.world.store.set_goal(name, goal, services=services),
@@ -191,7 +191,9 @@ class Life:
         return f"{what} {name}"
 
     async def _fail_calls(self) -> str:
-        call = self.random.choice(("start", "guests", "destroy", "shutdown", "set_cpus"))
+        call = self.random.choice(
+            ("start", "guests", "destroy", "shutdown", "set_cpus", "save", "wake")
+        )
         self.world.hypervisor.fail(call, self.random.randint(1, 3))
         return f"fail {call}"
 

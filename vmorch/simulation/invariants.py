@@ -8,11 +8,13 @@ from vmorch.model.guest import GuestState
 from vmorch.model.instance import Goal, Instance, State
 from vmorch.simulation.world import INSTALLATION, World
 
+ASLEEP = (State.SLEEPING, None)
 ENDED = frozenset({(State.STOPPED, None), (State.FAILED, None)})
 AT_REST: dict[Goal, frozenset[tuple[State, GuestState | None]]] = {
     Goal.RUN: frozenset({(State.READY, GuestState.RUNNING), (State.PENDING, None)}),
     Goal.STOP: ENDED,
-    Goal.PAUSE: ENDED | {(State.PAUSED, GuestState.PAUSED)},
+    Goal.SLEEP: ENDED | {ASLEEP},
+    Goal.PAUSE: ENDED | {ASLEEP, (State.PAUSED, GuestState.PAUSED)},
     Goal.REMOVE: frozenset(),
 }
 """State and guest of an instance with a goal, once nothing happens to it any more."""

@@ -73,6 +73,8 @@ def test_goals_of_all_of_a_service_and_of_one(
     assert goals(daemon) == {"db-1": Goal.STOP, "web-1": Goal.RUN, "web-2": Goal.STOP}
     client.set_goal("shop", "pause", ["web"])
     assert goals(daemon) == {"db-1": Goal.STOP, "web-1": Goal.PAUSE, "web-2": Goal.PAUSE}
+    client.set_goal("shop", "sleep", ["db"])
+    assert goals(daemon)["db-1"] is Goal.SLEEP
     client.set_goal("shop", "run")
     assert set(goals(daemon).values()) == {Goal.RUN}
 
@@ -129,6 +131,8 @@ def test_a_preview_tells_what_why_and_in_which_order(
     assert steps(client, alone, partial=True) == [("keep", "db"), ("keep", "web")]
     client.set_goal("shop", "stop", ["db"])
     assert ("start", "db-1") in steps(client, spec)
+    client.set_goal("shop", "sleep", ["web-1"])
+    assert ("start", "web-1") in steps(client, spec)
     assert client.environment("shop").version == 1
 
 

@@ -15,6 +15,8 @@ from vmorch.model.spec import (
     RestartCondition,
     RestartPolicy,
     ServiceSpec,
+    StartMode,
+    VolumeMount,
 )
 from vmorch.planner.actions import (
     CreateInstance,
@@ -23,8 +25,10 @@ from vmorch.planner.actions import (
     RemoveInstance,
     ResumeGuest,
     ShutDownGuest,
+    SleepGuest,
     StartGuest,
     SuspendGuest,
+    WakeGuest,
 )
 from vmorch.planner.faults import FLAT_CPUS, HUNG_SECONDS, UNHEALTHY_SECONDS
 from vmorch.planner.plan import plan
@@ -78,6 +82,12 @@ def planned(*views: InstanceView, time_scale: float = 1.0, removing: bool = Fals
 
 
 STOPPING = {"state": State.STOPPING, "deadline": NOW - 1}
+SAVING = {"state": State.STOPPING, "saving": True, "deadline": NOW + 1}
+WAKING = {"state": State.STARTING, "start": StartMode.RESUME}
+ASLEEP = {"state": State.SLEEPING, "guest": None}
+WITH_VOLUME = ServiceSpec(
+    name="web", image="sha256:1", volumes=(VolumeMount(source="data", target="/srv"),)
+)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +111,28 @@ STOPPING = {"state": State.STOPPING, "deadline": NOW - 1}
         (view(goal=Goal.PAUSE, state=State.STARTING, guest=PAUSED), DestroyGuest, State.STARTING),
         (view(goal=Goal.PAUSE, state=State.PAUSED), SuspendGuest, State.PAUSED),
         (view(goal=Goal.PAUSE, state=State.PAUSED, guest=None), Note, State.STOPPED),
+        # sleep: out of the proxy, which then lets go whole; then the memory
+        (view(goal=Goal.SLEEP), Note, State.DRAINING),
+        (view(goal=Goal.SLEEP, state=State.PAUSED, guest=PAUSED), Note, State.DRAINING),
+        (view(goal=Goal.SLEEP, state=State.DRAINING), Note, State.STOPPING),
+        (view(goal=Goal.SLEEP, **SAVING), SleepGuest, State.STOPPING),
+        (view(goal=Goal.SLEEP, guest=None, **SAVING), SleepGuest, State.STOPPING),
+        (view(goal=Goal.SLEEP, **STOPPING), DestroyGuest, State.STOPPING),
+        (view(goal=Goal.SLEEP, guest=None, state=State.PENDING), Note, State.STOPPED),
+        (view(goal=Goal.SLEEP, guest=GuestState.CRASHED, **SAVING), DestroyGuest, State.STOPPING),
+        # what was begun is finished first, whatever is wanted by then
+        (view(guest=None, **SAVING), SleepGuest, State.STOPPING),
+        (view(goal=Goal.STOP, **SAVING), SleepGuest, State.STOPPING),
+        (view(goal=Goal.REMOVE, guest=PAUSED, **SAVING), SleepGuest, State.STOPPING),
+        (view(guest=PAUSED, **WAKING), WakeGuest, State.STARTING),
+        (view(goal=Goal.SLEEP, **WAKING), WakeGuest, State.STARTING),
+        (view(goal=Goal.REMOVE, guest=None, **WAKING), WakeGuest, State.STARTING),
+        (view(guest=GuestState.CRASHED, **WAKING), DestroyGuest, State.STARTING),
+        # woken, also to end well where something would be lost
+        (view(**ASLEEP), WakeGuest, State.SLEEPING),
+        (view(goal=Goal.STOP, **ASLEEP), WakeGuest, State.SLEEPING),
+        (view(goal=Goal.REMOVE, spec=WITH_VOLUME, **ASLEEP), WakeGuest, State.SLEEPING),
+        (view(goal=Goal.REMOVE, **ASLEEP), RemoveInstance, State.SLEEPING),
         # and back
         (view(state=State.STOPPED, guest=None), Note, State.PENDING),
         (view(state=State.FAILED, guest=None), Note, State.PENDING),
@@ -122,6 +154,9 @@ def test_the_way_to_a_goal(seen: InstanceView, kind: type, state: State) -> None
         view(goal=Goal.STOP, state=State.STOPPED, guest=None),
         view(goal=Goal.STOP, state=State.FAILED, guest=None),
         view(goal=Goal.PAUSE, state=State.PAUSED, guest=PAUSED),
+        view(goal=Goal.SLEEP, **ASLEEP),
+        view(goal=Goal.PAUSE, **ASLEEP),
+        view(goal=Goal.SLEEP, state=State.STOPPED, guest=None),
     ],
 )
 def test_what_rests_rests_and_counts_as_a_replica(seen: InstanceView) -> None:
@@ -135,8 +170,35 @@ def test_a_pause_waits_for_the_proxy_and_a_start_after_a_stop_is_no_failure() ->
     assert (note.instance.failures, note.instance.not_before) == (0, None)
 
 
-def test_a_scale_down_takes_a_stopped_instance_first() -> None:
-    stopped = view(goal=Goal.STOP, state=State.STOPPED, guest=None, ordinal=1)
+@pytest.mark.parametrize(
+    "seen",
+    [
+        view(goal=Goal.SLEEP, state=State.DRAINING, sessions=1, deadline=NOW + 5),
+        view(goal=Goal.SLEEP, routed=True, **SAVING),
+    ],
+)
+def test_sleep_waits_for_the_proxy(seen: InstanceView) -> None:
+    assert planned(seen) == []
+    (action,) = planned(replace(seen, instance=replace(seen.instance, deadline=NOW)))
+    assert isinstance(action, Note | SleepGuest)
+
+
+def test_a_waking_waits_for_what_it_depends_on_and_for_a_slot() -> None:
+    spec = ServiceSpec(name="web", image="sha256:1", depends_on={"db": DependencyCondition.HEALTHY})
+    db, web = view("db", **ASLEEP), view(spec=spec, **ASLEEP)
+    wake, note = planned(db, web)
+    assert isinstance(wake, WakeGuest)
+    assert (note.instance.state, "waiting for 'db'" in note.reason) == (State.SLEEPING, True)
+    assert planned(db, replace(web, instance=note.instance)) == [wake]
+    three = planned(view("a", **ASLEEP), view("b", **ASLEEP), view("c", **ASLEEP))
+    assert [type(action) for action in three] == [WakeGuest, WakeGuest, Note]
+
+
+@pytest.mark.parametrize(
+    ("goal", "state"), [(Goal.STOP, State.STOPPED), (Goal.SLEEP, State.SLEEPING)]
+)
+def test_a_scale_down_takes_an_instance_that_rests_first(goal: Goal, state: State) -> None:
+    stopped = view(goal=goal, state=state, guest=None, ordinal=1)
     (note,) = planned(view(ordinal=2), stopped)
     assert (note.instance.ordinal, note.instance.goal) == (1, Goal.REMOVE)
 

@@ -1,0 +1,117 @@
+"""The rules of sleep and wake. Pure; `vmorch.planner.lifecycle` puts them in order.
+
+A sleep or wake that has begun is finished before anything else, whatever the goal is by then: only
+then it is known again whether there is a guest or a file with its memory, and never both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vmorch.model.event import EventKind
+from vmorch.model.instance import State
+from vmorch.model.spec import StartMode
+from vmorch.planner.actions import Note, SleepGuest, WakeGuest
+from vmorch.planner.leaving import DRAIN_POLL_SECONDS
+from vmorch.planner.snapshot import InstanceView
+from vmorch.planner.verdict import ALIVE, NOTHING, Moment, Verdict
+
+ASLEEP_BY_USER = "put to sleep by the user"
+LET_GO_SECONDS = 5.0
+"""How long the proxy may take to close its connections; a proxy in trouble shall not keep it up."""
+
+
+def finish_sleep(view: InstanceView, moment: Moment) -> Verdict | None:
+    """The proxy lets go first: a connection that outlasts the sleep would be dead on one side."""
+    instance = view.instance
+    if not instance.saving or (view.guest is not None and view.guest not in ALIVE):
+        return None
+    due = instance.deadline
+    if view.guest is not None and view.routed and due is not None and moment.now < due:
+        return Verdict(wake_at=min(due, moment.now + DRAIN_POLL_SECONDS))
+    return Verdict(action=SleepGuest(instance=instance, reason=ASLEEP_BY_USER))
+
+
+def finish_wake(view: InstanceView, moment: Moment) -> Verdict | None:
+    instance = view.instance
+    if instance.state is not State.STARTING or instance.start is not StartMode.RESUME:
+        return None
+    if view.guest is not None and view.guest not in ALIVE:
+        return None
+    return Verdict(action=WakeGuest(instance=instance, reason="its waking was interrupted"))
+
+
+def withhold(view: InstanceView, moment: Moment) -> Verdict | None:
+    """Out of the proxy first, as before a stop."""
+    instance = view.instance
+    if view.guest not in ALIVE or instance.state in {State.DRAINING, State.STOPPING}:
+        return None
+    leaving = replace(
+        instance,
+        state=State.DRAINING,
+        reason="about to be put to sleep",
+        deadline=moment.now + view.spec.stop_grace_period_seconds,
+        fault="",
+    )
+    return Verdict(
+        action=Note(instance=leaving, kind=EventKind.INSTANCE_DRAINING, reason=leaving.reason)
+    )
+
+
+def fall_asleep(view: InstanceView, moment: Moment) -> Verdict | None:
+    """Sessions may end by themselves for as long as before a stop."""
+    instance = view.instance
+    if instance.state is not State.DRAINING or view.guest not in ALIVE:
+        return None
+    over = instance.deadline is None or moment.now >= instance.deadline
+    if not over and (view.admitted or view.sessions):
+        return Verdict(wake_at=moment.now + DRAIN_POLL_SECONDS)
+    saving = replace(
+        instance,
+        state=State.STOPPING,
+        saving=True,
+        reason="its memory is being saved",
+        deadline=moment.now + LET_GO_SECONDS,
+    )
+    return Verdict(
+        action=Note(instance=saving, kind=EventKind.INSTANCE_STOPPING, reason=saving.reason)
+    )
+
+
+def stay_asleep(view: InstanceView, moment: Moment) -> Verdict | None:
+    """Whoever should only stand still does so in its sleep, too."""
+    return NOTHING if _is_asleep(view) else None
+
+
+def wake(view: InstanceView, moment: Moment) -> Verdict | None:
+    instance = view.instance
+    if not _is_asleep(view):
+        return None
+    if moment.may_boot:
+        return Verdict(action=WakeGuest(instance=instance, reason="wanted again"))
+    if instance.reason == moment.waiting_for:
+        return NOTHING
+    waiting = replace(instance, reason=moment.waiting_for)
+    return Verdict(
+        action=Note(instance=waiting, kind=EventKind.INSTANCE_WAITING, reason=waiting.reason)
+    )
+
+
+def wake_to_stop(view: InstanceView, moment: Moment) -> Verdict | None:
+    """Its service ends as it would have: nothing that it only has in memory is lost."""
+    return _wake_to_end(view, moment) if _is_asleep(view) else None
+
+
+def wake_to_leave(view: InstanceView, moment: Moment) -> Verdict | None:
+    """Only for its volumes, which outlive it. The rest would be deleted at once."""
+    return _wake_to_end(view, moment) if _is_asleep(view) and view.spec.volumes else None
+
+
+def _wake_to_end(view: InstanceView, moment: Moment) -> Verdict:
+    if not moment.may_wake:
+        return NOTHING
+    return Verdict(action=WakeGuest(instance=view.instance, reason="so that it can shut down"))
+
+
+def _is_asleep(view: InstanceView) -> bool:
+    return view.instance.state is State.SLEEPING and view.guest is None
