@@ -238,8 +238,8 @@ class Client:
         self._call("DELETE", _environment_path(name) + "/volumes")
 
     def set_goal(self, name: str, goal: str, names: Sequence[str] = ()) -> list[InstanceView]:
-        """Have instances run, stop or pause: those of the services and instances in `names`, or
-        all. Returns them as they are now."""
+        """Have instances run, stop, sleep or pause: those of the services and instances in
+        `names`, or all. Returns them as they are now."""
         from vmorch.model.view.instance import InstanceView
 
         body = {"goal": goal, "names": list(names)}

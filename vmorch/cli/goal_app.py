@@ -1,6 +1,8 @@
-"""`stop`, `start` and `pause` are one command with three goals."""
+"""`start` and `pause` are one command with two goals; `stop` has two of its own."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import typer
 
@@ -25,10 +27,24 @@ def goal_app(word: str, goal: str, says: str, *lines: tuple[str, str]) -> typer.
         files: Files,
         project: ProjectName = None,
     ) -> None:
-        from vmorch.cli.goals import reach
-
-        session = session_of(ctx, files=files, project=project)
-        environment = require_environment(session)
-        reach(session.client, environment, goal, names, timeout=timeout, detach=detach)
+        pursue(ctx, goal, names, detach=detach, timeout=timeout, files=files, project=project)
 
     return app
+
+
+def pursue(
+    ctx: typer.Context,
+    goal: str,
+    names: Sequence[str],
+    *,
+    detach: bool,
+    timeout: float | None,
+    files: list[str],
+    project: str | None,
+) -> None:
+    """Give instances `goal`, and wait unless `detach`."""
+    from vmorch.cli.goals import reach
+
+    session = session_of(ctx, files=files, project=project)
+    environment = require_environment(session)
+    reach(session.client, environment, goal, names, timeout=timeout, detach=detach)

@@ -1,4 +1,4 @@
-"""Stop, start, pause: what these commands share."""
+"""Stop, start, sleep, pause: what these commands share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _REACHED = {
     "run": frozenset({"ready"}),
     "stop": frozenset({"stopped", "failed"}),
-    "pause": frozenset({"paused"}),
+    "sleep": frozenset({"sleeping", "stopped", "failed"}),
+    "pause": frozenset({"paused", "sleeping"}),
 }
 
 

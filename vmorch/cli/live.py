@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vmorch.model.view.stream import EventView
 
 _OUTPUT_LINES = 6
-_SETTLED = {"ready": "green", "failed": "red", "stopped": "dim", "paused": "dim"}
+_SETTLED = {"ready": "green", "failed": "red", "stopped": "dim", "paused": "dim", "sleeping": "dim"}
 
 
 @dataclass(slots=True)

@@ -46,6 +46,7 @@ For tests, an environment can end by itself, with its volumes, whatever crashed:
   draining   gets no new connections, finishes those it has
   stopping   shuts down
   stopped    does not run, keeps its disk: by 'vmorch stop', or because its work is done
+  sleeping   its memory is in a file, 'vmorch start' goes on from there: by 'vmorch stop --sleep'
   paused     stands still in memory: by 'vmorch pause'
   failed     does not run and is not restarted any more
 

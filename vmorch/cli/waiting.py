@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.4
 # A guest that the reconciler starts again passes through "failed" for a moment.
 _FAILED_LOOKS = 3
-_TOLD_EVENTS = {"action-failed", "instance-died", "cloud-init-failed", "unknown-guest"}
+_TOLD_EVENTS = {
+    "action-failed",
+    "instance-died",
+    "cloud-init-failed",
+    "unknown-guest",
+    "memory-lost",
+}
 _TAIL_LINES = 20
 # How long a daemon may be away in the middle of a wait.
 AWAY_SECONDS = 60.0
@@ -57,12 +63,15 @@ class _Watch:
     names: frozenset[str] = frozenset()
     after: int = 0
     failed_looks: dict[str, int] = field(default_factory=dict)
+    awake: dict[str, str] = field(default_factory=dict)
 
     def look(self) -> list[InstanceView]:
         rows = self.client.instances(self.environment)
         for event in self._new_events():
             if event.kind in _TOLD_EVENTS:
                 self.report.event(event)
+            if event.kind == "sleep-failed":
+                self.awake[event.instance] = event.message
         self.report.instances(rows)
         return rows
 
@@ -136,13 +145,16 @@ def wait_for(
 
     Raises:
         NotReady: one failed for good. TimedOut: it took too long.
+        VmorchError: one could not be put to sleep.
     """
-
-    def settled(rows: list[InstanceView]) -> bool:
-        return all(row.state in states or _complete(row) for row in rows if row.instance in names)
-
     timeout = limits.timeout_seconds or _ready_timeout(client, len(names))
     watch = _Watch(client, environment, report, since=time.time(), names=names)
+
+    def settled(rows: list[InstanceView]) -> bool:
+        if "sleeping" in states and (awake := watch.awake.keys() & names):
+            raise VmorchError(f"{min(awake)} goes on: {watch.awake[min(awake)]}")
+        return all(row.state in states or _complete(row) for row in rows if row.instance in names)
+
     failing = "failed" not in states
     what = f"was not {' or '.join(sorted(states))}"
     return _until(watch, settled, timeout, limits.poll_seconds, what, failing=failing)

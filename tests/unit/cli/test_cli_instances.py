@@ -60,6 +60,17 @@ def test_stop_start_pause_and_unpause(run: Run) -> None:
     assert set(states(run).values()) == {"ready"}
 
 
+def test_stop_to_sleep_and_start_again(run: Run) -> None:
+    run("up")
+    assert run("stop", "--sleep", "web-2", "db")[0] == 0
+    assert states(run) == {"db-1": "sleeping", "web-1": "ready", "web-2": "sleeping"}
+    assert run("unpause")[::2] == (0, "Nothing is paused.\n")
+    assert "'vmorch start db-1' wakes it" in run("exec", "-T", "db-1", "true")[2]
+    assert "--sleep" in run("stop", "--help")[1]
+    assert run("start")[0] == 0
+    assert set(states(run).values()) == {"ready"}
+
+
 def test_restart_takes_one_after_the_other(run: Run, daemon: Any) -> None:
     run("up")
     daemon.goals = []

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from vmorch.cli.progress import PlainReporter, build_text
-from vmorch.cli.waiting import Limits, NotReady, wait_gone, wait_ready
-from vmorch.errors import NotFound, TimedOut
+from vmorch.cli.waiting import Limits, NotReady, wait_for, wait_gone, wait_ready
+from vmorch.errors import NotFound, TimedOut, VmorchError
 from vmorch.model.view.daemon import AccelerationView
 from vmorch.model.view.environment import EnvironmentView, ServiceView
 from vmorch.model.view.image import BuildLine
@@ -120,6 +120,33 @@ def test_gone_is_gone_also_past_failures(capfd: pytest.CaptureFixture[str]) -> N
     client.gone_after = 5
     wait_gone(client, "shop", PlainReporter(), limits=FAST)  # type: ignore[arg-type]
     assert capfd.readouterr().err.splitlines()[-1].startswith("web-1 gone")
+
+
+@pytest.mark.parametrize("name", ["web-1", "web-2"])
+def test_one_that_cannot_be_put_to_sleep_is_not_waited_for(name: str) -> None:
+    client = Looks([ROW], [replace(ROW, state="sleeping", ready=False)])
+    client.told.append(
+        EventView(
+            id=1,
+            time=0.0,
+            environment="shop",
+            service="web",
+            instance=name,
+            kind="sleep-failed",
+            message="no room",
+        )
+    )
+    names, states = frozenset({"web-1"}), frozenset({"sleeping"})
+
+    def wait() -> list[InstanceView]:
+        report: Any = PlainReporter()
+        return wait_for(client, "shop", report, names=names, states=states, limits=FAST)  # type: ignore[arg-type]
+
+    if name == "web-1":
+        with pytest.raises(VmorchError, match="web-1 goes on: no room"):
+            wait()
+    else:
+        assert wait()[0].state == "sleeping"
 
 
 def test_each_change_and_each_bad_event_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
