@@ -22,12 +22,12 @@ from vmorch.model.guest import GuestReport
 
 IDENTITY_PROGRAM = "/usr/lib/vmorch/vmorch-identity"
 OUTPUT_LIMIT_BYTES = 1024 * 1024
-# The first looks come quickly, as most commands are short; a long one is not pestered.
-_FIRST_LOOK_SECONDS = 0.02
-_LAST_LOOK_SECONDS = 0.5
-# Somebody waits for a guest that was resumed: for its agent, which is there in a moment, and for
-# every part of its repair.
-_RESUMED_LOOK_SECONDS = 0.1
+# The first and the longest pause between two looks. The first looks come quickly, as most commands
+# are short; a long one is not pestered.
+_LOOK_SECONDS = (0.02, 0.5)
+# Somebody waits for a guest that was resumed; but each look costs it time for its repair, which
+# takes a few tenths of a second.
+_RESUMED_LOOK_SECONDS = (0.1, 0.1)
 _PING_SECONDS = 5.0
 _SERVICES = frozenset({"active", "activating", "failed", "exited", "none"})
 _CLOUD_INITS = frozenset({"off", "running", "done", "error"})
@@ -114,7 +114,7 @@ class Agent:
             except GuestError as error:
                 if not error.retryable or self._clock.now() >= deadline:
                     raise
-            await self._clock.sleep(_RESUMED_LOOK_SECONDS)
+            await self._clock.sleep(_RESUMED_LOOK_SECONDS[0])
 
     async def run(
         self, domain: str, argv: Sequence[str], timeout_seconds: float
@@ -134,10 +134,10 @@ class Agent:
         argv: Sequence[str],
         timeout_seconds: float,
         *,
-        look_seconds: float = _LAST_LOOK_SECONDS,
+        look_seconds: tuple[float, float] = _LOOK_SECONDS,
     ) -> Finished:
         """Run a program by its path, as the agent runs it: little output, nothing ended.
-        `look_seconds` is the longest pause between two looks.
+        `look_seconds` are the first and the longest pause between two looks.
 
         Raises:
             GuestError: no agent, no such program, or no end in time.
@@ -146,7 +146,7 @@ class Agent:
         arguments = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
         started = await self._call(domain, "guest-exec", arguments, timeout_seconds)
         pid = _field(domain, started, "pid")
-        pause = _FIRST_LOOK_SECONDS
+        pause, longest = look_seconds
         while True:
             left = deadline - self._clock.now()
             if left <= 0:
@@ -157,7 +157,7 @@ class Agent:
             if _field(domain, status, "exited"):
                 return _finished(domain, status)
             await self._clock.sleep(min(pause, left))
-            pause = min(pause * 1.5, look_seconds)
+            pause = min(pause * 1.5, longest)
 
 
 def bounded(argv: Sequence[str], seconds: float) -> list[str]:
