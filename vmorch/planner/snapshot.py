@@ -25,9 +25,9 @@ class InstanceView:
     """An instance as remembered, and its guest as seen.
 
     `guest` None: there is no domain. `healthy` None: no verdict yet. `admitted`: the proxy, as
-    last told, gives it new connections, `routed`: it knows it at all; `sessions` are open there
-    now. `busy`: an action on it is under way, so nothing is planned for it. `end` says how the
-    last guest ended, if we heard; `ended_by_itself` that it powered itself off. `service` and
+    last told, gives it new connections, `routed`: it leaves old ones alone; `sessions` are open
+    there now. `busy`: an action on it is under way, so nothing is planned for it. `end` says how
+    the last guest ended, if we heard; `ended_by_itself` that it powered itself off. `service` and
     `exit_code` are the guest's word (see GuestReport), `mishap` is what its console told in this
     boot. `pulse` None: it has not answered yet, so its silence says nothing.
     """

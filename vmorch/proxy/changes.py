@@ -39,11 +39,12 @@ def _backend_changes(backend: Backend, running: Mapping[str, RunningServer]) -> 
     wanted = {server.name: server for server in backend.servers}
     found: list[Command] = []
     for name, server in wanted.items():
-        if name in running:
+        if server.closed:
+            found += _closing(f"{backend.name}/{name}", running.get(name))
+        elif name in running:
             found += _updates(backend, server, running[name])
         else:
             found += _additions(backend, server)
-    # Whoever still has a session on what has gone would wait for its time-outs.
     for name, old in running.items():
         if name not in wanted:
             found += _removals(f"{backend.name}/{name}", old)
@@ -74,10 +75,17 @@ def _updates(backend: Backend, server: Server, old: RunningServer) -> Iterator[C
         yield _state(target, server)
 
 
+def _closing(target: str, old: RunningServer | None) -> Iterator[Command]:
+    """Maintenance comes last: it says that the sessions have been ended."""
+    if old is not None and not old.maintenance:
+        yield Command(text=f"set server {target} state drain")
+        yield Command(text=f"shutdown sessions server {target}")
+        yield Command(text=f"set server {target} state maint")
+
+
 def _removals(target: str, old: RunningServer) -> Iterator[Command]:
     if not old.maintenance:
         yield Command(text=f"set server {target} state maint")
-    yield Command(text=f"shutdown sessions server {target}")
     yield Command(text=f"del server {target}", expected="Server deleted", later=True)
 
 

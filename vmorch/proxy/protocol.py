@@ -18,7 +18,8 @@ class Mode(enum.StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """An instance's port behind a backend. `id` is unique in its backend and stays (the
-    ordinal); `admitted` False drains: no new connections, running ones go on."""
+    ordinal); `admitted` False drains: no new connections, running ones go on. `closed` ends these,
+    too, towards both sides."""
 
     name: str
     id: int
@@ -26,6 +27,7 @@ class Server:
     port: int
     admitted: bool
     weight: int = 100
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ domain that was just made can look so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vmorch.health.protocol import Health
@@ -16,7 +16,7 @@ from vmorch.model.instance import Instance, Revision
 from vmorch.model.names import Installation
 from vmorch.model.spec import ServiceSpec, StartPolicy
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Pulse, Snapshot
-from vmorch.proxy.protocol import ProxyConfig, ServerStatus
+from vmorch.proxy.protocol import ProxyConfig, Server, ServerStatus
 from vmorch.reconciler.endings import POWERED_OFF
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.unclaimed import Unclaimed, sorted_out
@@ -229,8 +229,8 @@ def _view(
         healthy=verdict.healthy if verdict else None,
         health_message=verdict.message if verdict else "",
         cloud_init_failed=bool(verdict and verdict.report and verdict.report.cloud_init == "error"),
-        admitted=_is_told(memory.told, instance, admitted=True),
-        routed=_is_told(memory.told, instance),
+        admitted=_is_told(memory.told, instance, lambda server: server.admitted),
+        routed=_is_told(memory.told, instance, lambda server: not server.closed),
         sessions=sum(
             status.sessions
             for (backend, server), status in observed.sessions.items()
@@ -248,13 +248,13 @@ def _view(
     )
 
 
-def _is_told(told: ProxyConfig | None, instance: Instance, *, admitted: bool | None = None) -> bool:
+def _is_told(told: ProxyConfig | None, instance: Instance, holds: Callable[[Server], bool]) -> bool:
     """A proxy that was told nothing yet by this daemon may still do what the last one said."""
     if told is None:
         return True
     prefix = f"{instance.environment}.{instance.service}."
     return any(
-        server.name == instance.name and admitted in {None, server.admitted}
+        server.name == instance.name and holds(server)
         for backend in told.backends
         if backend.name.startswith(prefix)
         for server in backend.servers

@@ -71,18 +71,13 @@ def _servers(instances: Sequence[Instance], service: str, port: int) -> Iterator
     """Instances that have been ready; only those that are now get new connections. Those of one
     that goes to sleep are closed, as its guest cannot."""
     for instance in instances:
-        known = (
-            instance.ready_at is not None
-            and not instance.saving
-            and instance.state
-            in {
-                State.READY,
-                State.RUNNING,
-                State.DRAINING,
-                State.STOPPING,
-                State.PAUSED,
-            }
-        )
+        known = instance.ready_at is not None and instance.state in {
+            State.READY,
+            State.RUNNING,
+            State.DRAINING,
+            State.STOPPING,
+            State.PAUSED,
+        }
         if instance.service == service and known:
             yield Server(
                 name=instance.name,
@@ -90,6 +85,7 @@ def _servers(instances: Sequence[Instance], service: str, port: int) -> Iterator
                 address=instance.outer_address,
                 port=port,
                 admitted=instance.state is State.READY,
+                closed=instance.saving,
             )
 
 

@@ -59,11 +59,7 @@ def test_an_addition_without_check_enables_none() -> None:
 def test_additions_go_before_removals() -> None:
     commands = texts(changes((backend(server(2)),), {"b": {"s-1": running(server(1))}}))
     assert commands[0].startswith("add server b/s-2 ")
-    assert commands[-3:] == [
-        "set server b/s-1 state maint",
-        "shutdown sessions server b/s-1",
-        "del server b/s-1",
-    ]
+    assert commands[-2:] == ["set server b/s-1 state maint", "del server b/s-1"]
 
 
 def test_a_server_left_by_a_kill_in_the_middle_of_its_addition_is_finished() -> None:
@@ -76,9 +72,22 @@ def test_a_server_left_by_a_kill_in_the_middle_of_its_addition_is_finished() -> 
 
 def test_a_removal_left_by_connections_is_only_tried_again() -> None:
     half = replace(running(server(1)), maintenance=True)
-    close, delete = changes((backend(),), {"b": {"s-1": half}})
-    assert (close.text, close.later) == ("shutdown sessions server b/s-1", False)
-    assert (delete.text, delete.later) == ("del server b/s-1", True)
+    (command,) = changes((backend(),), {"b": {"s-1": half}})
+    assert (command.text, command.later) == ("del server b/s-1", True)
+
+
+def test_sessions_are_ended_once_and_their_server_can_come_back() -> None:
+    closed = replace(server(1, admitted=False), closed=True)
+    now = {"b": {"s-1": running(server(1, admitted=False))}}
+    assert texts(changes((backend(closed),), now)) == [
+        "set server b/s-1 state drain",
+        "shutdown sessions server b/s-1",
+        "set server b/s-1 state maint",
+    ]
+    done = {"b": {"s-1": replace(running(server(1)), maintenance=True)}}
+    assert changes((backend(closed),), done) == []
+    assert texts(changes((backend(server(1)),), done)) == ["set server b/s-1 state ready"]
+    assert changes((backend(closed),), {}) == []
 
 
 def test_a_server_disabled_by_the_file_is_drained_instead() -> None:
@@ -115,8 +124,6 @@ class World:
             self._set(name, address=words[4], port=int(words[6]))
         elif text.startswith("del server"):
             assert self.servers.pop(name).maintenance
-        elif text.startswith("shutdown sessions"):
-            assert self.servers[name].maintenance
         else:
             state = words[-1]
             self._set(name, maintenance=state == "maint", drained=state == "drain")

@@ -375,7 +375,7 @@ def test_the_proxy_lets_go_before_it_sleeps_and_it_counts_as_an_instance(tmp_pat
 
         async def watched(name: str, path: Path) -> None:
             backends = world.proxy.config.backends if world.proxy.config else ()
-            seen.append(any(backend.servers for backend in backends))
+            seen.append(any(not s.closed for backend in backends for s in backend.servers))
             await save(name, path)
 
         world.hypervisor.save = watched  # type: ignore[method-assign]
