@@ -383,6 +383,26 @@ def test_a_removed_server_with_connections_is_left_to_a_later_apply(world: World
     eventually(gone)
 
 
+def test_a_closed_servers_sessions_end_and_it_can_come_back(world: World) -> None:
+    """As before its guest's memory is saved: the guest could not close them any more."""
+    site = world.site("old")
+    world.apply(routed(site.server()))
+    answers: list[int] = []
+    request = threading.Thread(target=lambda: answers.append(world.get("/slow")[0]))
+    request.start()
+    assert site.entered.wait(10)
+    closed = routed(replace(site.server(admitted=False), closed=True))
+    world.apply(closed)
+    request.join(10)
+    assert not request.is_alive()
+    assert answers[0] >= 500
+    world.apply(closed)
+    assert world.get()[0] == 503
+    site.release.set()
+    world.apply(routed(site.server()))
+    assert world.get()[0] == 200
+
+
 @pytest.mark.parametrize("victim", ["master", "worker"])
 def test_killed_it_is_started_again(world: World, victim: str) -> None:
     config = routed(world.site().server())
