@@ -32,6 +32,7 @@ from vmorch.guest.sessions import ExecSessionServer
 from vmorch.health.prober import HealthProber
 from vmorch.hypervisor.acceleration import AccelerationProbe
 from vmorch.hypervisor.driver import LibvirtHypervisor
+from vmorch.hypervisor.protocol import Hypervisor
 from vmorch.hypervisor.remains import found_guests
 from vmorch.images.bases import BaseCatalog
 from vmorch.images.service import ImageService
@@ -239,8 +240,18 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         backups.close()
         await sessions.close()
         await prober.close()
+        await end_anonymous(hypervisor, installation)
         await hypervisor.close()
         await store.close()
+
+
+async def end_anonymous(hypervisor: Hypervisor, installation: Installation) -> None:
+    """Instances outlive the daemon; the guest of a warm snapshot that is not made yet is of no use
+    to anybody else."""
+    with contextlib.suppress(VmorchError):
+        for guest in await hypervisor.guests():
+            if guest.name.startswith(installation.warm_domain("")):
+                await hypervisor.destroy(guest.name)
 
 
 def _faults() -> Faults:

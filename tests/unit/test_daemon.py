@@ -1,4 +1,4 @@
-"""The daemon's root tasks: none of them ends unseen."""
+"""The daemon's root tasks: none of them ends unseen; and what it takes along at its end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
-from vmorch.daemon import run_roots
+from vmorch.daemon import end_anonymous, run_roots
+from vmorch.effects import SystemClock
+from vmorch.hypervisor.fake import FakeHypervisor
+from vmorch.hypervisor.protocol import GuestState, ObservedGuest
+from vmorch.model.names import Installation
 
 
 class FakeServer:
@@ -51,6 +55,24 @@ def test_a_root_task_that_breaks_takes_the_others_along_and_says_why() -> None:
         run(server, {"reconciler": for_ever(ended, "reconciler"), "backups": broken()})
     assert server.served
     assert ended == ["reconciler"]
+
+
+def test_a_daemon_that_ends_in_peace_takes_anonymous_guests_along_and_no_instance() -> None:
+    installation = Installation("5e" * 16)
+    names = {installation.warm_domain("ab" * 32), installation.domain("shop", "web", 1)}
+    hypervisor = FakeHypervisor(SystemClock())
+    hypervisor.foreign = [
+        ObservedGuest(name=name, uuid=name, identity=None, state=GuestState.RUNNING)
+        for name in names
+    ]
+    ended: list[str] = []
+
+    async def destroy(name: str) -> None:
+        ended.append(name)
+
+    hypervisor.destroy = destroy  # type: ignore[method-assign]
+    asyncio.run(end_anonymous(hypervisor, installation))
+    assert ended == [installation.warm_domain("ab" * 32)]
 
 
 def test_a_server_that_was_asked_to_end_ends_the_daemon_in_peace() -> None:

@@ -74,7 +74,7 @@ async def _warm_up(parts: Parts, action: WarmUp) -> WarmSnapshot | None:
     name = parts.store.installation.warm_domain(key)
     try:
         await _boot(parts, action, spec, key, draft)
-        await _until_warm(parts, name, spec)
+        await _until_warm(parts, action, name, spec)
         await parts.faults.at("warm:ready")
         await parts.hypervisor.save(name, draft / "ram")
         await parts.faults.at("warm:saved")
@@ -89,7 +89,7 @@ async def _warm_up(parts: Parts, action: WarmUp) -> WarmSnapshot | None:
             with_service=runs_blank(spec),
         )
         await parts.faults.at("warm:published")
-    except VmorchError:
+    except (VmorchError, OSError):
         await parts.hypervisor.destroy(name)
         await parts.snapshots.discard(draft)
         raise
@@ -171,13 +171,15 @@ async def _boot(parts: Parts, action: WarmUp, spec: ServiceSpec, key: str, draft
     await parts.faults.at("warm:guest")
 
 
-async def _until_warm(parts: Parts, domain: str, spec: ServiceSpec) -> None:
-    """Raises GuestError: it does not get ready in time."""
+async def _until_warm(parts: Parts, action: WarmUp, domain: str, spec: ServiceSpec) -> None:
+    """Raises GuestError: it does not get ready in time, or nobody wants it any more."""
     acceleration = (await parts.hypervisor.acceleration()).acceleration
     seconds = (WARM_SECONDS + spec.healthcheck.start_period_seconds) * acceleration.time_scale
     deadline = parts.clock.now() + seconds
     why = "it did not answer"
     while parts.clock.now() < deadline:
+        if await _declared(parts, action) is None:
+            raise GuestError(f"The revision of '{spec.name}' is declared no more.")
         try:
             why = await _missing(parts, domain, spec)
         except GuestError as error:

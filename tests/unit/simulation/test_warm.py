@@ -13,7 +13,7 @@ import pytest
 from vmorch.errors import GuestError
 from vmorch.model.instance import Instance, State
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec, StartMode, StartPolicy
-from vmorch.simulation.invariants import check_always, come_to_rest
+from vmorch.simulation.invariants import WARM, check_always, come_to_rest
 from vmorch.simulation.virtual import run_virtually
 from vmorch.simulation.world import INSTALLATION, World
 from vmorch.store.protocol import EnvironmentRecord
@@ -117,6 +117,26 @@ def run(directory: Path, tale: object, *, warm: bool = True, **settings: object)
             await story.world.crash()
 
     run_virtually(live())
+
+
+def test_an_environment_that_goes_takes_its_anonymous_guest_along(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        world = story.world
+        world.guests.failures["report"] = [GuestError("not yet")] * 1000
+        service = ServiceSpec(name="web", image=story.image)
+        spec = EnvironmentSpec(name="shop", services={"web": service})
+        await world.store.apply(spec, now=world.clock.now())
+        assert world.reconciler is not None
+        world.reconciler.wake()
+        while not any(name.startswith(WARM) for name in world.hypervisor.domains):
+            await world.clock.sleep(1.0)
+        await world.store.remove("shop", volumes=False, now=world.clock.now())
+        await story.settle()
+        assert not world.hypervisor.domains
+        assert await story.snapshots() == 0
+        assert "snapshot-failed" not in await story.kinds()
+
+    run(tmp_path, tale)
 
 
 def test_whoever_opts_out_gets_no_snapshot(tmp_path: Path) -> None:
