@@ -5,11 +5,15 @@
 `fork.vs_cold`: the kept one against a cold boot of the same revision. `fork.restore_ratio`: our
 restore leg (overlay, restore, limits, resume) against a plain `virsh restore` of the same saved
 guest. `fork.four_ratio`: until four answer that were asked for at once, against one.
+`fork.keep.LEG` and `fork.restart.LEG`: where the time goes, by the daemon's events: `begin` until
+it is decided and written down, `become` until the fork is who it should be, `health` until its
+check has succeeded, `answer` until the proxy has given the first answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import statistics
 import tempfile
@@ -41,13 +45,18 @@ def run() -> Iterator[Figure]:
         hello.wait_for_snapshot()
         hello.scale(0)
         kept = [hello.seconds_to_answer() for _ in range(ROUNDS)]
+        kept_legs = hello.legs()
         hello.up("fork")
         restarted = [hello.seconds_to_answer() for _ in range(ROUNDS)]
+        restarted_legs = hello.legs()
         four = [hello.seconds_to_answer(FOUR) for _ in range(COLD_ROUNDS)]
         hello.up("cold")
         cold = [hello.seconds_to_answer() for _ in range(COLD_ROUNDS)]
     yield _figure("fork.keep_seconds", kept)
     yield _figure("fork.restart_seconds", restarted)
+    for way, legs in (("keep", kept_legs), ("restart", restarted_legs)):
+        for name, samples in legs.items():
+            yield _figure(f"fork.{way}.{name}", samples)
     yield _against("fork.vs_cold", kept, cold)
     yield _restored(images)
     yield _against("fork.four_ratio", four, restarted)
@@ -61,6 +70,7 @@ class Hello:
         self._project = project
         shutil.copytree(HELLO, project)
         self._text = (project / "compose.yaml").read_text()
+        self._asked: list[tuple[float, float]] = []
 
     def up(self, start: str) -> None:
         """Instances come up in another way; the revision stays the same."""
@@ -80,15 +90,30 @@ class Hello:
 
     def seconds_to_answer(self, count: int = 1) -> float:
         """Until one answers, or until that many are ready."""
-        began = time.perf_counter()
+        began, asked = time.perf_counter(), time.time()
         self._daemon.client.scale("demo", {"hello": count})
         url = f"http://127.0.0.1:{self._daemon.settings.http_port}/"
         wait_for_200(url, "hello.demo.localhost")
         if count > 1:
             self._until(lambda: sum(row["ready"] for row in self._daemon.ps("-p", "demo")) == count)
         seconds = time.perf_counter() - began
+        self._asked.append((asked, asked + seconds))
         self.scale(0)
         return seconds
+
+    def legs(self) -> dict[str, list[float]]:
+        """Of the last measurements, each of one instance."""
+        told = self._daemon.cli("-p", "demo", "events", "-o", "json").stdout
+        events = [(row["time"], row["kind"]) for row in map(json.loads, told.splitlines())]
+        legs: dict[str, list[float]] = {leg: [] for leg in ("begin", "become", "health", "answer")}
+        for asked, answered in self._asked[-ROUNDS:]:
+            marks = [asked]
+            for kind in ("instance-starting", "instance-running", "instance-ready"):
+                marks.append(next(at for at, what in events if what == kind and at > asked))
+            marks.append(answered)
+            for samples, begin, end in zip(legs.values(), marks, marks[1:], strict=False):
+                samples.append(end - begin)
+        return legs
 
     def _until(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + LIMIT_SECONDS
