@@ -311,6 +311,7 @@ def debian(config: GuestConfig, images_dir: Path) -> GuestConfig:
     )
 
 
+@pytest.mark.long
 def test_a_fork_of_debian_takes_its_journal_and_cloud_init_along(debian: GuestConfig) -> None:
     cloud = "/var/lib/cloud"
     prepare = f"""
