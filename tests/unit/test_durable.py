@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import subprocess
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
 from vmorch import durable
+from vmorch.images.bases import BaseCatalog
 from vmorch.images.blobs import BlobStore
+from vmorch.images.service import ImageService
+from vmorch.model.stepnet import StepNetwork
+from vmorch.resources import data_dir
+
+
+def no_network() -> AbstractAsyncContextManager[StepNetwork]:
+    raise AssertionError("nothing is built here")
 
 
 @pytest.fixture
@@ -58,3 +69,15 @@ def test_a_content_that_was_sent(tmp_path: Path, effects: list[str]) -> None:
     assert effects[0].startswith("sync blob-")
     assert effects[1].endswith(f" {place.name}")
     assert effects[2:] == [f"sync {place.parent.name}"]
+
+
+def test_a_fork_s_disk(tmp_path: Path, effects: list[str]) -> None:
+    """It is the instance's from then on: after a power cut it is there, and what it stands on."""
+    create = ("qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "frozen.qcow2"), "1M")
+    subprocess.run(create, check=True)
+    images = tmp_path / "images"
+    service = ImageService(images, BaseCatalog(images, data_dir("images")), no_network)
+    effects.clear()
+    asyncio.run(service.create_fork(tmp_path / "frozen.qcow2", tmp_path / "disk.qcow2"))
+    moved = "move .disk.qcow2.new disk.qcow2"
+    assert effects == ["sync .disk.qcow2.new", moved, f"sync {tmp_path.name}"]

@@ -349,24 +349,27 @@ class ImageService:
         self._check(manifest)
         top = self._layers.path(manifest.layers[-1].digest).absolute()
         path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.unlink(missing_ok=True)
-        qcow2.create_overlay(temporary, backing=str(top), size_bytes=size)
-        durable.publish(temporary, path)
+        _publish_overlay(path, backing=top, size_bytes=size)
 
     async def create_fork(self, frozen: Path, path: Path) -> None:
         """Raises VmorchError: no room, or no such disk."""
         await asyncio.to_thread(self._create_fork, frozen, path)
 
     def _create_fork(self, frozen: Path, path: Path) -> None:
-        path.unlink(missing_ok=True)
         header = qcow2.read_header(frozen)
         if header is None:
             raise VmorchError(f"{frozen} is no disk.")
-        size = header.virtual_size_bytes
-        qcow2.create_overlay(path, backing=str(frozen), size_bytes=size)
+        _publish_overlay(path, backing=frozen, size_bytes=header.virtual_size_bytes)
 
     def boot_files(self, manifest: ImageManifest) -> tuple[Path | None, Path | None]:
         if not manifest.boot.kernel:
             return None, None
         return self._directory / manifest.boot.kernel, self._directory / manifest.boot.initrd
+
+
+def _publish_overlay(path: Path, *, backing: Path, size_bytes: int) -> None:
+    """After a power cut it is there whole, or not at all; so is a link to `backing` beside it."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    qcow2.create_overlay(temporary, backing=str(backing), size_bytes=size_bytes)
+    durable.publish(temporary, path)
