@@ -91,12 +91,7 @@ async def _uses(services: ApiServices) -> dict[str, list[SnapshotUseView]]:
     store = services.store
     environments = await store.environments()
     revisions = await revisions_of(store, {record.name for record in environments})
-    # With what makes no new revision, but reaches a guest's service manager.
-    declared = {
-        (record.name, name, record.current[name]): spec
-        for record in environments
-        for name, spec in record.spec.services.items()
-    }
+    declared = {s: spec for record in environments for s, spec in record.declared.items()}
     alive = {(i.environment, i.service, i.revision) for i in await store.instances()}
     living = {s: r.spec for s, r in revisions.items() if s in alive}
     fingerprint = await services.hypervisor.fingerprint()

@@ -132,11 +132,7 @@ async def _warmth(
     if not (by_itself or keys or wishes):
         return Warmth()
     fingerprint = await parts.hypervisor.fingerprint()
-    declared = {
-        (env.name, name, env.current[name]): spec
-        for env in environments
-        for name, spec in env.spec.services.items()
-    }
+    declared = {subject: spec for env in environments for subject, spec in env.declared.items()}
     specs = {subject: revision.spec for subject, revision in revisions.items()} | declared
     able = {
         subject: key_of(spec, fingerprint)
@@ -165,12 +161,7 @@ def snapshot_of(
     """Purely computational."""
     guests = {guest.uuid: guest for guest in observed.guests}
     views: dict[str, list[InstanceView]] = {env.name: [] for env in observed.environments}
-    # What does not reach a guest (dependencies, restart policy, grace) makes no new revision.
-    declared = {
-        (env.name, name, env.current[name]): spec
-        for env in observed.environments
-        for name, spec in env.spec.services.items()
-    }
+    declared = {s: spec for env in observed.environments for s, spec in env.declared.items()}
     for instance in observed.instances:
         domain = installation.domain(instance.environment, instance.service, instance.ordinal)
         key = (instance.environment, instance.service, instance.revision)

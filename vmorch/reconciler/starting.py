@@ -99,17 +99,14 @@ class Start:
 
 async def start_of(parts: Parts, instance: Instance) -> Start:
     record = await parts.store.environment(instance.environment)
+    subject = (instance.environment, instance.service, instance.revision)
     revisions = await parts.store.revisions(instance.environment)
-    spec = next(
-        r.spec for r in revisions if (r.service, r.number) == (instance.service, instance.revision)
-    )
-    if record.current.get(instance.service) == instance.revision:
-        spec = record.spec.services[instance.service]  # with what makes no new revision
+    specs = {(r.environment, r.service, r.number): r.spec for r in revisions} | record.declared
     return Start(
         instance=instance,
         record=record,
-        spec=spec,
-        manifest=await parts.images.manifest(spec.image),
+        spec=specs[subject],
+        manifest=await parts.images.manifest(specs[subject].image),
     )
 
 

@@ -56,9 +56,9 @@ async def _declared(parts: Parts, action: WarmUp) -> ServiceSpec | None:
         record = await parts.store.environment(action.environment)
     except NotFound:
         return None
-    if record.removing or record.current.get(action.service) != action.revision:
+    if record.removing:
         return None
-    return record.spec.services[action.service]
+    return record.declared.get((action.environment, action.service, action.revision))
 
 
 async def _warm_up(parts: Parts, action: WarmUp) -> WarmSnapshot | None:

@@ -14,7 +14,7 @@ from typing import Protocol
 from vmorch.model.event import Event, EventKind
 from vmorch.model.instance import EnvironmentNetwork, Goal, Instance, Revision
 from vmorch.model.names import Installation
-from vmorch.model.spec import EnvironmentSpec, VolumeMount
+from vmorch.model.spec import EnvironmentSpec, ServiceSpec, VolumeMount
 from vmorch.model.volume import Volume
 
 
@@ -35,6 +35,15 @@ class EnvironmentRecord:
     remove_volumes: bool = False
     expires_at: float | None = None
     holder: str | None = None
+
+    @property
+    def declared(self) -> dict[tuple[str, str, int], ServiceSpec]:
+        """By (environment, service, revision): the newest revisions as they are declared now, with
+        what makes no revision of its own (policies, grace, how instances start)."""
+        return {
+            (self.name, service, self.current[service]): spec
+            for service, spec in self.spec.services.items()
+        }
 
 
 class Store(Protocol):
