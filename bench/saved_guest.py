@@ -21,6 +21,8 @@ from vmorch.hypervisor.driver import LibvirtHypervisor
 from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity
 from vmorch.images.bases import Base
 from vmorch.model.names import Installation
+from vmorch.model.spec import ServiceSpec
+from vmorch.reconciler.identity import blank_bundle
 
 INSTALLATION = Installation("bebe" * 8)
 BRIDGE = f"{INSTALLATION.short}-br1"
@@ -83,7 +85,7 @@ def saved_guest(base: Base, images: Path, directory: Path) -> Iterator[SavedGues
         try:
             config = _config(base, images, directory)
             overlay(base.disk, config.system_disk)
-            write_seed(config.seed_disk, _blank())
+            write_seed(config.seed_disk, _blank(base))
             runner.run(_boot_and_save(hypervisor, config, directory / "ram"))
             shutil.copyfile(config.system_disk, directory / "frozen.qcow2")
             (directory / "frozen.qcow2").chmod(0o444)
@@ -151,19 +153,12 @@ def _config(base: Base, images: Path, directory: Path) -> GuestConfig:
     )
 
 
-def _blank() -> IdentityBundle:
-    return IdentityBundle(
-        instance_id="blank",
-        host_name="blank",
-        machine_id="0" * 32,
-        mac="52:54:00:00:00:01",
-        address="192.0.2.1",
-        prefix_length=24,
-        gateway="192.0.2.254",
-        name_servers=(),
-        search_domain="",
-        ssh_host_key="",
-        ssh_host_public_key="none",
-        authorized_keys=(),
+def _blank(base: Base) -> IdentityBundle:
+    return blank_bundle(
+        base.digest.removeprefix("sha256:"),
+        spec=ServiceSpec(name="saved", image=base.digest),
+        image=base.run,
+        with_service=False,
         random_seed=os.urandom(64),
+        time_scale=1.0,
     )

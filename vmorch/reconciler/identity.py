@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
+from dataclasses import replace
 from typing import Protocol
 
 from vmorch.guest.protocol import GuestFile, GuestMount, IdentityBundle
@@ -50,7 +51,8 @@ def bundle_for(
 ) -> IdentityBundle:
     """Pure but for `keys`. `random_seed` are 64 fresh bytes; `time_scale` is of `Acceleration`."""
     host_key = keys.host_key(instance.uuid)
-    return IdentityBundle(
+    return replace(
+        _nobody_s(spec, image, random_seed=random_seed, time_scale=time_scale),
         instance_id=f"{instance.uuid}-{boot}",
         host_name=host_name(instance.service, instance.ordinal),
         machine_id=uuid.UUID(instance.uuid).hex,
@@ -59,22 +61,12 @@ def bundle_for(
         prefix_length=addresses.prefix_length(network),
         gateway=addresses.gateway(network),
         name_servers=(addresses.gateway(network),),
-        search_domain="",
         ssh_host_key=host_key.private,
         ssh_host_public_key=host_key.public,
         authorized_keys=(keys.client_public,),
-        random_seed=random_seed,
-        argv=process_arguments(spec, image),
-        environment={**image.environment, **spec.environment},
-        user=spec.user if spec.user is not None else image.user,
-        working_dir=spec.working_dir or image.working_dir or "/",
-        stop_signal=image.stop_signal,
-        stop_seconds=_stop_seconds(spec, time_scale),
-        restart=spec.restart.condition,
         extra_hosts=spec.extra_hosts,
         files=files,
         mounts=mounts,
-        user_data=spec.cloud_init,
     )
 
 
@@ -87,12 +79,26 @@ def blank_bundle(
     random_seed: bytes,
     time_scale: float,
 ) -> IdentityBundle:
-    """Nobody's: for the guest of which a warm snapshot is made. The addresses are those that are
-    kept for documentation (RFC 5737); there is no name server, so that questions fail at once."""
-    return IdentityBundle(
+    """Nobody's: for the guest of which the warm snapshot with that key is made."""
+    bundle = _nobody_s(spec, image, random_seed=random_seed, time_scale=time_scale)
+    return replace(
+        bundle,
         instance_id=f"warm-{key[:32]}",
-        host_name="warm",
         machine_id=key[:32],
+        argv=bundle.argv if with_service else (),
+    )
+
+
+def _nobody_s(
+    spec: ServiceSpec, image: RunConfig, *, random_seed: bytes, time_scale: float
+) -> IdentityBundle:
+    """What all guests of a revision are given, templates and forks alike. The addresses are those
+    that are kept for documentation (RFC 5737); there is no name server, so that questions fail at
+    once."""
+    return IdentityBundle(
+        instance_id="nobody",
+        host_name="warm",
+        machine_id="0" * 32,
         mac="52:54:00:00:00:01",
         address="192.0.2.1",
         prefix_length=24,
@@ -103,19 +109,15 @@ def blank_bundle(
         ssh_host_public_key="none",
         authorized_keys=(),
         random_seed=random_seed,
-        argv=process_arguments(spec, image) if with_service else (),
+        argv=process_arguments(spec, image),
         environment={**image.environment, **spec.environment},
         user=spec.user if spec.user is not None else image.user,
         working_dir=spec.working_dir or image.working_dir or "/",
         stop_signal=image.stop_signal,
-        stop_seconds=_stop_seconds(spec, time_scale),
+        stop_seconds=max(1, math.ceil(spec.stop_grace_period_seconds * time_scale)),
         restart=spec.restart.condition,
         user_data=spec.cloud_init,
     )
-
-
-def _stop_seconds(spec: ServiceSpec, time_scale: float) -> int:
-    return max(1, math.ceil(spec.stop_grace_period_seconds * time_scale))
 
 
 def process_arguments(spec: ServiceSpec, image: RunConfig) -> tuple[str, ...]:
