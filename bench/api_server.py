@@ -21,6 +21,7 @@ from vmorch.model.instance import State
 from vmorch.model.names import Installation
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 from vmorch.model.view import Check
+from vmorch.snapshots.shelf import SnapshotShelf
 from vmorch.store.sqlite import SqliteStore
 
 
@@ -51,16 +52,20 @@ async def main(socket: str, count: int) -> None:
     async def no_checks() -> list[Check]:
         return []
 
+    settings = replace(settings, state_dir=Path(tempfile.mkdtemp()))
     services = ApiServices(
         store=store,
         images=FakeImages(SystemClock()),
         hypervisor=FakeHypervisor(SystemClock()),
         exec_sessions=NoSessions(),
-        settings=replace(settings, state_dir=Path(tempfile.mkdtemp())),
+        settings=settings,
         clock=SystemClock(),
         wake=lambda: None,
         checks=no_checks,
         shutdown=lambda: None,
+        snapshots=SnapshotShelf(settings.snapshots_dir, SystemClock()),
+        ask_warm_up=lambda environment, service: None,
+        forgo_warm_up=lambda keys: None,
     )
     config = uvicorn.Config(create_app(services), uds=socket, log_config=None, access_log=False)
     await uvicorn.Server(config).serve()

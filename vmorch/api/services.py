@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from vmorch.config import Settings
-from vmorch.effects import Clock, SystemClock
+from vmorch.effects import Clock
 from vmorch.hypervisor.protocol import Hypervisor
 from vmorch.images.protocol import Images
 from vmorch.model.exec import ExecSessions
 from vmorch.model.view import Check
 from vmorch.snapshots.protocol import Snapshots
-from vmorch.snapshots.shelf import SnapshotShelf
 from vmorch.store.protocol import Store
 
 __all__ = ["ApiServices", "Check"]
@@ -22,11 +19,6 @@ __all__ = ["ApiServices", "Check"]
 
 async def _nobody() -> list[str]:
     return []
-
-
-def _no_snapshots() -> Snapshots:
-    """An empty shelf, for who serves without a reconciler."""
-    return SnapshotShelf(Path(os.devnull), SystemClock())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +38,7 @@ class ApiServices:
     wake: Callable[[], None]
     checks: Callable[[], Awaitable[list[Check]]]
     shutdown: Callable[[], None]
+    snapshots: Snapshots
+    ask_warm_up: Callable[[str, str], None]
+    forgo_warm_up: Callable[[Collection[str]], None]
     give_up_unknown: Callable[[], Awaitable[list[str]]] = _nobody
-    snapshots: Snapshots = field(default_factory=_no_snapshots)
-    ask_warm_up: Callable[[str, str], None] = lambda environment, service: None
-    forgo_warm_up: Callable[[Collection[str]], None] = lambda keys: None
