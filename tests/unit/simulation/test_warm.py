@@ -139,6 +139,50 @@ def test_an_environment_that_goes_takes_its_anonymous_guest_along(tmp_path: Path
     run(tmp_path, tale)
 
 
+def test_a_fork_that_was_cut_off_boots_cold_on_a_new_disk_when_its_snapshot_is_gone(
+    tmp_path: Path,
+) -> None:
+    """What the fork has written would stand on a disk that its boot does not know."""
+
+    async def tale(story: Story) -> None:
+        world = story.world
+        await story.up()
+        world.faults.armed = "fork:guest"
+        spec = ServiceSpec(name="web", image=story.image, replicas=2, expose=(80,))
+        apply = EnvironmentSpec(name="shop", services={"web": spec})
+        await world.store.apply(apply, now=world.clock.now())
+        assert world.reconciler is not None
+        world.reconciler.wake()
+        await world.faults.crashed.wait()
+        await world.crash()
+        await world.parts.snapshots.remove((await story.keys()).pop())
+        world.boot()
+        await story.settle()
+        assert await story.starts() == [StartMode.COLD] * 2
+        assert not (world.parts.settings.instance_dir("shop", "web-2") / "frozen.qcow2").exists()
+
+    run(tmp_path, tale)
+
+
+def test_an_anonymous_guest_is_ended_also_when_its_environment_is_gone(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        world = story.world
+        world.faults.armed = "warm:guest"
+        service = ServiceSpec(name="web", image=story.image)
+        spec = EnvironmentSpec(name="shop", services={"web": service})
+        await world.store.apply(spec, now=world.clock.now())
+        assert world.reconciler is not None
+        world.reconciler.wake()
+        await world.faults.crashed.wait()
+        await world.crash()
+        await world.store.remove("shop", volumes=False, now=world.clock.now())
+        world.boot()
+        await story.settle()
+        assert not world.hypervisor.domains
+
+    run(tmp_path, tale)
+
+
 def test_whoever_opts_out_gets_no_snapshot(tmp_path: Path) -> None:
     async def tale(story: Story) -> None:
         await story.up(start=StartPolicy.COLD)
