@@ -172,7 +172,7 @@ def test_half_a_core_is_half_a_core(web: Any, instance: str) -> None:
 
 @pytest.mark.parametrize("instance", ["web-1", "web-2"])
 def test_memory_beyond_the_cap_costs_the_process_alone(web: Any, instance: str) -> None:
-    done = inside(web, instance, "x=$(dd if=/dev/zero bs=1M count=150 | tr '\\0' 'x'); echo $?")
+    done = inside(web, instance, "x=$(dd if=/dev/zero bs=1M count=110 | tr '\\0' 'x'); echo $?")
     assert done.returncode != 0 or done.stdout.strip() != "0"
     assert inside(web, "web-1", "hostname").stdout.strip() == "web-1"
     assert inside(web, "web-2", "hostname").stdout.strip() == "web-2"

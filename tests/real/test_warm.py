@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import subprocess
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from bench.lab_daemon import LabDaemon, lab_daemon
+from tests.real.test_crash import restart_to_die_at, wait_dead
 
 SECRET = "correct-horse-battery-staple"
 FORKS = 3
@@ -175,6 +177,38 @@ def test_a_fork_restarts_from_its_own_disk(daemon: LabDaemon, project: Path) -> 
 
 def installation(daemon: LabDaemon) -> str:
     return (daemon.settings.state_dir / "installation").read_text().strip()[:6]
+
+
+@pytest.mark.parametrize("point", ["warm:guest", "warm:saved"])
+def test_a_daemon_killed_while_it_makes_a_snapshot_makes_it_anew(
+    daemon: LabDaemon, project: Path, point: str
+) -> None:
+    present = {snapshot.name for snapshot in snapshots(daemon)}
+    daemon.stop()
+    shutil.rmtree(snapshots(daemon)[0])
+    restart_to_die_at(daemon, point)
+    wait_dead(daemon, point)
+    daemon.start()
+    until(lambda: {s.name for s in snapshots(daemon)} == present, "it is made anew", daemon)
+    assert not list(daemon.settings.snapshots_dir.glob(".*"))
+    assert "-warm." not in subprocess.check_output(["virsh", "list", "--all", "--name"], text=True)
+
+
+@pytest.mark.parametrize("point", ["fork:guest", "fork:told"])
+def test_a_daemon_killed_while_it_forks_forks_anew(
+    daemon: LabDaemon, project: Path, point: str
+) -> None:
+    before = [row for row in daemon.ps("-p", "warm") if row["service"] == "kept"]
+    restart_to_die_at(daemon, point)
+    daemon.client.scale("warm", {"kept": len(before) + 1})
+    wait_dead(daemon, point)
+    daemon.start()
+    rows = scaled(daemon, "kept", len(before) + 1)
+    assert (rows[-1]["start"], rows[-1]["restarts"]) == ("fork", 0), events(daemon)
+    assert inside(daemon, rows[-1]["instance"], "hostname") == rows[-1]["instance"]
+    ids = {inside(daemon, row["instance"], "cat /etc/machine-id") for row in rows}
+    assert len(ids) == len(rows)
+    scaled(daemon, "kept", len(before))
 
 
 def test_a_damaged_snapshot_is_told_and_then_given_up(daemon: LabDaemon, project: Path) -> None:
