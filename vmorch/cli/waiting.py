@@ -29,7 +29,7 @@ _TOLD_EVENTS = {
 }
 _TAIL_LINES = 20
 # How long a daemon may be away in the middle of a wait.
-AWAY_SECONDS = 60.0
+_AWAY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +175,27 @@ def wait_gone(client: Client, environment: str, report: Reporter, *, limits: Lim
         report.instances([])
 
 
+class Absence:
+    """A daemon that does not answer may just be restarting; guests do not mind, nor should who
+    waits for them."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def ends(self) -> bool:
+        """It answers; whether it was away before."""
+        was_away, self._since = self._since is not None, None
+        return was_away
+
+    def bearable(self) -> bool:
+        """It does not answer, which is said once; False: it has not for too long."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+            say("The daemon went away; waiting for it to come back.")
+        return now - self._since < _AWAY_SECONDS
+
+
 def _until(
     watch: _Watch,
     settled: Callable[[list[InstanceView]], bool],
@@ -185,21 +206,16 @@ def _until(
     failing: bool = True,
 ) -> list[InstanceView]:
     deadline = time.monotonic() + timeout
-    away_since: float | None = None
+    absence = Absence()
     rows: list[InstanceView] = []
     while True:
         try:
             rows = watch.look()
             if settled(rows):
                 return rows
-            away_since = None
+            absence.ends()
         except DaemonUnreachable:
-            # It may just be restarting; guests do not mind, nor should who waits for them.
-            now = time.monotonic()
-            if away_since is None:
-                away_since = now
-                say("The daemon went away; waiting for it to come back.")
-            if now - away_since >= AWAY_SECONDS:
+            if not absence.bearable():
                 raise
             time.sleep(poll_seconds)
             continue

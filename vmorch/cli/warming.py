@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from vmorch.cli.output import say
-from vmorch.cli.waiting import AWAY_SECONDS, Limits
+from vmorch.cli.waiting import Absence, Limits
 from vmorch.errors import DaemonUnreachable, NotFound, TimedOut, VmorchError
 
 if TYPE_CHECKING:
@@ -29,23 +29,18 @@ def make(client: Client, environment: str, service: str, limits: Limits) -> Snap
         say(f"{service}: waits for its turn to boot")
     seconds = limits.timeout_seconds or _SECONDS * client.acceleration().time_scale
     deadline = time.monotonic() + seconds
-    away_since: float | None = None
+    absence = Absence()
     while True:
         try:
-            if away_since is not None:
-                client.make_snapshot(environment, service)  # a daemon forgets wishes with its end
-                away_since = None
             # In this order: it has begun before it is there.
             found = _current(client, environment, service)
             after = _told(client, environment, service, after, since)
             if found is not None:
                 return found
+            if absence.ends():
+                client.make_snapshot(environment, service)  # a daemon forgets wishes with its end
         except DaemonUnreachable:
-            now = time.monotonic()
-            if away_since is None:
-                away_since = now
-                say("The daemon went away; waiting for it to come back.")
-            if now - away_since >= AWAY_SECONDS:
+            if not absence.bearable():
                 raise
         if time.monotonic() >= deadline:
             raise TimedOut(

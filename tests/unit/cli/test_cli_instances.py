@@ -335,7 +335,7 @@ def test_a_daemon_that_stays_away_is_5(
 ) -> None:
     from vmorch.cli import waiting
 
-    monkeypatch.setattr(waiting, "AWAY_SECONDS", 0.5)
+    monkeypatch.setattr(waiting, "_AWAY_SECONDS", 0.5)
     daemon.final_state = State.STARTING
     run("up", "-d")
     timer = threading.Timer(1.0, daemon.settings.socket.unlink)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,9 +28,14 @@ class Story:
         self.world = World(1, directory, warm=warm)
         self.image = self.world.image("web")
 
-    async def up(self, replicas: int = 1, **changes: object) -> EnvironmentRecord:
-        values = {"name": "web", "image": self.image, "replicas": replicas, "expose": (80,)}
-        spec = EnvironmentSpec(name="shop", services={"web": ServiceSpec(**values | changes)})  # type: ignore[arg-type]
+    async def up(self, replicas: int = 1, **changes: Any) -> EnvironmentRecord:
+        values: dict[str, Any] = {
+            "name": "web",
+            "image": self.image,
+            "replicas": replicas,
+            "expose": (80,),
+        }
+        spec = EnvironmentSpec(name="shop", services={"web": ServiceSpec(**values | changes)})
         record = await self.world.store.apply(spec, now=self.world.clock.now())
         await self.settle()
         return record
@@ -104,15 +111,18 @@ def test_the_run_passes_the_points_that_matter() -> None:
     assert expected | {"fork:lent", "fork:guest", "fork:told", "fork:linked"} <= set(points())
 
 
-def run(directory: Path, tale: object, *, warm: bool = True, **settings: object) -> None:
+Tale = Callable[[Story], Awaitable[None]]
+
+
+def run(directory: Path, tale: Tale, *, warm: bool = True, **settings: Any) -> None:
     async def live() -> None:
         story = Story(directory, warm=warm)
         parts = story.world.parts
-        changed = replace(parts.settings, **settings)  # type: ignore[arg-type]
-        story.world.parts = replace(parts, settings=changed)
+        settled = replace(parts.settings, **settings)
+        story.world.parts = replace(parts, settings=settled)
         story.world.boot()
         try:
-            await tale(story)  # type: ignore[operator]
+            await tale(story)
         finally:
             await story.world.crash()
 
