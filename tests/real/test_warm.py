@@ -18,6 +18,7 @@ from tests.real.test_crash import restart_to_die_at, wait_dead
 
 SECRET = "correct-horse-battery-staple"
 FORKS = 3
+SERVICES = 3
 COMPOSE = """
 name: warm
 services:
@@ -29,6 +30,15 @@ services:
     start: {fork: {service: keep}}
     environment: {GREETING: hello}
     deploy: {resources: {limits: {cpus: "0.50", memory: 96M}}}
+  asked:
+    build:
+      dockerfile_inline: |
+        FROM tiny
+        ENV NAME=ada
+        USER nobody
+        HEALTHCHECK CMD [ "$$NAME" = ada ] && [ "$$(id -un)" = nobody ]
+        CMD ["/bin/sleep", "1000000"]
+    deploy: {resources: {limits: {memory: 96M}}}
   data:
     image: tiny
     command: [/bin/sh, -c, "cp /run/secrets/password /tmp/seen; exec sleep 1000000"]
@@ -64,7 +74,8 @@ def daemon(images_dir: Path) -> Iterator[LabDaemon]:
 
 @pytest.fixture(scope="module")
 def project(daemon: LabDaemon, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One instance of each service, and the snapshots made."""
+    """One instance of each service, and the snapshots made; that of `asked` only when its image's
+    check is asked as its image's user, with its environment."""
     directory = tmp_path_factory.mktemp("warm")
     (directory / "compose.yaml").write_text(COMPOSE)
     (directory / "Dockerfile").write_text(DOCKERFILE)
@@ -73,7 +84,7 @@ def project(daemon: LabDaemon, tmp_path_factory: pytest.TempPathFactory) -> Path
     serve.write_text(SERVE)
     serve.chmod(0o755)
     daemon.cli("up", "--wait", cwd=directory)
-    until(lambda: len(snapshots(daemon)) == 2, "two snapshots are made", daemon)
+    until(lambda: len(snapshots(daemon)) == SERVICES, "the snapshots are made", daemon)
     return directory
 
 
@@ -131,7 +142,7 @@ def test_forks_are_others_and_keep_their_service(daemon: LabDaemon, project: Pat
     pages = {inside(daemon, name, "cat /tmp/www/index.html") for name in forks}
     assert len(pages) == 1
     assert pages != {inside(daemon, rows[0]["instance"], "cat /tmp/www/index.html")}
-    assert inside(daemon, forks[0], "cat /proc/[0-9]*/comm | grep -c '^httpd$'") == "1"
+    assert inside(daemon, forks[0], "pidof httpd | wc -w") == "1"
     request = urllib.request.Request(
         f"http://127.0.0.1:{daemon.settings.http_port}/", headers={"Host": "warm.localhost"}
     )
@@ -219,5 +230,5 @@ def test_a_damaged_snapshot_is_told_and_then_given_up(daemon: LabDaemon, project
     assert rows[-1]["start"] == "cold"
     assert "it was not finished" in events(daemon)
     rows = scaled(daemon, "kept", 1 + FORKS + 3)
-    until(lambda: len(snapshots(daemon)) == 2, "another snapshot is made", daemon)
+    until(lambda: len(snapshots(daemon)) == SERVICES, "another snapshot is made", daemon)
     assert "too many forks of it have failed" in events(daemon)

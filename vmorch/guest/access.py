@@ -43,6 +43,5 @@ class GuestAccess:
     async def run_as_service(
         self, domain: str, argv: Sequence[str], timeout_seconds: float
     ) -> tuple[int, bytes]:
-        """Like `run`, with the service's user, directory and environment: for its checks."""
         command = commands.as_service("check", argv)
         return await self._agent.run(domain, command, timeout_seconds)

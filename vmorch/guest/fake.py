@@ -56,6 +56,13 @@ class FakeGuests:
         self._answering(domain)
         return self.answers.get((domain, tuple(argv)), (0, b""))
 
+    async def run_as_service(
+        self, domain: str, argv: Sequence[str], timeout_seconds: float
+    ) -> tuple[int, bytes]:
+        self._called("run_as_service", domain)
+        self._answering(domain)
+        return self.answers.get((domain, tuple(argv)), (0, b""))
+
     def _called(self, operation: str, subject: str) -> None:
         self.calls.append((operation, subject))
         waiting = self.failures.get(operation)

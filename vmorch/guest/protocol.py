@@ -114,3 +114,9 @@ class Guests(Protocol):
             GuestError: no agent, or no end in time.
         """
         ...
+
+    async def run_as_service(
+        self, domain: str, argv: Sequence[str], timeout_seconds: float
+    ) -> tuple[int, bytes]:
+        """Like `run`, with the service's user, directory and environment: for its checks."""
+        ...

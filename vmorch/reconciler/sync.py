@@ -6,7 +6,7 @@ Each is told the whole of what should be, in every cycle; adapters do nothing wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import structlog
 
@@ -15,8 +15,9 @@ from vmorch.health.protocol import Target
 from vmorch.model.event import EventKind
 from vmorch.model.image import ImageManifest
 from vmorch.model.instance import Instance, State
-from vmorch.model.spec import HealthCheck, HealthKind, ServiceSpec
+from vmorch.model.spec import ServiceSpec
 from vmorch.proxy.protocol import AddressUnavailable, ProxyConfig
+from vmorch.reconciler.checks import check_port, effective_check, ports_of
 from vmorch.reconciler.observe import Memory, Observed
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.routing import Routed, names, proxy_config
@@ -195,9 +196,7 @@ class Sync:
             log.warning("image is gone", image=digest, error=error.message)
 
     def _ports(self, spec: ServiceSpec) -> tuple[int, ...]:
-        manifest = self._manifests.get(spec.image)
-        exposed = manifest.run.exposed_ports if manifest else ()
-        return tuple(dict.fromkeys((*spec.all_ports, *exposed)))
+        return ports_of(spec, self._manifests.get(spec.image))
 
     def _targets(self, environment: Routed) -> Sequence[Target]:
         """Every instance whose guest should answer."""
@@ -215,29 +214,13 @@ class Sync:
         supports = manifest.boot.supports if manifest else frozenset()
         declared = environment.record.spec.services[instance.service]
         check = effective_check(declared, manifest)
-        ports = environment.ports[instance.service]
         return Target(
             key=(instance.environment, instance.name, instance.boot),
             domain=domain_of(self._parts, instance),
             address=instance.outer_address,
-            port=check.port if check.port is not None else next(iter(ports), None),
+            port=check_port(check, environment.ports[instance.service]),
             check=check,
             has_agent="agent" in supports,
             wants_cloud_init=revision.cloud_init is not None,
             time_scale=self._time_scale,
         )
-
-
-def effective_check(spec: ServiceSpec, manifest: ImageManifest | None) -> HealthCheck:
-    """The spec's check, else the image's own (HEALTHCHECK), else whether the unit is active. A
-    `healthcheck` without `test` changes single fields of the image's, as in Compose."""
-    own = manifest.run.healthcheck if manifest else None
-    if spec.healthcheck.kind is not HealthKind.UNIT or own is None:
-        return spec.healthcheck
-    default = HealthCheck()
-    given = {
-        field.name: value
-        for field in fields(HealthCheck)
-        if (value := getattr(spec.healthcheck, field.name)) != getattr(default, field.name)
-    }
-    return replace(own, **given)

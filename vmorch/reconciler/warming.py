@@ -16,6 +16,12 @@ from vmorch.model.event import EventKind
 from vmorch.model.spec import HealthKind, ServiceSpec
 from vmorch.planner.actions import WarmUp
 from vmorch.reconciler.booting import DISK, SEED, SEED_BYTES, guest_config
+from vmorch.reconciler.checks import (
+    check_port,
+    effective_check,
+    ports_of,
+    probe_from_inside,
+)
 from vmorch.reconciler.identity import blank_bundle
 from vmorch.reconciler.parts import Parts
 from vmorch.snapshots.protocol import WarmSnapshot
@@ -26,7 +32,6 @@ WARM_SECONDS = 30.0
 """How long the anonymous instance may take to get ready. Before scaling."""
 _LOOK_SECONDS = 0.5
 _CALL_SECONDS = 5.0
-_BUSYBOX = "/usr/lib/vmorch/busybox"
 _BEGUN = "an anonymous instance of revision {} boots, for a warm snapshot"
 _MADE = "a warm snapshot of revision {}: new instances are forked from it"
 
@@ -174,7 +179,8 @@ async def _boot(parts: Parts, action: WarmUp, spec: ServiceSpec, key: str, draft
 async def _until_warm(parts: Parts, action: WarmUp, domain: str, spec: ServiceSpec) -> None:
     """Raises GuestError: it does not get ready in time, or nobody wants it any more."""
     acceleration = (await parts.hypervisor.acceleration()).acceleration
-    seconds = (WARM_SECONDS + spec.healthcheck.start_period_seconds) * acceleration.time_scale
+    check = effective_check(spec, await parts.images.manifest(spec.image))
+    seconds = (WARM_SECONDS + check.start_period_seconds) * acceleration.time_scale
     deadline = parts.clock.now() + seconds
     why = "it did not answer"
     while parts.clock.now() < deadline:
@@ -202,30 +208,21 @@ async def _missing(parts: Parts, domain: str, spec: ServiceSpec) -> str:
         return ""
     if report.service not in {"active", "none"}:
         return f"its service is {report.service}"
-    check = _check(spec)
-    if not check:
-        return ""
-    code, output = await parts.guests.run(domain, check, _CALL_SECONDS * 2)
-    return (
-        ""
-        if code == 0
-        else f"its check ended with {code}: {output[-200:].decode(errors='replace').strip()}"
-    )
+    code, output = await _asked(parts, domain, spec)
+    words = output[-200:].decode(errors="replace").strip()
+    return "" if code == 0 else f"its check ended with {code}: {words}"
 
 
-def _check(spec: ServiceSpec) -> tuple[str, ...]:
-    """The health check from the inside, as the guest's link is down."""
-    check = spec.healthcheck
-    port = check.port or spec.main_port
+async def _asked(parts: Parts, domain: str, spec: ServiceSpec) -> tuple[int, bytes]:
+    """Its health check, from the inside, as the guest's link is down."""
+    manifest = await parts.images.manifest(spec.image)
+    check = effective_check(spec, manifest)
+    seconds = _CALL_SECONDS + check.timeout_seconds
     match check.kind:
-        case HealthKind.HTTP:
-            path = (check.argument or ("/",))[0]
-            url = f"http://127.0.0.1:{port}/{path.lstrip('/')}"
-            return (_BUSYBOX, "wget", "-q", "-O", "/dev/null", url)
-        case HealthKind.TCP:
-            return (_BUSYBOX, "nc", "127.0.0.1", str(port), "-e", "/bin/true")
         case HealthKind.CMD:
-            return check.argument
+            return await parts.guests.run_as_service(domain, check.argument, seconds)
         case HealthKind.CMD_SHELL:
-            return ("/bin/sh", "-c", *check.argument)
-    return ()
+            shell = ("/bin/sh", "-c", *check.argument)
+            return await parts.guests.run_as_service(domain, shell, seconds)
+    probe = probe_from_inside(check, check_port(check, ports_of(spec, manifest)))
+    return await parts.guests.run(domain, probe, seconds) if probe else (0, b"")
