@@ -11,6 +11,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 
+from vmorch.model.rollout import BACKWARDS, UpdateConfig, UpdateOrder
+
 DEFAULT_MEMORY_BYTES = 512 * 1024**2
 DEFAULT_CPUS = 1.0
 DEFAULT_VOLUME_BYTES = 10 * 1024**3
@@ -192,6 +194,8 @@ class ServiceSpec:
     keep_service: bool = False
     stop_grace_period_seconds: float = 10.0
     restart: RestartPolicy = field(default_factory=RestartPolicy)
+    update: UpdateConfig = field(default_factory=UpdateConfig)
+    rollback: UpdateConfig = BACKWARDS
     extra_hosts: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     volumes: tuple[VolumeMount, ...] = ()
@@ -215,10 +219,28 @@ class ServiceSpec:
         """Where routes and network health checks go when they name no port."""
         return next(iter(self.all_ports), None)
 
+    def update_order(self, *, rollback: bool = False) -> UpdateOrder:
+        """Of an update, or of a rollback. A volume has one owner at a time, so with one the
+        forerunner goes first."""
+        chosen = (self.rollback if rollback else self.update).order
+        return chosen or (UpdateOrder.STOP_FIRST if self.volumes else UpdateOrder.START_FIRST)
+
     @property
     def vcpus(self) -> int:
         """vCPUs of a guest: the cap rounded up, as a guest cannot use a part of one."""
         return max(1, -int(-self.cpus // 1))
+
+    def back_to(self, earlier: ServiceSpec) -> ServiceSpec:
+        """The service as `earlier` was, with how it is asked and started, but with what a rollback
+        must not change: how many there are, how one reaches it, how its rollouts go."""
+        return replace(
+            earlier,
+            replicas=self.replicas,
+            ports=self.ports,
+            routes=self.routes,
+            update=self.update,
+            rollback=self.rollback,
+        )
 
     def revision_digest(self) -> str:
         """Digest of all that reaches a guest: a change of it is a new revision.

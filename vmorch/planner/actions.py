@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vmorch.model.event import EventKind
 from vmorch.model.instance import Instance
+from vmorch.model.rollout import Rollout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,25 @@ class Note:
     kind: EventKind
     reason: str
     decides_goal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutRollout:
+    """Write down how a rollout has gone on from what it `was`, unless a user came first."""
+
+    rollout: Rollout
+    was: Rollout
+    kind: EventKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollBack:
+    """Lead a service back to the revision that it had before `rollout`."""
+
+    rollout: Rollout
+    to: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +154,8 @@ class RemoveEnvironment:
 Action = (
     CreateInstance
     | Note
+    | PutRollout
+    | RollBack
     | StartGuest
     | CapGuest
     | SuspendGuest

@@ -5,10 +5,12 @@ Made by `vmorch.reconciler.observe`; read by `vmorch.planner.plan`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import Goal, Instance
+from vmorch.model.rollout import Rollout
 from vmorch.model.spec import ServiceSpec
 
 
@@ -58,11 +60,12 @@ class InstanceView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentView:
-    """`current` maps each declared service to its newest revision's number. `network_ready`: the
-    router and its rules are what they should be; `network_trouble` says why they could not be
-    made so. `warm` are the (service, revision) that have a warm snapshot, `may_warm` those that
-    have none and could, `wanted_warm` those of which a user has asked for one. `in_proxy`: the
-    proxy, as last told, still listens or routes for it. `busy`: its removal is under way."""
+    """`current` maps each declared service to the number of the revision that it should have,
+    `rollouts` to its last rollout. `network_ready`: the router and its rules are what they should
+    be; `network_trouble` says why they could not be made so. `warm` are the (service, revision)
+    that have a warm snapshot, `may_warm` those that have none and could, `wanted_warm` those of
+    which a user has asked for one. `in_proxy`: the proxy, as last told, still listens or routes
+    for it. `busy`: its removal is under way."""
 
     name: str
     removing: bool
@@ -71,6 +74,7 @@ class EnvironmentView:
     instances: tuple[InstanceView, ...]
     network_ready: bool
     network_trouble: str = ""
+    rollouts: Mapping[str, Rollout] = field(default_factory=dict)
     in_proxy: bool
     busy: bool = False
     warm: frozenset[tuple[str, int]] = frozenset()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 
 from vmorch.errors import NotFound, Refused
 from vmorch.model import addresses
 from vmorch.model.instance import EnvironmentNetwork, Revision
+from vmorch.model.rollout import Phase, Rollout
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 from vmorch.store.database import Database
 from vmorch.store.documents import dumped, loaded
 from vmorch.store.exclusive import IsFree, refuse_conflicts, with_chosen_ports
 from vmorch.store.protocol import EnvironmentRecord
+from vmorch.store.rollouts import begin_rollout, latest_rollout, replace_rollout
 from vmorch.store.volumes import doom, keep_contents, let_go
 
 UNKNOWN_DIGEST = ""
@@ -65,6 +67,7 @@ class Environments:
         expected_version: int | None = None,
         expires_at: float | None = None,
         holder: str | None = None,
+        canary: int | None = None,
     ) -> EnvironmentRecord:
         taken = await self._taken_subnets()
         with self._db.transaction():
@@ -90,6 +93,7 @@ class Environments:
             self._save(record)
             keep_contents(self._db, spec.name, contents)
             record = self._with_revisions(record, now)
+            self._begin_rollouts(old.current if old else {}, record, now, canary)
             self._assign_service_addresses(record)
             self._save(record)
         return record
@@ -186,28 +190,86 @@ class Environments:
 
     def _with_revisions(self, record: EnvironmentRecord, now: float) -> EnvironmentRecord:
         """The record with `current` brought up to date; new revisions are written down."""
-        current = {s: n for s, n in record.current.items() if s in record.spec.services}
-        for name, service in record.spec.services.items():
-            digest = service.revision_digest()
-            newest = self._newest_revision(record.name, name)
-            if newest is not None and newest.digest == digest:
-                current[name] = newest.number
-                continue
-            if newest is not None and _is_found_again(newest, service):
-                self._keep_revision(replace(newest, digest=digest, spec=service))
-                current[name] = newest.number
-                continue
-            revision = Revision(
-                environment=record.name,
-                service=name,
-                number=newest.number + 1 if newest else 1,
-                digest=digest,
-                spec=service,
-                created_at=now,
-            )
-            self._keep_revision(revision)
-            current[name] = revision.number
+        current = {
+            name: self._revision_of(record, service, now).number
+            for name, service in record.spec.services.items()
+        }
         return replace(record, current=current)
+
+    def _revision_of(self, record: EnvironmentRecord, service: ServiceSpec, now: float) -> Revision:
+        """The one that `service` is, if it is a known one, else the next."""
+        digest = service.revision_digest()
+        for known in self._candidates(record, service.name):
+            if known.digest == digest or _is_found_again(known, service):
+                if known.digest != digest or known.spec != service:
+                    known = replace(known, digest=digest, spec=service)
+                    self._keep_revision(known)
+                return known
+        newest = self._newest_revision(record.name, service.name)
+        revision = Revision(
+            environment=record.name,
+            service=service.name,
+            number=newest.number + 1 if newest else 1,
+            digest=digest,
+            spec=service,
+            created_at=now,
+        )
+        self._keep_revision(revision)
+        return revision
+
+    def _candidates(self, record: EnvironmentRecord, service: str) -> Iterator[Revision]:
+        """Revisions that a service may be found to be again: the one that it has, the one that an
+        open rollout comes from, and the newest, which may have been rolled back."""
+        rollout = latest_rollout(self._db, record.name, service)
+        previous = rollout.previous if rollout and rollout.is_open else None
+        for number in (record.current.get(service), previous):
+            known = self._revision(record.name, service, number) if number else None
+            if known is not None:
+                yield known
+        newest = self._newest_revision(record.name, service)
+        if newest is not None:
+            yield newest
+
+    def _begin_rollouts(
+        self, before: dict[str, int], record: EnvironmentRecord, now: float, canary: int | None
+    ) -> None:
+        for name, number in record.current.items():
+            if before.get(name) == number:
+                continue
+            begin_rollout(
+                self._db,
+                record.name,
+                name,
+                number,
+                now=now,
+                reason="it was applied",
+                canary=canary,
+            )
+
+    async def roll_back(
+        self, rollout: Rollout, to: int, *, phase: Phase, reason: str, now: float
+    ) -> Rollout:
+        with self._db.transaction():
+            if rollout.is_open:
+                ended = replace(rollout, phase=phase, reason=reason, ended_at=now)
+                replace_rollout(self._db, rollout, ended)
+            record = await self.environment(rollout.environment)
+            _refuse_stale(record, None)
+            declared = record.spec.services.get(rollout.service)
+            revision = self._revision(record.name, rollout.service, to)
+            if declared is None or revision is None:
+                raise NotFound(f"'{rollout.service}' has no revision {to}.")
+            services = {**record.spec.services, declared.name: declared.back_to(revision.spec)}
+            record = replace(
+                record,
+                spec=replace(record.spec, services=services),
+                current={**record.current, declared.name: to},
+                version=record.version + 1,
+            )
+            self._save(record)
+            return begin_rollout(
+                self._db, record.name, declared.name, to, now=now, reason=reason, rollback=True
+            )
 
     def _keep_revision(self, revision: Revision) -> None:
         self._db.execute(
@@ -220,6 +282,13 @@ class Environments:
                 dumped(Revision, revision),
             ),
         )
+
+    def _revision(self, environment: str, service: str, number: int) -> Revision | None:
+        row = self._db.execute(
+            "SELECT document FROM revisions WHERE environment = ? AND service = ? AND number = ?",
+            (environment, service, number),
+        ).fetchone()
+        return loaded(Revision, row[0]) if row else None
 
     def _newest_revision(self, environment: str, service: str) -> Revision | None:
         row = self._db.execute(

@@ -14,15 +14,16 @@ from typing import Protocol
 from vmorch.model.event import Event, EventKind
 from vmorch.model.instance import EnvironmentNetwork, Goal, Instance, Revision
 from vmorch.model.names import Installation
+from vmorch.model.rollout import Phase, Rollout
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec, VolumeMount
 from vmorch.model.volume import Volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentRecord:
-    """`current` maps each service to the number of its newest revision. `removing` is set by
-    `down`; the record goes when nothing of the environment is left. `holder` is a process whose
-    end ends the environment (see `vmorch.effects.Processes`), `expires_at` a time that does.
+    """`current` maps each service to the number of the revision that it should have. `removing` is
+    set by `down`; the record goes when nothing of the environment is left. `holder` is a process
+    whose end ends the environment (see `vmorch.effects.Processes`), `expires_at` a time that does.
     Each published port in `spec` has its number."""
 
     name: str
@@ -38,7 +39,7 @@ class EnvironmentRecord:
 
     @property
     def declared(self) -> dict[tuple[str, str, int], ServiceSpec]:
-        """By (environment, service, revision): the newest revisions as they are declared now, with
+        """By (environment, service, revision): the current revisions as they are declared now, with
         what makes no revision of its own (policies, grace, how instances start)."""
         return {
             (self.name, service, self.current[service]): spec
@@ -64,10 +65,13 @@ class Store(Protocol):
         expected_version: int | None = None,
         expires_at: float | None = None,
         holder: str | None = None,
+        canary: int | None = None,
     ) -> EnvironmentRecord:
         """Create or change an environment; a service whose revision digest is new gets the next
-        revision. Images in `spec` must be digests. The network is allocated at creation, and a
-        published port without a number is given one that it keeps for the environment's life.
+        revision, and one whose revision changes a rollout, with `canary` percent of the requests
+        where an earlier revision can have the rest. Images in `spec` must be digests. The network
+        is allocated at creation, and a published port without a number is given one that it keeps
+        for the environment's life.
         `expires_at` and `holder` stay what they were where they are None.
 
         Raises:
@@ -92,6 +96,35 @@ class Store(Protocol):
         ...
 
     async def revisions(self, environment: str) -> Sequence[Revision]: ...
+
+    async def rollouts(self, environment: str, service: str) -> Sequence[Rollout]:
+        """The last ones, oldest first."""
+        ...
+
+    async def latest_rollout(self, environment: str, service: str) -> Rollout:
+        """Raises NotFound."""
+        ...
+
+    async def latest_rollouts(self, environment: str) -> dict[str, Rollout]:
+        """The last one of each service that has had one."""
+        ...
+
+    async def put_rollout(self, rollout: Rollout, *, was: Rollout) -> None:
+        """Write down how it has gone on. Raises Refused (it is no longer what it `was`)."""
+        ...
+
+    async def roll_back(
+        self, rollout: Rollout, to: int, *, phase: Phase, reason: str, now: float
+    ) -> Rollout:
+        """Lead the service of `rollout`, its last one, back to revision `to`, as one step: the
+        rollout ends in `phase` if it was under way, the service is declared as that revision was
+        (how many there are, its ports and routes stay), and a rollback begins, which is returned.
+
+        Raises:
+            Refused: the rollout is no longer what it was, or the environment is being removed.
+            NotFound: no such revision, or the service is no longer declared.
+        """
+        ...
 
     async def instances(self, environment: str | None = None) -> Sequence[Instance]: ...
 

@@ -93,6 +93,16 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE volumes ADD COLUMN made INTEGER NOT NULL DEFAULT 0;
     """,
+    # A service from before has none until its revision changes.
+    """
+    CREATE TABLE rollouts (
+        environment TEXT NOT NULL REFERENCES environments(name) ON DELETE CASCADE,
+        service TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        document TEXT NOT NULL,
+        PRIMARY KEY (environment, service, number)
+    );
+    """,
 )
 
 

@@ -11,6 +11,7 @@ from vmorch.store.environments import Environments
 from vmorch.store.events import Events
 from vmorch.store.exclusive import IsFree, always_free
 from vmorch.store.instances import Instances
+from vmorch.store.rollouts import Rollouts
 from vmorch.store.volumes import Volumes
 
 
@@ -54,6 +55,12 @@ class SqliteStore:
         self.forget = environments.forget
         self.revisions = environments.revisions
         self.service_addresses = environments.service_addresses
+        self.roll_back = environments.roll_back
+        rollouts = Rollouts(self._db)
+        self.rollouts = rollouts.rollouts
+        self.latest_rollout = rollouts.latest_rollout
+        self.latest_rollouts = rollouts.latest_rollouts
+        self.put_rollout = rollouts.put_rollout
         instances = Instances(self._db, environments, installation)
         self.instances = instances.instances
         self.create_instance = instances.create_instance

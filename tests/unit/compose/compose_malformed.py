@@ -85,7 +85,18 @@ MALFORMED: dict[str, tuple[str, dict[int, str]]] = {
     "top secrets": (_WEB + "secrets: {a: {file: x}}\n", {4: "'x' cannot be read"}),
     "autoscale": (web("autoscale: {min: 1, max: 6, cpu: 70%}"), {4: "not available"}),
     "bad autoscale too": (web("autoscale:\n  max: 6\n  cpu: 170%"), {4: "not avail", 6: "percen"}),
-    "update_config": (web("deploy:\n  update_config: {order: start-first}"), {5: "not available"}),
+    "order": (web("deploy:\n  update_config: {order: start-firsd}"), {5: "'start-first'"}),
+    "ratio": (web("deploy:\n  update_config: {max_failure_ratio: 1.5}"), {5: "from 0 to 1"}),
+    "monitor": (web("deploy:\n  update_config: {monitor: 30d}"), {5: "a time such as"}),
+    "rollback of a rollback": (
+        web("deploy:\n  rollback_config: {failure_action: rollback}"),
+        {5: "pause or continue"},
+    ),
+    "start-first with a volume": (
+        web("volumes: [data:/x]\ndeploy:\n  update_config: {order: start-first}")
+        + "volumes: {data: {}}\n",
+        {6: "With a volume the order is stop-first"},
+    ),
     "reservations": (web("deploy: {resources: {reservations: {cpus: 1}}}"), {4: "not available"}),
     "udp": (web("ports: [53:53/udp]"), {4: "'udp' is not available"}),
     "udp in the long form": (web("ports:\n  - target: 53\n    protocol: udp"), {6: "'udp'"}),

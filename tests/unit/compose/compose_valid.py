@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vmorch.model.rollout import FailureAction, UpdateConfig, UpdateOrder
 from vmorch.model.spec import (
     BuildSecret,
     BuildSpec,
@@ -229,6 +230,21 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
     "restart policy wins": (
         "restart: no\ndeploy: {restart_policy: {condition: any, delay: 5s, max_attempts: 2}}",
         {"restart": RestartPolicy(delay_seconds=5, max_attempts=2)},
+    ),
+    "rollouts": (
+        "deploy: {update_config: {parallelism: 0, order: stop-first, monitor: 20s},"
+        " rollback_config: {delay: 3s, failure_action: continue, max_failure_ratio: 0.5}}",
+        {
+            "update": UpdateConfig(
+                parallelism=0, order=UpdateOrder.STOP_FIRST, monitor_seconds=20.0
+            ),
+            "rollback": UpdateConfig(
+                parallelism=0,
+                delay_seconds=3.0,
+                failure_action=FailureAction.CONTINUE,
+                max_failure_ratio=0.5,
+            ),
+        },
     ),
     "disk": ("disk: 20GiB", {"disk_bytes": 20 * 1024 * MIB}),
     "start": ("start: cold", {"start": StartPolicy.COLD}),

@@ -11,8 +11,6 @@ NOT_YET = frozenset(
         "service.autoscale",
         "service.blkio_config",
         "service.mem_reservation",
-        "deploy.update_config",
-        "deploy.rollback_config",
         "resources.reservations",
         "healthcheck.start_interval",
         "dependency.required",

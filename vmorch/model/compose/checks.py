@@ -12,6 +12,7 @@ from itertools import islice
 from vmorch.model.compose.nodes import quoted
 from vmorch.model.compose.quantities import byte_text, cpus_text, duration_text
 from vmorch.model.compose.reading import MOST_PROBLEMS, did_you_mean
+from vmorch.model.compose.rollout_checks import rollout_findings, rollout_times
 from vmorch.model.compose.storage_checks import storage_findings
 from vmorch.model.names import host_name, is_name
 from vmorch.model.spec import DependencyCondition, EnvironmentSpec, HealthKind, ServiceSpec
@@ -45,7 +46,7 @@ def _findings(spec: EnvironmentSpec) -> Iterator[Finding]:
     for across in (_environment, _names, _dependencies, _published, _routes, storage_findings):
         yield from across(spec)
     for service in spec.services.values():
-        for part in (_caps, _health, _ports, _texts, _kept):
+        for part in (_caps, _health, rollout_findings, _ports, _texts, _kept):
             for where, message in part(service):
                 yield f"services.{service.name}.{where}", message
 
@@ -192,6 +193,7 @@ def _health(service: ServiceSpec) -> Iterator[Finding]:
         ("healthcheck.start_period", check.start_period_seconds, 0.0),
         ("stop_grace_period", service.stop_grace_period_seconds, 0.0),
         ("deploy.restart_policy.delay", service.restart.delay_seconds, 0.0),
+        *rollout_times(service),
     ):
         if not least <= seconds <= LONGEST_SECONDS:
             texts = map(duration_text, (seconds, least, LONGEST_SECONDS))

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from vmorch.model.compose.quantities import byte_text, cpus_text, duration_text
+from vmorch.model.rollout import UpdateConfig
 from vmorch.model.spec import (
     BuildSpec,
     DeclaredFile,
@@ -159,6 +160,20 @@ def _deploy(service: ServiceSpec) -> dict[str, Any]:
         "replicas": service.replicas,
         "resources": {"limits": limits},
         "restart_policy": _restart(service.restart),
+        "update_config": _rollout(service.update),
+        "rollback_config": _rollout(service.rollback),
+    }
+
+
+def _rollout(config: UpdateConfig) -> dict[str, Any]:
+    order = {"order": config.order.value} if config.order else {}
+    return {
+        "parallelism": config.parallelism,
+        "delay": duration_text(config.delay_seconds),
+        "failure_action": config.failure_action.value,
+        "monitor": duration_text(config.monitor_seconds),
+        "max_failure_ratio": config.max_failure_ratio,
+        **order,
     }
 
 

@@ -31,7 +31,9 @@ class Inputs:
 def service_spec(name: str, values: Values, inputs: Inputs) -> ServiceSpec:
     """The service that its keys describe; what is wrong goes to the inputs' reading."""
     given = _steps(
-        values, inputs, (_image, _process, _network, _guest, _limits, _restart, _replicas)
+        values,
+        inputs,
+        (_image, _process, _network, _guest, _limits, _restart, _rollouts, _replicas),
     )
     return ServiceSpec(name=name, **({"image": f"{inputs.project}-{name}"} | given))
 
@@ -154,6 +156,14 @@ def _limits(values: Values, inputs: Inputs) -> dict[str, Any]:
 def _restart(values: Values, inputs: Inputs) -> dict[str, Any]:
     policy = _inside(values, "deploy.restart_policy") or values.get("restart")
     return {"restart": policy} if policy else {}
+
+
+def _rollouts(values: Values, inputs: Inputs) -> dict[str, Any]:
+    found = {
+        "update": _inside(values, "deploy.update_config"),
+        "rollback": _inside(values, "deploy.rollback_config"),
+    }
+    return {name: config for name, config in found.items() if config}
 
 
 def _replicas(values: Values, inputs: Inputs) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from vmorch.model.compose.forms import BYTES, COUNT, CPUS, DURATION, Choice, Word
 from vmorch.model.compose.objects import Key, Object, Values
+from vmorch.model.rollout import BACKWARDS, FailureAction, UpdateConfig, UpdateOrder
 from vmorch.model.spec import RestartCondition, RestartPolicy
 
 _ONE_KIND = "only 'replicated' services exist; vmorch runs on one host."
@@ -52,19 +55,52 @@ _RESOURCE_REFUSED = {
     "devices": "devices of the host are not passed to guests.",
     "generic_resources": "devices of the host are not passed to guests.",
 }
-_ROLLOUT = Object(
-    name="rollout",
-    keys={
-        "parallelism": Key(COUNT, "Instances that are replaced at once."),
-        "delay": Key(DURATION, "Time between two groups."),
-        "failure_action": Key(
-            Choice(("pause", "continue", "rollback")), "What to do when an instance fails."
-        ),
-        "monitor": Key(DURATION, "How long a new instance is watched."),
-        "max_failure_ratio": Key(CPUS, "Share of failures that is borne."),
-        "order": Key(Choice(("stop-first", "start-first")), "Which of the two goes first."),
-    },
-)
+_SHARE = Word("a share from 0 to 1", r"0(\.[0-9]{1,6})?|1(\.0{1,6})?", float, numbers=True)
+
+
+def _update_config(values: Values) -> UpdateConfig:
+    return _config(values, UpdateConfig())
+
+
+def _rollback_config(values: Values) -> UpdateConfig:
+    return _config(values, BACKWARDS)
+
+
+def _config(values: Values, default: UpdateConfig) -> UpdateConfig:
+    given: dict[str, Any] = {
+        field: values.get(key)
+        for key, field in (
+            ("parallelism", "parallelism"),
+            ("delay", "delay_seconds"),
+            ("monitor", "monitor_seconds"),
+            ("max_failure_ratio", "max_failure_ratio"),
+        )
+        if key in values
+    }
+    if "failure_action" in values:
+        given["failure_action"] = FailureAction(values.get("failure_action"))
+    if "order" in values:
+        given["order"] = UpdateOrder(values.get("order"))
+    return replace(default, **given)
+
+
+def _rollout(name: str, build: Callable[[Values], UpdateConfig], *on_failure: str) -> Object:
+    return Object(
+        name=name,
+        build=build,
+        keys={
+            "parallelism": Key(COUNT, "Instances that are replaced at once; 0: all."),
+            "delay": Key(DURATION, "The pause before the next are replaced."),
+            "failure_action": Key(Choice(on_failure), "What follows when too many have failed."),
+            "monitor": Key(DURATION, "How long a new instance is watched from when it is ready."),
+            "max_failure_ratio": Key(_SHARE, "The share of instances that may fail."),
+            "order": Key(
+                Choice(tuple(UpdateOrder)), "Which of an instance and its successor goes first."
+            ),
+        },
+    )
+
+
 DEPLOY = Object(
     name="deploy",
     refused={
@@ -91,8 +127,14 @@ DEPLOY = Object(
             ),
             "CPU and memory of each instance.",
         ),
-        "update_config": Key(_ROLLOUT, "How a new revision replaces the old one."),
-        "rollback_config": Key(_ROLLOUT, "How a rollback is done."),
+        "update_config": Key(
+            _rollout("update_config", _update_config, "pause", "continue", "rollback"),
+            "How a new revision replaces the old one.",
+        ),
+        "rollback_config": Key(
+            _rollout("rollback_config", _rollback_config, "pause", "continue"),
+            "How a rollback is done.",
+        ),
         "restart_policy": Key(
             Object(
                 name="restart_policy",
