@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class UpdateOrder(enum.StrEnum):
@@ -88,6 +88,16 @@ class Rollout:
     @property
     def is_open(self) -> bool:
         return self.phase in OPEN
+
+    def resumed(self) -> Rollout:
+        """A user bears what has failed so far."""
+        return replace(
+            self,
+            phase=Phase.RUNNING,
+            reason="resumed by the user",
+            failed=(),
+            forgiven=(*self.forgiven, *self.failed),
+        )
 
     @property
     def good_revision(self) -> int | None:

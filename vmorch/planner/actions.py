@@ -42,9 +42,10 @@ class PutRollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollBack:
-    """Lead a service back to the revision that it had before `rollout`."""
+    """End a rollout, which `was` so, and lead its service back to the revision before it."""
 
     rollout: Rollout
+    was: Rollout
     to: int
     reason: str
 

@@ -100,7 +100,8 @@ def rest(view: InstanceView, moment: Moment) -> Verdict | None:
 def remove(view: InstanceView, moment: Moment) -> Verdict | None:
     if view.guest is not None:
         return NOTHING
-    return Verdict(action=RemoveInstance(instance=view.instance, reason=view.instance.reason))
+    reason = view.instance.reason or "nobody wants it any more"
+    return Verdict(action=RemoveInstance(instance=view.instance, reason=reason))
 
 
 def note_pause(view: InstanceView, moment: Moment) -> Verdict | None:
@@ -154,4 +155,4 @@ def _why(instance: Instance) -> str:
         return "its guest ended before it could be paused"
     if instance.goal is Goal.SLEEP:
         return _SLEEPLESS
-    return instance.reason
+    return instance.reason or "nobody wants it any more"

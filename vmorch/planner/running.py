@@ -155,7 +155,9 @@ def admit(view: InstanceView, moment: Moment) -> Verdict | None:
         instance, state=State.READY, reason=view.mishap, ready_at=instance.ready_at or moment.now
     )
     return Verdict(
-        action=Note(instance=ready, kind=EventKind.INSTANCE_READY, reason=view.health_message)
+        action=Note(
+            instance=ready, kind=EventKind.INSTANCE_READY, reason=view.health_message or "ready"
+        )
     )
 
 
@@ -207,4 +209,5 @@ def _waiting(instance: Instance, view: InstanceView, kind: EventKind) -> Note:
 
 
 def _words(view: InstanceView) -> str:
-    return "; ".join(filter(None, (view.mishap, view.health_message)))
+    words = "; ".join(filter(None, (view.mishap, view.health_message)))
+    return words or "its check fails"

@@ -210,9 +210,10 @@ def _backend(backend: Backend) -> list[str]:
     return [
         f"backend {backend.name}",
         f"    mode {backend.mode.value}",
-        # leastconn may be changed at run time (static-rr and hashes may not), and it sends
-        # less to an instance that its cap has made slow.
-        "    balance leastconn",
+        # Servers of both may be changed at run time (those of static-rr and of hashes may not).
+        # leastconn sends less to an instance that its cap has made slow, but where nobody is busy
+        # it takes no notice of weights.
+        f"    balance {'roundrobin' if backend.by_weight else 'leastconn'}",
         *(_http_lines(backend) if backend.mode is Mode.HTTP else ["    timeout server 24h"]),
         *(_check_lines(backend.check) if backend.check else ()),
         # In the structure, so that a changed check is seen also where no server is.

@@ -42,12 +42,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """`name` is unique and made of [A-Za-z0-9_.-]: ENVIRONMENT.SERVICE.PORT."""
+    """`name` is unique and made of [A-Za-z0-9_.-]: ENVIRONMENT.SERVICE.PORT. `by_weight`: its
+    servers get exactly the shares that their weights say, however busy they are."""
 
     name: str
     mode: Mode
     servers: tuple[Server, ...]
     check: Check | None
+    by_weight: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

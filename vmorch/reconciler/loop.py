@@ -25,9 +25,11 @@ from vmorch.planner.actions import (
     DestroyGuest,
     DestroyOrphan,
     Note,
+    PutRollout,
     RemoveEnvironment,
     RemoveInstance,
     ResumeGuest,
+    RollBack,
     ShutDownGuest,
     SleepGuest,
     StartGuest,
@@ -183,6 +185,14 @@ class Reconciler:
             case Note():
                 written = perform.note(parts, action)
                 await self._tried(action, action.instance.environment, written)
+            case PutRollout():
+                await self._tried(
+                    action, action.rollout.environment, perform.put_rollout(parts, action)
+                )
+            case RollBack():
+                await self._tried(
+                    action, action.rollout.environment, perform.roll_back(parts, action)
+                )
             case StartGuest():
                 self._memory.ends.pop(domain_of(parts, action.instance), None)
                 self._spawn(action.instance, start_guest(parts, action))

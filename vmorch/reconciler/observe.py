@@ -14,6 +14,7 @@ from vmorch.health.protocol import Health
 from vmorch.hypervisor.protocol import ObservedGuest
 from vmorch.model.instance import Instance, Revision
 from vmorch.model.names import Installation
+from vmorch.model.rollout import Rollout
 from vmorch.model.spec import ServiceSpec, StartPolicy
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Pulse, Snapshot
 from vmorch.proxy.protocol import ProxyConfig, Server, ServerStatus
@@ -76,6 +77,7 @@ class Observed:
     environments: Sequence[EnvironmentRecord]
     instances: Sequence[Instance]
     revisions: Mapping[tuple[str, str, int], Revision]
+    rollouts: Mapping[str, Mapping[str, Rollout]]
     sessions: Mapping[tuple[str, str], ServerStatus]
     unclaimed: Unclaimed
     warmth: Warmth
@@ -97,6 +99,7 @@ async def observe(parts: Parts, memory: Memory) -> Observed:
         for environment in environments
         for revision in await parts.store.revisions(environment.name)
     }
+    rollouts = {env.name: await parts.store.latest_rollouts(env.name) for env in environments}
     ignored = {name for name in busy if isinstance(name, str)}
     if memory.warming:
         ignored |= {
@@ -112,6 +115,7 @@ async def observe(parts: Parts, memory: Memory) -> Observed:
         environments=environments,
         instances=instances,
         revisions=revisions,
+        rollouts=rollouts,
         sessions=sessions,
         unclaimed=unclaimed,
         warmth=warmth,
@@ -176,6 +180,7 @@ def snapshot_of(
                 removing=env.removing,
                 services=dict(env.spec.services),
                 current=env.current,
+                rollouts=observed.rollouts[env.name],
                 instances=tuple(views[env.name]),
                 network_ready=memory.networks.get(env.name) == env.version,
                 network_trouble=memory.network_trouble.get(env.name, ""),

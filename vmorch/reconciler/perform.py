@@ -11,18 +11,21 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from vmorch.errors import VmorchError
+from vmorch.errors import NotFound, Refused, VmorchError
 from vmorch.model.event import EventKind
 from vmorch.model.instance import State
+from vmorch.model.rollout import Rollout
 from vmorch.planner.actions import (
     CapGuest,
     CreateInstance,
     DestroyGuest,
     DestroyOrphan,
     Note,
+    PutRollout,
     RemoveEnvironment,
     RemoveInstance,
     ResumeGuest,
+    RollBack,
     ShutDownGuest,
     SuspendGuest,
 )
@@ -52,6 +55,41 @@ async def note(parts: Parts, action: Note) -> None:
     await parts.store.put_instance(action.instance, decides_goal=action.decides_goal)
     await parts.faults.at("note:recorded")
     await tell(parts, action.kind, action.instance, action.reason)
+
+
+async def put_rollout(parts: Parts, action: PutRollout) -> None:
+    try:
+        await parts.store.put_rollout(action.rollout, was=action.was)
+    except Refused:
+        return  # A user's order came first; the next look sees what is to be done now.
+    await parts.faults.at("rollout:recorded")
+    await _tell_rollout(parts, action.rollout, action.kind, action.reason)
+
+
+async def roll_back(parts: Parts, action: RollBack) -> None:
+    try:
+        await parts.store.roll_back(
+            action.rollout,
+            action.to,
+            was=action.was,
+            reason=action.reason,
+            now=parts.clock.now(),
+        )
+    except (NotFound, Refused):
+        return
+    await parts.faults.at("rollback:recorded")
+    back = f"back to revision {action.to}: {action.reason}"
+    await _tell_rollout(parts, action.rollout, EventKind.ROLLED_BACK, back)
+
+
+async def _tell_rollout(parts: Parts, rollout: Rollout, kind: EventKind, message: str) -> None:
+    await parts.store.add_event(
+        kind,
+        message,
+        now=parts.clock.now(),
+        environment=rollout.environment,
+        service=rollout.service,
+    )
 
 
 async def cap_guest(parts: Parts, action: CapGuest) -> None:

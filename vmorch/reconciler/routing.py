@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from vmorch.model.instance import Instance, State
 from vmorch.model.names import Installation, instance_name
+from vmorch.model.rollout import Rollout
 from vmorch.model.spec import HealthCheck, HealthKind, Protocol, ServiceSpec
 from vmorch.proxy.protocol import (
     Backend,
@@ -19,17 +20,26 @@ from vmorch.proxy.protocol import (
 )
 from vmorch.store.protocol import EnvironmentRecord
 
+FULL_WEIGHT = 100
+MOST_WEIGHT = 256
+"""HAProxy's bound of a server's weight."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routed:
     """One environment as the proxy needs it. `ports` holds each service's TCP ports, those that
-    its image exposes included; `revisions` what each instance (by its key) was made from."""
+    its image exposes included; `revisions` what each instance (by its key) was made from,
+    `rollouts` each service's last one."""
 
     record: EnvironmentRecord
     instances: Sequence[Instance]
     service_addresses: dict[str, str]
     ports: dict[str, tuple[int, ...]]
     revisions: dict[tuple[str, str, int], ServiceSpec] = field(default_factory=dict)
+    rollouts: dict[str, Rollout] = field(default_factory=dict)
+
+    def of(self, service: str) -> list[Instance]:
+        return [instance for instance in self.instances if instance.service == service]
 
 
 def backend_name(environment: str, service: str, port: int, mode: Mode) -> str:
@@ -57,17 +67,22 @@ def proxy_config(
 
 def _backends(environment: Routed, spec: ServiceSpec) -> Iterator[Backend]:
     routed = {route.port or spec.main_port for route in spec.routes}
+    instances = environment.of(spec.name)
+    weights = canary_weights(instances, environment.rollouts.get(spec.name))
     for port in environment.ports[spec.name]:
         for mode in (Mode.TCP, Mode.HTTP) if port in routed else (Mode.TCP,):
             yield Backend(
                 name=backend_name(environment.record.name, spec.name, port, mode),
                 mode=mode,
-                servers=tuple(_servers(environment.instances, spec.name, port)),
-                check=_check(spec.healthcheck, port),
+                servers=tuple(_servers(instances, port, weights)),
+                check=_common_check(environment, spec, port),
+                by_weight=bool(weights),
             )
 
 
-def _servers(instances: Sequence[Instance], service: str, port: int) -> Iterator[Server]:
+def _servers(
+    instances: Sequence[Instance], port: int, weights: Mapping[int, int]
+) -> Iterator[Server]:
     """Instances that have been ready; only those that are now get new connections. Those of one
     that goes to sleep are closed, as its guest cannot."""
     for instance in instances:
@@ -78,15 +93,47 @@ def _servers(instances: Sequence[Instance], service: str, port: int) -> Iterator
             State.STOPPING,
             State.PAUSED,
         }
-        if instance.service == service and known:
+        if known:
             yield Server(
                 name=instance.name,
                 id=instance.ordinal,
                 address=instance.outer_address,
                 port=port,
                 admitted=instance.state is State.READY,
+                weight=weights.get(instance.ordinal, FULL_WEIGHT),
                 closed=instance.saving,
             )
+
+
+def canary_weights(instances: Sequence[Instance], rollout: Rollout | None) -> dict[int, int]:
+    """By ordinal, so that the new revision's instances together get the canary's share. Empty
+    when there is no canary, or nobody else that could have the rest."""
+    if rollout is None or not rollout.is_open or rollout.canary is None:
+        return {}
+    ready = [instance for instance in instances if instance.state is State.READY]
+    new = [i.ordinal for i in ready if i.revision == rollout.revision]
+    old = [i.ordinal for i in ready if i.revision != rollout.revision]
+    if not new or not old:
+        return {}
+    each_new, each_old = rollout.canary / len(new), (100 - rollout.canary) / len(old)
+    scale = MOST_WEIGHT / max(each_new, each_old)
+    return {ordinal: max(1, round(scale * each_new)) for ordinal in new} | {
+        ordinal: max(1, round(scale * each_old)) for ordinal in old
+    }
+
+
+def _common_check(environment: Routed, spec: ServiceSpec, port: int) -> Check | None:
+    """HAProxy asks all servers of a backend alike. Where revisions are asked differently, it only
+    sees whether they can be reached: what one does not know must not take it away."""
+    declared = _check(spec.healthcheck, port)
+    own = {
+        _check(environment.revisions[instance.key].healthcheck, port)
+        for instance in environment.of(spec.name)
+        if instance.key in environment.revisions
+    }
+    if declared is None or own <= {declared}:
+        return declared
+    return replace(declared, path=None)
 
 
 def _check(health: HealthCheck, port: int) -> Check | None:

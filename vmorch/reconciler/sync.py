@@ -174,6 +174,7 @@ class Sync:
             await self._remember_manifest(image)
         instances = await self._parts.store.instances(record.name)
         own = {(one.service, one.number): one.spec for one in revisions}
+        own |= {(service, number): spec for (_, service, number), spec in record.declared.items()}
         addresses = await self._parts.store.service_addresses(record.name)
         # What is served until the network fits the newest order may have a service that this
         # order has taken away, address and all.
@@ -183,6 +184,7 @@ class Sync:
             record=record,
             instances=instances,
             revisions={one.key: own[one.service, one.revision] for one in instances},
+            rollouts=await self._parts.store.latest_rollouts(record.name),
             service_addresses=addresses,
             ports={name: self._ports(spec) for name, spec in record.spec.services.items()},
         )
@@ -207,18 +209,17 @@ class Sync:
         ]
 
     def _target(self, environment: Routed, instance: Instance) -> Target:
-        """How it is asked is the declared service's word; what its guest can answer is that of
-        its own revision, which may be an older one with another image."""
+        """What its guest is asked, and can answer, is what its own revision says, which may be an
+        older one than the declared."""
         revision = environment.revisions[instance.key]
         manifest = self._manifests.get(revision.image)
         supports = manifest.boot.supports if manifest else frozenset()
-        declared = environment.record.spec.services[instance.service]
-        check = effective_check(declared, manifest)
+        check = effective_check(revision, manifest)
         return Target(
             key=(instance.environment, instance.name, instance.boot),
             domain=domain_of(self._parts, instance),
             address=instance.outer_address,
-            port=check_port(check, environment.ports[instance.service]),
+            port=check_port(check, ports_of(revision, manifest)),
             check=check,
             has_agent="agent" in supports,
             wants_cloud_init=revision.cloud_init is not None,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vmorch.errors import NetworkError, Refused, VmorchError
 from vmorch.model.instance import Goal
+from vmorch.model.rollout import Phase
 from vmorch.model.spec import (
     DependencyCondition,
     EnvironmentSpec,
@@ -64,7 +65,14 @@ class Life:
         await check_goals(self.world)
         for environment in await self.world.store.environments():
             await self.world.store.set_goal(environment.name, Goal.RUN)
+            await self._resume_rollouts(environment.name)
         await come_to_rest(self.world, PEACE_SECONDS)
+
+    async def _resume_rollouts(self, environment: str) -> None:
+        """What failed in the storm is tried again."""
+        for rollout in (await self.world.store.latest_rollouts(environment)).values():
+            if rollout.phase is Phase.PAUSED:
+                await self.world.store.put_rollout(rollout.resumed(), was=rollout)
 
     async def _step(self) -> None:
         orders: list[tuple[int, Callable[[], Awaitable[str]]]] = [

@@ -8,7 +8,7 @@ from dataclasses import replace
 from vmorch.errors import NotFound, Refused
 from vmorch.model import addresses
 from vmorch.model.instance import EnvironmentNetwork, Revision
-from vmorch.model.rollout import Phase, Rollout
+from vmorch.model.rollout import Rollout
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 from vmorch.store.database import Database
 from vmorch.store.documents import dumped, loaded
@@ -247,12 +247,10 @@ class Environments:
             )
 
     async def roll_back(
-        self, rollout: Rollout, to: int, *, phase: Phase, reason: str, now: float
+        self, rollout: Rollout, to: int, *, was: Rollout, reason: str, now: float
     ) -> Rollout:
         with self._db.transaction():
-            if rollout.is_open:
-                ended = replace(rollout, phase=phase, reason=reason, ended_at=now)
-                replace_rollout(self._db, rollout, ended)
+            replace_rollout(self._db, was, rollout)
             record = await self.environment(rollout.environment)
             _refuse_stale(record, None)
             declared = record.spec.services.get(rollout.service)

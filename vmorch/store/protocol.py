@@ -14,7 +14,7 @@ from typing import Protocol
 from vmorch.model.event import Event, EventKind
 from vmorch.model.instance import EnvironmentNetwork, Goal, Instance, Revision
 from vmorch.model.names import Installation
-from vmorch.model.rollout import Phase, Rollout
+from vmorch.model.rollout import Rollout
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec, VolumeMount
 from vmorch.model.volume import Volume
 
@@ -114,11 +114,11 @@ class Store(Protocol):
         ...
 
     async def roll_back(
-        self, rollout: Rollout, to: int, *, phase: Phase, reason: str, now: float
+        self, rollout: Rollout, to: int, *, was: Rollout, reason: str, now: float
     ) -> Rollout:
-        """Lead the service of `rollout`, its last one, back to revision `to`, as one step: the
-        rollout ends in `phase` if it was under way, the service is declared as that revision was
-        (how many there are, its ports and routes stay), and a rollback begins, which is returned.
+        """Lead a service back to revision `to`, as one step: `rollout` is how its last one, which
+        `was` so before, has ended; the service is declared as that revision was (how many there
+        are, its ports and routes stay); a rollback begins for this `reason`, and is returned.
 
         Raises:
             Refused: the rollout is no longer what it was, or the environment is being removed.
