@@ -82,4 +82,6 @@ def health(
     """What to publish; `since` is when `healthy` came to be what it is."""
     healthy, message = verdict(history, report, wants_cloud_init=wants_cloud_init)
     since = before.since if healthy is before.healthy else now
-    return Health(healthy=healthy, since=since, message=message, report=report)
+    return Health(
+        healthy=healthy, since=since, message=message, report=report, failures=history.failures
+    )

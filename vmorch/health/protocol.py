@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from vmorch.model.guest import GuestReport
@@ -29,12 +29,14 @@ class Target:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """`healthy` None: no verdict yet. `message` says why, for people (last answer or error).
-    `report` is the guest's own word, when it has an agent and has said one."""
+    `report` is the guest's own word, when it has an agent and has said one. `failures` are the
+    failed checks in a row that count; one more of them alone is no news."""
 
     healthy: bool | None
     since: float
     message: str
     report: GuestReport | None = None
+    failures: int = field(default=0, compare=False)
 
 
 class Prober(Protocol):

@@ -31,7 +31,8 @@ class InstanceView:
     there now. `busy`: an action on it is under way, so nothing is planned for it. `end` says how
     the last guest ended, if we heard; `ended_by_itself` that it powered itself off. `service` and
     `exit_code` are the guest's word (see GuestReport), `mishap` is what its console told in this
-    boot. `pulse` None: it has not answered yet, so its silence says nothing.
+    boot. `pulse` None: it has not answered yet, so its silence says nothing. `failed_checks` have
+    failed in a row.
     """
 
     instance: Instance
@@ -51,6 +52,7 @@ class InstanceView:
     exit_code: int | None = None
     mishap: str = ""
     pulse: Pulse | None = None
+    failed_checks: int = 0
 
     @property
     def wanted(self) -> bool:

@@ -241,6 +241,7 @@ def _view(
         exit_code=verdict.report.exit_code if verdict and verdict.report else None,
         mishap=memory.mishaps.get(boot, ""),
         pulse=memory.pulses.get(domain),
+        failed_checks=verdict.failures if verdict else 0,
     )
 
 

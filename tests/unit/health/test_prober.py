@@ -114,10 +114,13 @@ def test_it_takes_as_many_failures_as_retries_and_one_success(virtually, target)
         since = (await bench.run(1)).since
         bench.server.error = errno.ECONNREFUSED
         health = await bench.run(4)
-        assert (health.healthy, health.since) == (True, since)
+        assert (health.healthy, health.since, health.failures) == (True, since, 2)
         health = await bench.run(2)
-        assert health.healthy is False
+        assert (health.healthy, health.failures) == (False, 3)
         assert health.since > since
+        news = len(bench.changes)
+        assert (await bench.run(4)).failures == 5
+        assert len(bench.changes) == news
         bench.server.error = None
         assert (await bench.run(2)).healthy is True
         bench.server.error = errno.ECONNREFUSED
