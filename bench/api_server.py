@@ -66,6 +66,7 @@ async def main(socket: str, count: int) -> None:
         snapshots=SnapshotShelf(settings.snapshots_dir, SystemClock()),
         ask_warm_up=lambda environment, service: None,
         forgo_warm_up=lambda keys: None,
+        last_look=lambda: None,
     )
     config = uvicorn.Config(create_app(services), uds=socket, log_config=None, access_log=False)
     await uvicorn.Server(config).serve()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vmorch.model.view.snapshot import RemovedSnapshotsView, SnapshotView, WarmUpView
     from vmorch.model.view.step import StepView
     from vmorch.model.view.stream import EventView, LogLine
+    from vmorch.model.view.why import WhyView
 
 # The daemon may boot a kernel before it answers what acceleration there is.
 CALL_TIMEOUT_SECONDS = 120.0
@@ -278,6 +279,17 @@ class Client:
             after=after, environment=environment, service=service, since=since, follow=follow
         )
         return (view_of(EventView, row) for row in self._stream("GET", path))
+
+    def why(self, environment: str, subject: str) -> WhyView:
+        """Why an instance or service is as it is. Raises NotFound: there never was one."""
+        from vmorch.model.view.stream import EventView
+        from vmorch.model.view.why import StepAheadView, WhyView
+
+        path = f"{_environment_path(environment)}/why" + _query(subject=subject)
+        row = self._call("GET", path)
+        steps = [view_of(StepAheadView, step) for step in row["steps"]]
+        events = [view_of(EventView, event) for event in row["events"]]
+        return view_of(WhyView, {**row, "steps": steps, "events": events})
 
     def logs(
         self,

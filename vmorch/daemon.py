@@ -395,6 +395,7 @@ def _api_server(
         wake=reconciler.wake,
         ask_warm_up=reconciler.ask_warm_up,
         forgo_warm_up=reconciler.forgo_warm_up,
+        last_look=reconciler.last_look,
         checks=checks,
         shutdown=shutdown,
         give_up_unknown=give_up,

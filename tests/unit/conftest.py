@@ -41,6 +41,7 @@ from vmorch.model.instance import Goal, State
 from vmorch.model.names import Installation
 from vmorch.model.spec import ServiceSpec
 from vmorch.model.view import Check
+from vmorch.planner.look import Look
 from vmorch.snapshots.shelf import SnapshotShelf
 from vmorch.snapshots.subject import key_of
 from vmorch.store.sqlite import SqliteStore
@@ -267,6 +268,7 @@ class ServedDaemon:
         self.wishes: list[tuple[str, str]] = []
         self.forgone: list[str] = []
         self.warm_up_failure = ""
+        self.look: Look | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -335,6 +337,7 @@ class ServedDaemon:
             snapshots=self.snapshots,
             ask_warm_up=self._ask_warm_up,
             forgo_warm_up=self.forgone.extend,
+            last_look=lambda: self.look,
             checks=checks,
             shutdown=lambda: setattr(self._server, "should_exit", True),
         )

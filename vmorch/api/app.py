@@ -19,6 +19,7 @@ from vmorch.api import (
     logs,
     meta,
     snapshots,
+    why,
 )
 from vmorch.api.services import ApiServices
 from vmorch.errors import NotFound, UsageError, VmorchError, of_the_disk
@@ -36,7 +37,7 @@ def create_app(services: ApiServices) -> FastAPI:
         redoc_url=None,
         openapi_url="/v1/openapi.json",
     )
-    modules = (meta, builds, environments, goals, instances, snapshots, events, logs, execs)
+    modules = (meta, builds, environments, goals, instances, snapshots, events, why, logs, execs)
     for module in modules:
         app.include_router(module.router(services), prefix="/v1")
     app.add_exception_handler(VmorchError, _on_error)

@@ -170,11 +170,12 @@ async def _found(services: ApiServices, name: str) -> EnvironmentRecord | None:
 
 async def _scaled(services: ApiServices, name: str, replicas: dict[str, int]) -> EnvironmentRecord:
     now = services.clock.now()
+    before = (await services.store.environment(name)).spec.services
     record = await services.store.scale(name, replicas, now=now)
     for service, count in replicas.items():
         await services.store.add_event(
             EventKind.SERVICE_SCALED,
-            f"Scaled to {count} by hand.",
+            f"Scaled from {before[service].replicas} to {count} by hand.",
             now=now,
             environment=name,
             service=service,

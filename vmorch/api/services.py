@@ -11,6 +11,7 @@ from vmorch.hypervisor.protocol import Hypervisor
 from vmorch.images.protocol import Images
 from vmorch.model.exec import ExecSessions
 from vmorch.model.view import Check
+from vmorch.planner.look import Look
 from vmorch.snapshots.protocol import Snapshots
 from vmorch.store.protocol import Store
 
@@ -27,6 +28,7 @@ class ApiServices:
     doctor; `give_up_unknown` has guests ended that no store knows, and names them;
     `ask_warm_up` (environment, service) has a warm snapshot made, `forgo_warm_up` (keys) lets none
     of these be made unasked;
+    `last_look` is what the reconciler saw last (None: nothing yet), and answers at once;
     `shutdown` asks the daemon to end, and returns before it has."""
 
     store: Store
@@ -41,4 +43,5 @@ class ApiServices:
     snapshots: Snapshots
     ask_warm_up: Callable[[str, str], None]
     forgo_warm_up: Callable[[Collection[str]], None]
+    last_look: Callable[[], Look | None]
     give_up_unknown: Callable[[], Awaitable[list[str]]] = _nobody

@@ -45,6 +45,7 @@ COMMANDS = {
         "cp": ("cp", "Copy files from and to an instance."),
         "port": ("port", "Print where the host has a service's port."),
         "events": ("events", "Show what happened."),
+        "why": ("why", "Explain why something is as it is, and what is next."),
     },
     "Files and images": {
         "validate": ("validate", "Check vmorch files; needs no daemon."),

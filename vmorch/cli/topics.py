@@ -50,6 +50,7 @@ For tests, an environment can end by itself, with its volumes, whatever crashed:
   paused     stands still in memory: by 'vmorch pause'
   failed     does not run and is not restarted any more
 
+  vmorch why orders-1                     what it waits for, in numbers, and what happens next
   vmorch events                           how it came to that
   vmorch logs --source console orders-1   what its kernel said
 """,

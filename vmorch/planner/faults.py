@@ -118,7 +118,7 @@ def died(view: InstanceView, moment: Moment, end: str) -> Verdict:
             fresh,
             state=State.PENDING,
             not_before=moment.now + wait,
-            reason=f"{end}; restart {failures} in {wait:.0f} s",
+            reason=f"{end}; {restart_words(failures, wait)}",
         )
     return Verdict(
         action=Note(
@@ -128,6 +128,10 @@ def died(view: InstanceView, moment: Moment, end: str) -> Verdict:
             decides_goal=final.goal is Goal.STOP,
         )
     )
+
+
+def restart_words(failures: int, wait_seconds: float) -> str:
+    return f"restart {failures} in {wait_seconds:.0f} s"
 
 
 def completed(instance: Instance, code: int) -> Note:

@@ -60,16 +60,20 @@ def _moment(
 ) -> Moment:
     waiting_for = _unmet(environment, view.spec) or occupied(environment, view)
     if not waiting_for and free_slots < 1:
-        waiting_for = f"waiting for one of {snapshot.boots_at_once} boot slots"
+        waiting_for = waiting_for_slots(snapshot)
     return Moment(
         now=now,
         time_scale=snapshot.time_scale,
         may_boot=not waiting_for,
         may_wake=environment.network_ready and free_slots >= 1,
         waiting_for=waiting_for,
-        held_by=_held_by(environment, view),
+        held_by=held_by(environment, view),
         warm=(view.instance.service, view.instance.revision) in environment.warm,
     )
+
+
+def waiting_for_slots(snapshot: Snapshot) -> str:
+    return f"waiting for one of {snapshot.boots_at_once} boot slots"
 
 
 def _unmet(environment: EnvironmentView, spec: ServiceSpec) -> str:
@@ -78,12 +82,12 @@ def _unmet(environment: EnvironmentView, spec: ServiceSpec) -> str:
         trouble = f": {environment.network_trouble}" if environment.network_trouble else ""
         return f"waiting for the environment's network{trouble}"
     for name, condition in spec.depends_on.items():
-        if not _meets(condition, [v.instance for v in environment.of(name) if v.wanted]):
+        if not meets(condition, [v.instance for v in environment.of(name) if v.wanted]):
             return f"waiting for '{name}' ({condition})"
     return ""
 
 
-def _meets(condition: DependencyCondition, instances: list[Instance]) -> bool:
+def meets(condition: DependencyCondition, instances: list[Instance]) -> bool:
     """A service that ran and has completed was started, too."""
     completed = [i.exit_code == 0 for i in instances]
     match condition:
@@ -95,7 +99,7 @@ def _meets(condition: DependencyCondition, instances: list[Instance]) -> bool:
             return bool(instances) and all(completed)
 
 
-def _held_by(environment: EnvironmentView, view: InstanceView) -> str:
+def held_by(environment: EnvironmentView, view: InstanceView) -> str:
     """The service that needs this one and whose guests are on their way down, too."""
     if view.instance.goal not in GOING:
         return ""

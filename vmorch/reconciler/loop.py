@@ -38,9 +38,11 @@ from vmorch.planner.actions import (
     WarmUp,
 )
 from vmorch.planner.backoff import delay_seconds
+from vmorch.planner.look import Look
 from vmorch.planner.plan import plan
 from vmorch.reconciler import perform
 from vmorch.reconciler.endings import ending
+from vmorch.reconciler.looking import Looks
 from vmorch.reconciler.observe import Memory, observe, snapshot_of
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.reaper import keep_reaping
@@ -64,6 +66,7 @@ class Reconciler:
     def __init__(self, parts: Parts, *, boots_at_once: int, time_scale: float) -> None:
         self._parts = parts
         self._memory = Memory()
+        self._looks = Looks(parts.clock, self._memory.busy)
         self._sync = Sync(parts, self._memory, time_scale=time_scale)
         self._signs = Signs(parts, self._memory)
         self._boots_at_once = boots_at_once
@@ -87,6 +90,11 @@ class Reconciler:
     def forgo_warm_up(self, keys: Collection[str]) -> None:
         """Make these warm snapshots no more until a user asks."""
         self._memory.unwanted_warm |= set(keys)
+
+    def last_look(self) -> Look | None:
+        """What was seen last, and what is under way now; None before the first look. Made of what
+        is at hand: whatever hangs, it answers at once."""
+        return self._looks.last()
 
     async def run(self) -> None:
         watchers = (
@@ -125,9 +133,11 @@ class Reconciler:
             time_scale=self._time_scale,
             boots_at_once=self._boots_at_once,
         )
+        self._looks.take(snapshot)
         planned = plan(snapshot, parts.clock.now())
         for action in planned.actions:
             log.info("action", kind=type(action).__name__, reason=action.reason)
+            self._looks.begin(action)
             await self._act(action)
         if await self._sync.traffic():
             self.wake()
@@ -146,6 +156,7 @@ class Reconciler:
         except (VmorchError, OSError) as raised:
             error = of_the_disk(raised) if isinstance(raised, OSError) else raised
             log.warning("cycle failed", error=error.message, hint=error.hint)
+            self._looks.fail(error.message)
             return self._parts.clock.now() + IDLE_SECONDS
 
     async def _rest(self, wake_at: float | None) -> None:
@@ -303,7 +314,9 @@ class Reconciler:
                 await self._explain(subject, error)
             except VmorchError as unwritten:
                 log.warning("a failure could not be written down", error=unwritten.message)
-            await self._parts.clock.sleep(delay_seconds(failures, first=1.0))
+            pause = delay_seconds(failures, first=1.0)
+            self._looks.hold(key, error.message, pause)
+            await self._parts.clock.sleep(pause)
         except Exception as error:
             self._crash = error
             raise

@@ -55,18 +55,15 @@ class Events:
             " WHERE id > ?1 AND (?2 IS NULL OR environment = ?2) ORDER BY id LIMIT ?3",
             (after, environment, limit),
         )
-        return [
-            Event(
-                id=row[0],
-                time=row[1],
-                environment=row[2],
-                service=row[3],
-                instance=row[4],
-                kind=EventKind(row[5]),
-                message=row[6],
-            )
-            for row in rows
-        ]
+        return [_event(row) for row in rows]
+
+    async def last_events(self, environment: str, subject: str, *, limit: int) -> Sequence[Event]:
+        rows = self._db.execute(
+            "SELECT id, time, environment, service, instance, kind, message FROM events"
+            " WHERE environment = ?1 AND ?2 IN (service, instance) ORDER BY id DESC LIMIT ?3",
+            (environment, subject, limit),
+        )
+        return [_event(row) for row in rows][::-1]
 
     async def wait_for_event(self, after: int) -> None:
         while True:
@@ -74,3 +71,16 @@ class Events:
             if self._db.execute("SELECT 1 FROM events WHERE id > ? LIMIT 1", (after,)).fetchone():
                 return
             await coming.wait()
+
+
+def _event(row: tuple[int, float, str, str, str, str, str]) -> Event:
+    number, time, environment, service, instance, kind, message = row
+    return Event(
+        id=number,
+        time=time,
+        environment=environment,
+        service=service,
+        instance=instance,
+        kind=EventKind(kind),
+        message=message,
+    )

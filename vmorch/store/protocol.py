@@ -223,6 +223,10 @@ class Store(Protocol):
         """Events with an id above `after`, oldest first."""
         ...
 
+    async def last_events(self, environment: str, subject: str, *, limit: int) -> Sequence[Event]:
+        """The newest about an instance, or about a service and its instances, oldest first."""
+        ...
+
     async def wait_for_event(self, after: int) -> None:
         """Return once an event with an id above `after` exists."""
         ...

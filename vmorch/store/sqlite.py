@@ -79,6 +79,7 @@ class SqliteStore:
         self.contents = volumes.contents
         events = Events(self._db)
         self.add_event = events.add_event
+        self.last_events = events.last_events
         self.events = events.events
         self.wait_for_event = events.wait_for_event
 
