@@ -269,14 +269,15 @@ class Client:
         *,
         after: int = 0,
         environment: str | None = None,
-        service: str | None = None,
+        subjects: Sequence[str] = (),
         since: float | None = None,
         follow: bool = False,
     ) -> Iterator[EventView]:
+        """Of the services and instances in `subjects`, or of all; oldest first."""
         from vmorch.model.view.stream import EventView
 
         path = "/v1/events" + _query(
-            after=after, environment=environment, service=service, since=since, follow=follow
+            after=after, environment=environment, subject=subjects, since=since, follow=follow
         )
         return (view_of(EventView, row) for row in self._stream("GET", path))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from vmorch.api.services import ApiServices
@@ -20,18 +21,19 @@ def router(services: ApiServices) -> APIRouter:
 
     @routes.get("/events")
     async def events(
+        subject: Annotated[list[str], Query()] = [],  # noqa: B006
         after: int = 0,
         environment: str | None = None,
-        service: str | None = None,
         since: float | None = None,
         follow: bool = False,
     ) -> StreamingResponse:
-        """Events with an id above `after` and a time of `since` or later, oldest first."""
+        """Events with an id above `after` and a time of `since` or later, oldest first; of the
+        services (with their instances) and instances in `subject`, or of all."""
         rows = _events(
             services.store,
             after=after,
             environment=environment,
-            service=service,
+            subjects=frozenset(subject),
             since=since,
             follow=follow,
         )
@@ -45,7 +47,7 @@ async def _events(
     *,
     after: int,
     environment: str | None,
-    service: str | None,
+    subjects: frozenset[str],
     since: float | None,
     follow: bool,
 ) -> AsyncIterator[Rows]:
@@ -57,7 +59,8 @@ async def _events(
         yield [
             asdict(event)
             for event in page
-            if (since is None or event.time >= since) and service in (None, event.service)
+            if (since is None or event.time >= since)
+            and (not subjects or subjects & {event.service, event.instance})
         ]
         after = page[-1].id if page else after
         if len(page) == _PAGE:

@@ -54,7 +54,9 @@ def make(client: Client, environment: str, service: str, limits: Limits) -> Snap
 def _told(client: Client, environment: str, service: str, after: int, since: float) -> int:
     """Say that it has begun; the last event's number. Raises VmorchError: it has failed."""
     since_when = None if after else since
-    events = client.events(after=after, environment=environment, service=service, since=since_when)
+    events = client.events(
+        after=after, environment=environment, subjects=[service], since=since_when
+    )
     for event in events:
         after = event.id
         if event.kind == "snapshot-failed":

@@ -36,7 +36,7 @@ def test_filters(daemon: Any, client: Client) -> None:
     tell(daemon, "ccc", service="db")
     assert messages(client) == ["a", "bb", "ccc"]
     assert messages(client, environment="shop") == ["a", "ccc"]
-    assert messages(client, environment="shop", service="db") == ["ccc"]
+    assert messages(client, environment="shop", subjects=["db"]) == ["ccc"]
     assert messages(client, after=1) == ["bb", "ccc"]
     assert messages(client, since=3.0) == ["ccc"]
 

@@ -9,6 +9,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from structlog.testing import capture_logs
 from vmorch.client import Client
 from vmorch.images.protocol import DamagedLayer
 from vmorch.model.codec import to_json
+from vmorch.model.event import EventKind
 from vmorch.model.instance import State
 from vmorch.model.spec import EnvironmentSpec
 
@@ -336,6 +338,51 @@ def test_events_follow_the_environment(run: Run) -> None:
     assert "environment-applied" in out
     rows = [json.loads(line) for line in run("events", "-o", "json")[1].splitlines()]
     assert [row["kind"] for row in rows].count("instance-ready") == 2
+
+
+def test_events_are_of_those_that_are_named(run: Run, daemon: Any) -> None:
+    run("up")
+    for name, service in (("hello-2", "hello"), ("db-1", "db")):
+        daemon.do(
+            daemon.store.add_event(
+                EventKind.INSTANCE_DIED,
+                f"{name} died",
+                now=time.time() - 600,
+                environment="demo",
+                service=service,
+                instance=name,
+            )
+        )
+
+    def told(*words: str) -> list[str]:
+        rows = map(json.loads, run("events", "-o", "json", *words)[1].splitlines())
+        return [row["message"] for row in rows if row["kind"] == "instance-died"]
+
+    assert told() == told("hello", "--service", "db") == ["hello-2 died", "db-1 died"]
+    assert told("--service", "hello") == told("hello-2") == ["hello-2 died"]
+    assert told("hello-1") == told("--since", "5m") == []
+    assert told("--since", "11m", "db") == ["db-1 died"]
+
+
+def test_events_are_followed_a_line_each_until_interrupted(run: Run, daemon: Any) -> None:
+    run("up")
+    words = command(daemon, "events", "-f", "--since", "0s", "--service", "db", "-o", "json")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        for service in ("hello", "db"):
+            daemon.do(
+                daemon.store.add_event(
+                    EventKind.SERVICE_SCALED,
+                    "Scaled.",
+                    now=time.time() + 60,
+                    environment="demo",
+                    service=service,
+                )
+            )
+        row = json.loads(follower.stdout.readline())
+        assert (row["service"], row["kind"]) == ("db", "service-scaled")
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(10) == 130
 
 
 def test_image_verify_names_what_is_damaged_and_is_1(run: Run, daemon: Any) -> None:
