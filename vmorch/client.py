@@ -222,6 +222,13 @@ class Client:
         path = f"{_environment_path(name)}/removal" + _query(volumes=volumes)
         return [view_of(StepView, row) for row in self._call("GET", path)]
 
+    def preview_scale(self, name: str, replicas: dict[str, int]) -> list[StepView]:
+        """What `scale` would do. Raises Refused where it would."""
+        from vmorch.model.view.step import StepView
+
+        path = f"{_environment_path(name)}/scale/preview"
+        return [view_of(StepView, row) for row in self._call("POST", path, {"replicas": replicas})]
+
     def environments(self) -> list[EnvironmentView]:
         return [_environment(row) for row in self._call("GET", "/v1/environments")]
 

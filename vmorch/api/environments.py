@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
 from vmorch.api.admission import admit
-from vmorch.api.preview import merged, steps_to_apply, steps_to_remove
+from vmorch.api.preview import merged, steps_to_apply, steps_to_remove, steps_to_scale
 from vmorch.api.services import ApiServices
 from vmorch.api.views import environment_view
 from vmorch.errors import NotFound, Refused, UsageError
@@ -69,18 +69,23 @@ def router(services: ApiServices) -> APIRouter:
         whole = merged(spec, record) if body.partial else spec
         others = [r for r in await store.environments() if r.name != name]
         refuse_conflicts(whole, others, services.settings.publish_address)
-        if record is not None and record.removing:
-            raise Refused(
-                f"Environment '{name}' is being removed.",
-                hint="Wait until 'vmorch down' has ended, then try again.",
-            )
-        return steps_to_apply(whole, record, await store.instances(name) if record else ())
+        _refuse_leaving(record)
+        volumes = {volume.name for volume in await store.volumes(name) if not volume.removing}
+        instances = await store.instances(name) if record else ()
+        return steps_to_apply(whole, record, instances, volumes)
 
     @routes.get("/{name}/removal")
     async def removal(name: str, volumes: bool = False) -> list[StepView]:
         """What `remove` would do; nothing is changed."""
         record = await store.environment(name)
         return steps_to_remove(record, await store.instances(name), volumes=volumes)
+
+    @routes.post("/{name}/scale/preview")
+    async def preview_scale(name: str, body: ScaleBody) -> list[StepView]:
+        """What `scale` would do; nothing is changed."""
+        record = await store.environment(name)
+        _refuse_leaving(record)
+        return steps_to_scale(record, await store.instances(name), body.replicas)
 
     @routes.get("")
     async def environments() -> list[EnvironmentView]:
@@ -123,6 +128,15 @@ def _spec(name: str, document: dict[str, Any]) -> EnvironmentSpec:
     if spec.name != name:
         raise UsageError(f"The spec is of '{spec.name}', the address says '{name}'.")
     return spec
+
+
+def _refuse_leaving(record: EnvironmentRecord | None) -> None:
+    """As the store does with whoever would change it."""
+    if record is not None and record.removing:
+        raise Refused(
+            f"Environment '{record.name}' is being removed.",
+            hint="Wait until 'vmorch down' has ended, then try again.",
+        )
 
 
 async def _applied(

@@ -1,13 +1,21 @@
-"""Pure: what applying a spec, or removing an environment, would do, why, and in which order."""
+"""Pure: what applying a spec, scaling or removing an environment would do, why, in which order.
+
+Which instances come and which go is asked of the planner, with the spec as it would be.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 
+from vmorch.api.instances import no_service
 from vmorch.model.instance import Goal, Instance
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 from vmorch.model.view.step import StepView
+from vmorch.planner.actions import Action, CreateInstance, Note
+from vmorch.planner.plan import plan
+from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
+from vmorch.store.exclusive import refuse_sharing
 from vmorch.store.protocol import EnvironmentRecord
 
 
@@ -26,22 +34,51 @@ def merged(spec: EnvironmentSpec, record: EnvironmentRecord | None) -> Environme
 
 
 def steps_to_apply(
-    spec: EnvironmentSpec, record: EnvironmentRecord | None, instances: Sequence[Instance]
+    spec: EnvironmentSpec,
+    record: EnvironmentRecord | None,
+    instances: Sequence[Instance],
+    volumes: Collection[str] = (),
 ) -> list[StepView]:
-    """In the order of the start: a service after those that it depends on."""
+    """In the order of the start: a service after those that it depends on. `volumes` are those
+    that there are, also of an environment that is gone."""
     if record is None:
         steps = [_step("create", spec.name, "there is no environment of that name yet")]
     else:
         steps = []
+    steps += _volumes(spec, record, volumes)
     old = record.spec.services if record else {}
     for name in in_start_order(spec.services):
         mine = [i for i in instances if i.service == name and i.goal is not Goal.REMOVE]
-        steps += _service(spec.services[name], old.get(name), mine)
+        steps += _service(spec.services[name], old.get(name), record, mine)
     for name in reversed(in_start_order(old)):
         if name not in spec.services:
-            gone = [i.name for i in instances if i.service == name]
-            steps += [_step("remove", i, f"'{name}' is no longer declared") for i in gone]
+            gone = [i for i in instances if i.service == name]
+            steps += [_leaving(i, old[name], f"'{name}' is no longer declared") for i in gone]
+            steps += _kept_volumes(old[name], "volumes stay until 'vmorch down -v'")
     return steps
+
+
+def steps_to_scale(
+    record: EnvironmentRecord, instances: Sequence[Instance], replicas: Mapping[str, int]
+) -> list[StepView]:
+    """What comes in the order of the start, then what goes in the order of the end.
+
+    Raises:
+        NotFound: there is no such service. Refused: it cannot have so many instances.
+    """
+    old = record.spec.services
+    for name, count in replicas.items():
+        if name not in old:
+            raise no_service(record.name, name, list(old))
+        refuse_sharing(old[name], count)
+    order = [name for name in in_start_order(old) if name in replicas]
+    steps = {
+        name: list(_scaled(replace(old[name], replicas=replicas[name]), record, instances))
+        for name in order
+    }
+    coming = [step for name in order for step in steps[name] if step.action == "create"]
+    going = [step for name in reversed(order) for step in steps[name] if step.action != "create"]
+    return [*coming, *going]
 
 
 def steps_to_remove(
@@ -50,7 +87,7 @@ def steps_to_remove(
     """In the order of the end: a service before those that it depends on."""
     order = list(reversed(in_start_order(record.spec.services)))
     steps = [
-        _step("remove", instance.name, "the environment is removed; its logs stay")
+        _leaving(instance, record.spec.services[name], "the environment is removed; its logs stay")
         for name in order
         for instance in instances
         if instance.service == name
@@ -76,19 +113,39 @@ def in_start_order(services: Mapping[str, ServiceSpec]) -> list[str]:
     return list(done)
 
 
-def _service(
-    new: ServiceSpec, old: ServiceSpec | None, instances: Sequence[Instance]
+def _volumes(
+    spec: EnvironmentSpec, record: EnvironmentRecord | None, there: Collection[str]
 ) -> Iterator[StepView]:
-    if old is None:
-        yield _step("create", new.name, f"a new service of {_instances(new.replicas)}")
+    """Those that come with this spec."""
+    for name, volume in spec.volumes.items():
+        if record is not None and name in record.spec.volumes:
+            continue
+        if name in there:
+            yield _step("keep", f"volume {name}", "it was left by 'vmorch down', with its data")
+        else:
+            size = f"of at most {volume.size_bytes / 1024**3:g} GiB"
+            yield _step("create", f"volume {name}", f"{size}; it takes the room of what is in it")
+
+
+def _kept_volumes(service: ServiceSpec, why: str) -> list[StepView]:
+    return [_step("keep", f"volume {mount.source}", why) for mount in service.volumes]
+
+
+def _service(
+    new: ServiceSpec,
+    old: ServiceSpec | None,
+    record: EnvironmentRecord | None,
+    instances: Sequence[Instance],
+) -> Iterator[StepView]:
+    if old is None or record is None:
+        yield _step("create", new.name, f"a new service of {_instances(new.replicas)}{_after(new)}")
         return
     changed = _changed(old, new)
     reaching = [name for name in changed if _reaches_guest(name, old, new)]
     if reaching:
-        why = f"a new revision, as {', '.join(reaching)} changed"
-        yield _step("replace", new.name, f"{why}: {_instances(new.replicas)} anew")
+        yield from _replaced(new, reaching, instances)
     elif "replicas" in changed or len(instances) != new.replicas:
-        yield _scaled(new, len(instances))
+        yield from _scaled(new, record, instances)
     elif aside := [name for name in changed if name != "build"]:
         yield _step("change", new.name, f"{', '.join(aside)} changed; no instance is touched")
     else:
@@ -98,11 +155,60 @@ def _service(
             yield _step("start", instance.name, f"it is {instance.state.value}: {instance.reason}")
 
 
-def _scaled(new: ServiceSpec, count: int) -> StepView:
-    more = new.replicas - count
-    what = f"{_instances(abs(more))} {'more' if more > 0 else 'fewer'}"
-    action = "create" if more > 0 else "remove"
-    return _step(action, new.name, f"{what}: {count} of {new.replicas} are there")
+def _replaced(
+    new: ServiceSpec, reaching: list[str], instances: Sequence[Instance]
+) -> Iterator[StepView]:
+    why = f"a new revision, as {', '.join(reaching)} changed: {_instances(new.replicas)} anew"
+    old = ", ".join(instance.name for instance in instances)
+    yield _step("replace", new.name, f"{why}{f' for {old}' if old else ''}{_after(new)}")
+    yield from _kept_volumes(new, "the new instances get it with its data")
+
+
+def _scaled(
+    new: ServiceSpec, record: EnvironmentRecord, instances: Sequence[Instance]
+) -> Iterator[StepView]:
+    mine = [i for i in instances if i.service == new.name and i.goal is not Goal.REMOVE]
+    actions = _planned(new, record, mine)
+    if coming := sum(isinstance(action, CreateInstance) for action in actions):
+        there = f"{len(mine)} of {new.replicas} are there"
+        yield _step("create", new.name, f"{_instances(coming)} more: {there}{_after(new)}")
+    going = [a for a in actions if isinstance(a, Note) and a.instance.goal is Goal.REMOVE]
+    for note in going:
+        yield _leaving(note.instance, new, note.reason)
+    if going:
+        yield from _kept_volumes(new, "volumes stay when their instances go")
+    if not coming and not going:
+        yield _step("keep", new.name, f"it has {_instances(len(mine))} already")
+
+
+def _planned(
+    service: ServiceSpec, record: EnvironmentRecord, instances: Sequence[Instance]
+) -> Sequence[Action]:
+    """What the planner would do about the number of instances, and much that it would not: it is
+    shown no guest."""
+    views = tuple(InstanceView(instance=instance, spec=service) for instance in instances)
+    environment = EnvironmentView(
+        name=record.name,
+        removing=False,
+        services={service.name: service},
+        current=record.current,
+        instances=views,
+        network_ready=True,
+        in_proxy=True,
+    )
+    return plan(Snapshot(environments=(environment,)), now=0.0).actions
+
+
+def _leaving(instance: Instance, service: ServiceSpec, why: str) -> StepView:
+    grace = f"{service.stop_grace_period_seconds:g} s"
+    return _step(
+        "remove", instance.name, f"{why}; its sessions, and then its service, have {grace} to end"
+    )
+
+
+def _after(service: ServiceSpec) -> str:
+    needs = [f"'{name}' ({condition})" for name, condition in service.depends_on.items()]
+    return f", after {', '.join(needs)}" if needs else ""
 
 
 def _changed(old: ServiceSpec, new: ServiceSpec) -> list[str]:

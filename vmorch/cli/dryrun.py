@@ -1,4 +1,4 @@
-"""What `up` and `down` would do, from the daemon, which is asked to change nothing."""
+"""What `up`, `scale` and `down` would do, from the daemon, which is asked to change nothing."""
 
 from __future__ import annotations
 

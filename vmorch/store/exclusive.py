@@ -1,4 +1,5 @@
-"""What only one environment of a host can have: published ports, and host names of routes.
+"""What only one environment of a host can have: published ports, and host names of routes. And
+what only one instance of a service can have: a volume that is not `per_instance`.
 
 Purely computational but for `IsFree`, which asks the host; `vmorch.store.environments` calls it
 inside the transaction that writes the answer down, so that no two environments get the same.
@@ -35,6 +36,17 @@ class _Published:
     service: str
     port: PublishedPort
     address: str
+
+
+def refuse_sharing(service: ServiceSpec, replicas: int) -> None:
+    """Raises Refused when so many instances would share a volume."""
+    for mount in service.volumes:
+        if replicas > 1 and not mount.per_instance:
+            raise Refused(
+                f"'{service.name}' cannot have {replicas} instances: its volume "
+                f"'{mount.source}' is for one at a time.",
+                hint="Write 'per_instance: true' at the volume to give each its own.",
+            )
 
 
 def refuse_conflicts(

@@ -12,13 +12,15 @@ import pytest
 from vmorch.client import Client
 from vmorch.effects import SystemProcesses
 from vmorch.errors import NotFound, Refused, UsageError
-from vmorch.model.instance import Goal
+from vmorch.model.instance import Goal, State
 from vmorch.model.spec import (
     DependencyCondition,
     EnvironmentSpec,
     PublishedPort,
     Route,
     ServiceSpec,
+    VolumeMount,
+    VolumeSpec,
 )
 
 
@@ -121,10 +123,10 @@ def test_a_preview_tells_what_why_and_in_which_order(
     other = changed(spec, memory_bytes=1 << 30, environment={"A": "secret-value"}, replicas=3)
     (_, step) = client.preview(other)
     assert (step.action, step.subject) == ("replace", "web")
-    assert "environment, memory_bytes changed: 3 instances" in step.reason
+    assert "environment, memory_bytes changed: 3 instances anew for web-1, web-2" in step.reason
     assert "secret-value" not in step.reason
     assert steps(client, changed(spec, replicas=3))[1] == ("create", "web")
-    assert steps(client, changed(spec, replicas=1))[1] == ("remove", "web")
+    assert steps(client, changed(spec, replicas=1))[1] == ("remove", "web-2")
     assert steps(client, changed(spec, labels={"a": "b"}))[1] == ("change", "web")
     alone = replace(spec, services={"db": spec.services["db"]})
     assert steps(client, alone) == [("keep", "db"), ("remove", "web-1"), ("remove", "web-2")]
@@ -134,6 +136,75 @@ def test_a_preview_tells_what_why_and_in_which_order(
     client.set_goal("shop", "sleep", ["web-1"])
     assert ("start", "web-1") in steps(client, spec)
     assert client.environment("shop").version == 1
+
+
+def test_a_preview_of_scaling_names_who_goes_and_changes_nothing(
+    daemon: Any, client: Client, spec: EnvironmentSpec
+) -> None:
+    mount = VolumeMount(source="data", target="/data", per_instance=True)
+    services = {**spec.services, "web": replace(spec.services["web"], volumes=(mount,))}
+    up(client, replace(spec, services=services, volumes={"data": VolumeSpec()}))
+    daemon.converges = False
+
+    def told(**replicas: int) -> list[tuple[str, str, str]]:
+        rows = client.preview_scale("shop", replicas)
+        return [(row.action, row.subject, row.reason) for row in rows]
+
+    assert told(web=4, db=2) == [
+        ("create", "db", "1 instance more: 1 of 2 are there"),
+        ("create", "web", "2 instances more: 2 of 4 are there, after 'db' (service_started)"),
+    ]
+    going = told(db=0, web=0)
+    assert [row[1] for row in going] == ["web-2", "web-1", "volume data", "db-1"]
+    assert going[0][2].startswith("scaled to 0; its sessions, and then its service, have 10 s")
+    # Who is not ready goes first, however old.
+    first = next(i for i in daemon.do(daemon.store.instances("shop")) if i.name == "web-1")
+    daemon.do(daemon.store.put_instance(replace(first, state=State.RUNNING)))
+    assert told(web=1)[0][:2] == ("remove", "web-1")
+    assert told(web=2) == [("keep", "web", "it has 2 instances already")]
+    assert client.environment("shop").version == 1
+
+
+def test_a_preview_of_scaling_refuses_what_scaling_refuses(
+    client: Client, spec: EnvironmentSpec
+) -> None:
+    mount = VolumeMount(source="data", target="/data")
+    services = {**spec.services, "db": replace(spec.services["db"], volumes=(mount,))}
+    up(client, replace(spec, services=services, volumes={"data": VolumeSpec()}))
+    for call in (client.preview_scale, client.scale):
+        with pytest.raises(NotFound, match="'nope'"):
+            call("shop", {"nope": 1})
+        with pytest.raises(NotFound):
+            call("nope", {"web": 1})
+        with pytest.raises(Refused, match="its volume 'data' is for one at a time"):
+            call("shop", {"db": 2})
+        with pytest.raises(UsageError):
+            call("shop", {"db": -1})
+
+
+def test_a_preview_tells_what_becomes_of_volumes(
+    daemon: Any, client: Client, spec: EnvironmentSpec
+) -> None:
+    mount = VolumeMount(source="data", target="/data")
+    db = replace(spec.services["db"], volumes=(mount,))
+    shop = replace(
+        spec, services={**spec.services, "db": db}, volumes={"data": VolumeSpec(size_bytes=3 << 30)}
+    )
+    (_, made, *_) = client.preview(shop)
+    assert (made.action, made.subject) == ("create", "volume data")
+    assert made.reason.startswith("of at most 3 GiB")
+    up(client, shop)
+    other = replace(shop, services={**shop.services, "db": replace(db, cpus=2.0)})
+    assert steps(client, other)[:2] == [("replace", "db"), ("keep", "volume data")]
+    alone = replace(shop, services={"web": replace(spec.services["web"], depends_on={})})
+    assert steps(client, alone)[-2:] == [("remove", "db-1"), ("keep", "volume data")]
+    instance = next(i for i in daemon.do(daemon.store.instances("shop")) if i.service == "db")
+    daemon.do(daemon.store.claim_volumes(instance, [mount], {"data": 3 << 30}))
+    client.remove("shop")
+    while client.environments():
+        time.sleep(0.01)
+    (_, kept, *_) = client.preview(shop)
+    assert (kept.action, kept.reason) == ("keep", "it was left by 'vmorch down', with its data")
 
 
 def test_a_preview_of_removal_is_in_reverse_order(client: Client, spec: EnvironmentSpec) -> None:

@@ -110,3 +110,20 @@ def test_why_of_what_never_was_is_4_with_a_guess(run: Run) -> None:
     ]
     assert run("why", "-p", "nope", "web")[0] == 4
     assert run("why")[0] == 2
+
+
+def test_scale_dry_run_shows_what_comes_and_what_goes(run: Run, daemon: Any) -> None:
+    run("up")
+    code, out, err = run("scale", "web=1", "--dry-run")
+    assert (code, err) == (0, "")
+    header, row = out.splitlines()
+    assert header.split() == ["ACTION", "SUBJECT", "WHY"]
+    assert row.split()[:5] == ["remove", "web-2", "scaled", "to", "1;"]
+    (step,) = json.loads(run("scale", "web=3", "--dry-run", "-o", "json")[1])
+    assert (step["action"], step["subject"]) == ("create", "web")
+    assert step["reason"].endswith("after 'db' (service_healthy)")
+    assert len(json.loads(run("ps", "-o", "json")[1])) == 3
+    assert run("scale", "nope=3", "--dry-run")[0] == 4
+    assert run("scale", "db=2", "--dry-run")[0] == 7
+    scaled = json.loads(run("scale", "web=3", "-o", "json")[1])
+    assert [row["instance"] for row in scaled] == ["web-1", "web-2", "web-3"]
