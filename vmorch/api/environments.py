@@ -172,7 +172,25 @@ async def _applied(
                 environment=spec.name,
                 service=service,
             )
+    if old is not None:
+        await _tell_scaled(services, old.spec, record, "by 'up'")
     return record
+
+
+async def _tell_scaled(
+    services: ApiServices, old: EnvironmentSpec, record: EnvironmentRecord, by: str
+) -> None:
+    """An event for each service of both that has another number of instances now."""
+    for name, service in record.spec.services.items():
+        before = old.services.get(name)
+        if before is not None and before.replicas != service.replicas:
+            await services.store.add_event(
+                EventKind.SERVICE_SCALED,
+                f"Scaled from {before.replicas} to {service.replicas} {by}.",
+                now=services.clock.now(),
+                environment=record.name,
+                service=name,
+            )
 
 
 async def _found(services: ApiServices, name: str) -> EnvironmentRecord | None:
@@ -183,15 +201,7 @@ async def _found(services: ApiServices, name: str) -> EnvironmentRecord | None:
 
 
 async def _scaled(services: ApiServices, name: str, replicas: dict[str, int]) -> EnvironmentRecord:
-    now = services.clock.now()
-    before = (await services.store.environment(name)).spec.services
-    record = await services.store.scale(name, replicas, now=now)
-    for service, count in replicas.items():
-        await services.store.add_event(
-            EventKind.SERVICE_SCALED,
-            f"Scaled from {before[service].replicas} to {count} by hand.",
-            now=now,
-            environment=name,
-            service=service,
-        )
+    before = await services.store.environment(name)
+    record = await services.store.scale(name, replicas, now=services.clock.now())
+    await _tell_scaled(services, before.spec, record, "by hand")
     return record

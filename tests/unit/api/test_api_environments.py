@@ -94,6 +94,17 @@ def test_a_change_makes_a_revision_and_is_told(client: Client, spec: Environment
     ]
 
 
+def test_another_number_of_instances_is_told_with_who_ordered_it(
+    client: Client, spec: EnvironmentSpec
+) -> None:
+    client.apply(spec)
+    client.scale("shop", {"web": 3})
+    client.scale("shop", {"web": 3})
+    client.apply(changed(spec, replicas=2))
+    told = [e.message for e in client.events(subjects=["web"]) if e.kind == "service-scaled"]
+    assert told == ["Scaled from 2 to 3 by hand.", "Scaled from 3 to 2 by 'up'."]
+
+
 def test_nothing_shown_carries_the_services_variables(
     client: Client, spec: EnvironmentSpec
 ) -> None:

@@ -199,6 +199,7 @@ def test_one_that_got_unhealthy_is_shut_down_at_a_known_time() -> None:
     assert "has not succeeded for 25 s; its last answer: HTTP 500" in found.waits[0]
     assert found.waits[1].endswith("3 make it unhealthy, so it is unhealthy")
     assert steps(found) == [(35, "its guest is asked to power off", "unhealthy for 60 s: HTTP 500")]
+    assert steps(why("web-1", environment(sick), time_scale=10.0))[0][0] == 575
 
 
 def backing_off(spec: ServiceSpec, **changes: Any) -> InstanceView:
