@@ -15,7 +15,7 @@ from vmorch.model.event import Event, EventKind
 from vmorch.model.instance import Goal, State
 from vmorch.planner.look import Look, UnderWay
 from vmorch.planner.snapshot import EnvironmentView, InstanceView
-from vmorch.planner.upcoming import Step, next_step, steps_of_service
+from vmorch.planner.upcoming import Forecast, Step
 from vmorch.planner.waits import waits
 from vmorch.planner.words import ago, counted, span, standing, told
 
@@ -53,7 +53,8 @@ def explain_instance(
     """`events` are those about it, oldest first."""
     instance = view.instance
     under_way = look.under_way.get(instance.key)
-    step = None if under_way else next_step(look.snapshot, view, now)
+    forecast = Forecast(look.snapshot)
+    step = None if under_way else forecast.next_step(view, now)
     return Explanation(
         environment=environment.name,
         subject=instance.name,
@@ -62,7 +63,7 @@ def explain_instance(
         waits=(
             tuple(_doing(under_way, now))
             if under_way
-            else tuple(waits(look.snapshot, environment, view, now))
+            else tuple(waits(forecast, environment, view, now))
         ),
         notes=(*_about(view, events, now), *_old(look, now)),
         steps=(step,) if step else (),
@@ -73,20 +74,22 @@ def explain_service(
     look: Look, environment: EnvironmentView, service: str, events: Sequence[Event], now: float
 ) -> Explanation:
     """`events` are those about it and its instances, oldest first."""
+    forecast = Forecast(look.snapshot)
     views = environment.of(service)
     spec = environment.services.get(service)
     replicas = spec.replicas if spec and not environment.removing else 0
-    ready = [v for v in views if v.wanted and v.instance.state is State.READY]
-    settled = len(views) == len(ready) == replicas
+    done = [view for view in views if _is_done(view)]
+    settled = len(views) == len(done) == replicas
+    how = "completed" if done and all(v.instance.exit_code == 0 for v in done) else "ready"
     revision = f", revision {environment.current[service]}" if spec else ""
     return Explanation(
         environment=environment.name,
         subject=service,
         state=READY if settled else NOT_READY,
-        summary=f"{service} has {len(ready)} of {counted(replicas, 'instance')} ready{revision}",
-        waits=tuple(_each(look, environment, views, now)),
+        summary=f"{service} has {len(done)} of {counted(replicas, 'instance')} {how}{revision}",
+        waits=tuple(_each(look, forecast, environment, views, now)),
         notes=(*_orders(environment, service, events, now), *_old(look, now)),
-        steps=tuple(steps_of_service(look.snapshot, environment.name, service, now)),
+        steps=tuple(forecast.of_service(environment.name, service, now)),
     )
 
 
@@ -126,20 +129,27 @@ def _doing(under_way: UnderWay, now: float) -> Iterator[str]:
 
 
 def _each(
-    look: Look, environment: EnvironmentView, views: tuple[InstanceView, ...], now: float
+    look: Look,
+    forecast: Forecast,
+    environment: EnvironmentView,
+    views: tuple[InstanceView, ...],
+    now: float,
 ) -> Iterator[str]:
     """A line for each instance that is not what it should be."""
-    lacking = [v for v in views if not v.wanted or v.instance.state is not State.READY]
+    lacking = [view for view in views if not _is_done(view)]
     for view in lacking[:_TOLD_INSTANCES]:
         under_way = look.under_way.get(view.instance.key)
-        reasons = (
-            _doing(under_way, now) if under_way else waits(look.snapshot, environment, view, now)
-        )
+        reasons = _doing(under_way, now) if under_way else waits(forecast, environment, view, now)
         why = next(iter(reasons), "")
         yield f"{standing(view, now)}{f' - {why}' if why else ''}"
     if len(lacking) > _TOLD_INSTANCES:
         states = Counter(v.instance.state.value for v in lacking[_TOLD_INSTANCES:])
         yield "and " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
+
+def _is_done(view: InstanceView) -> bool:
+    completed = view.instance.exit_code == 0
+    return view.wanted and (view.instance.state is State.READY or completed)
 
 
 def _about(view: InstanceView, events: Sequence[Event], now: float) -> Iterator[str]:

@@ -6,7 +6,7 @@ each moment at which something of the instance falls due.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vmorch.planner.actions import ABOUT_ONE_INSTANCE, Action, CreateInstance, Note, WarmUp
@@ -26,41 +26,46 @@ class Step:
     reason: str
 
 
-def next_step(snapshot: Snapshot, view: InstanceView, now: float) -> Step | None:
-    """The first thing that will be done about the instance; None: nothing, by itself."""
-    for at in (now, *_due(snapshot, view, now)):
-        action = _action(snapshot, view, at)
-        if action is not None and not _only_tells(action, view):
-            return Step(at=at, what=told(action), reason=action.reason)
-    return None
+class Forecast:
+    """What the planner does with `snapshot`, each moment being asked of it once."""
 
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._plans: dict[float, Sequence[Action]] = {}
 
-def obstacle(snapshot: Snapshot, view: InstanceView, now: float) -> str:
-    """What a start (or a waking) that is due at `now` waits for; empty when for nothing."""
-    action = _action(snapshot, view, now)
-    if action is None:
-        return view.instance.reason
-    return action.reason if _only_tells(action, view) else ""
+    def next_step(self, view: InstanceView, now: float) -> Step | None:
+        """The first thing that will be done about the instance; None: nothing, by itself."""
+        for at in (now, *_due(self.snapshot, view, now)):
+            action = self._about(view, at)
+            if action is not None and not _only_tells(action, view):
+                return Step(at=at, what=told(action), reason=action.reason)
+        return None
 
+    def obstacle(self, view: InstanceView, now: float) -> str:
+        """What a start (or a waking) that is due at `now` waits for; empty when for nothing."""
+        action = self._about(view, now)
+        if action is None:
+            return view.instance.reason
+        return action.reason if _only_tells(action, view) else ""
 
-def steps_of_service(
-    snapshot: Snapshot, environment: str, service: str, now: float
-) -> Iterator[Step]:
-    """What is about to be done to the number of a service's instances."""
-    for action in plan(snapshot, now).actions:
-        match action:
-            case CreateInstance() | WarmUp() if (action.environment, action.service) == (
-                environment,
-                service,
+    def of_service(self, environment: str, service: str, now: float) -> Iterator[Step]:
+        """What is about to be done to the number of a service's instances."""
+        for action in self._planned(now):
+            if isinstance(action, CreateInstance | WarmUp) and (
+                (action.environment, action.service) == (environment, service)
             ):
                 yield Step(at=now, what=told(action), reason=action.reason)
 
+    def _about(self, view: InstanceView, at: float) -> Action | None:
+        for action in self._planned(at):
+            if isinstance(action, ABOUT_ONE_INSTANCE) and action.instance.key == view.instance.key:
+                return action
+        return None
 
-def _action(snapshot: Snapshot, view: InstanceView, at: float) -> Action | None:
-    for action in plan(snapshot, at).actions:
-        if isinstance(action, ABOUT_ONE_INSTANCE) and action.instance.key == view.instance.key:
-            return action
-    return None
+    def _planned(self, at: float) -> Sequence[Action]:
+        if at not in self._plans:
+            self._plans[at] = plan(self.snapshot, at).actions
+        return self._plans[at]
 
 
 def _only_tells(action: Action, view: InstanceView) -> bool:

@@ -11,7 +11,7 @@ from vmorch.planner.faults import restart_words
 from vmorch.planner.lifecycle import is_booting
 from vmorch.planner.plan import held_by, meets, waiting_for_slots
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
-from vmorch.planner.upcoming import obstacle
+from vmorch.planner.upcoming import Forecast
 from vmorch.planner.verdict import ALIVE
 from vmorch.planner.words import answer, counted, span, standing
 
@@ -20,16 +20,16 @@ _NAMED = 4
 
 
 def waits(
-    snapshot: Snapshot, environment: EnvironmentView, view: InstanceView, now: float
+    forecast: Forecast, environment: EnvironmentView, view: InstanceView, now: float
 ) -> Iterator[str]:
     """One sentence for each thing that the instance waits for, what comes first before what comes
     later; none where it is what it should be."""
     match view.instance.state:
         case State.PENDING | State.SLEEPING if view.instance.goal is Goal.RUN:
             yield from _backing_off(view, now)
-            yield from _kept_from_starting(snapshot, environment, view, now)
+            yield from _kept_from_starting(forecast, environment, view, now)
         case State.RUNNING if view.instance.goal is Goal.RUN:
-            yield from _health(view, snapshot.time_scale, now)
+            yield from _health(view, forecast.snapshot.time_scale, now)
         case State.DRAINING:
             yield _draining(view, now)
         case State.STOPPING:
@@ -50,11 +50,11 @@ def _backing_off(view: InstanceView, now: float) -> Iterator[str]:
 
 
 def _kept_from_starting(
-    snapshot: Snapshot, environment: EnvironmentView, view: InstanceView, now: float
+    forecast: Forecast, environment: EnvironmentView, view: InstanceView, now: float
 ) -> Iterator[str]:
     """The planner's own word, with the numbers behind it."""
     due = max(now, view.instance.not_before or now)
-    reason = obstacle(snapshot, view, due)
+    reason = forecast.obstacle(view, due)
     if not reason:
         return
     unmet = [
@@ -64,8 +64,8 @@ def _kept_from_starting(
     ]
     if environment.network_ready and unmet:
         yield from unmet
-    elif reason == waiting_for_slots(snapshot):
-        yield f"{reason}: {_listed(_booting(snapshot), now)}"
+    elif reason == waiting_for_slots(forecast.snapshot):
+        yield f"{reason}: {_listed(_booting(forecast.snapshot), now)}"
     else:
         yield reason
 

@@ -25,7 +25,7 @@ from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
 
 NOW = 1000.0
 HTTP = HealthCheck(kind=HealthKind.HTTP, argument=("/healthz",), interval_seconds=2.0, retries=3)
-SEEN = {field.name for field in fields(InstanceView)} - {"instance", "spec"}
+SEEN = {field.name for field in fields(InstanceView)} - {"instance", "spec", "exit_code"}
 
 
 def service(name: str = "web", **changes: Any) -> ServiceSpec:
@@ -350,6 +350,13 @@ def test_a_service_scaled_down_tells_who_goes() -> None:
         "web-2 is draining: scaled to 1 - 1 session to end, for at most 7 s more of 10 s "
         "(stop_grace_period)",
     )
+
+
+def test_a_job_that_has_completed_is_what_it_should_be() -> None:
+    done = view(service(), state=State.STOPPED, goal=Goal.STOP, boot=1, exit_code=0)
+    found = why("web", environment(done))
+    assert found.summary == "web has 1 of 1 instance completed, revision 1"
+    assert (found.state, found.waits) == ("ready", ())
 
 
 def test_of_many_instances_only_some_are_told_one_by_one() -> None:
