@@ -100,7 +100,7 @@ def explain_unseen(environment: str, subject: str, state: str, reason: str) -> E
         subject=subject,
         state=state,
         summary=f"{subject} is {state}{f': {reason}' if reason else ''}",
-        waits=("the daemon's next look at it",),
+        waits=("waiting for the daemon's next look at it",),
     )
 
 

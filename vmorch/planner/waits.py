@@ -110,9 +110,10 @@ def _health(view: InstanceView, time_scale: float, now: float) -> Iterator[str]:
     said = answer(view) or "none"
     yield f"{_asked(check)} has not succeeded{since}; its last answer: {said}"
     if view.failed_checks:
-        verdict = ", so it is unhealthy" if view.failed_checks >= check.retries else ""
+        limit = max(1, check.retries)
+        verdict = ", so it is unhealthy" if view.failed_checks >= limit else ""
         failed = counted(view.failed_checks, "check")
-        yield f"{failed} in a row failed, {check.retries} make it unhealthy{verdict}"
+        yield f"{failed} in a row failed, {limit} make it unhealthy{verdict}"
     elif check.start_period_seconds and view.healthy is None:
         period = check.start_period_seconds * time_scale
         yield f"failures count {span(period)} (start_period) after its guest has booted"
@@ -130,10 +131,10 @@ def _asked(check: HealthCheck) -> str:
 
 
 def _draining(view: InstanceView, now: float) -> str:
-    sessions = counted(view.sessions, "session")
+    sessions = f"waiting for {counted(view.sessions, 'session')}"
     grace = view.spec.stop_grace_period_seconds
     if view.instance.deadline is None:
-        return f"{sessions} of it to end"
+        return f"{sessions} to end"
     left = span(view.instance.deadline - now)
     return f"{sessions} to end, for at most {left} more of {grace:g} s (stop_grace_period)"
 
@@ -142,8 +143,8 @@ def _stopping(view: InstanceView, now: float) -> str:
     deadline = view.instance.deadline
     left = "" if deadline is None else f" within {span(deadline - now)}"
     if view.instance.saving:
-        return f"the proxy to let go{left}, and its memory to be saved"
-    return f"its guest to power off{left}; then it is ended by force"
+        return f"waiting for the proxy to let go{left}, and its memory to be saved"
+    return f"waiting for its guest to power off{left}; then it is ended by force"
 
 
 def _held(environment: EnvironmentView, view: InstanceView, now: float) -> Iterator[str]:
@@ -151,4 +152,4 @@ def _held(environment: EnvironmentView, view: InstanceView, now: float) -> Itera
     if not (other := held_by(environment, view)) or view.guest not in ALIVE:
         return
     leaving = [v for v in environment.of(other) if v.guest is not None]
-    yield f"'{other}', which needs it, to be down first: {_listed(leaving, now)}"
+    yield f"waiting for '{other}', which needs it, to be down first: {_listed(leaving, now)}"

@@ -103,7 +103,7 @@ def test_before_the_first_look_the_memory_is_told(
     up()
     found = client.why("shop", "web-1")
     assert (found.summary, found.state) == ("web-1 is ready: because", "ready")
-    assert found.waits == ["the daemon's next look at it"]
+    assert found.waits == ["waiting for the daemon's next look at it"]
     assert client.why("shop", "web").summary == "web is not ready"
 
 

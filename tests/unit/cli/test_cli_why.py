@@ -80,7 +80,7 @@ def test_why_says_what_it_is_waits_for_and_does_next(run: Run, daemon: Any) -> N
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "db-1 is pending: QEMU died; restart 2 in 2 s"
-    assert lines[1] == "waits for:"
+    assert lines[1] == "now:"
     assert lines[2].startswith("  restart 2 in 5 min 0 s (0 s already waited), after: QEMU died")
     assert lines[3] == "next:"
     assert lines[4].endswith("its guest is booted (boot 3) (restarted)")

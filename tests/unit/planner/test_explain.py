@@ -246,7 +246,9 @@ def test_draining_tells_sessions_and_what_is_left_of_the_grace_time() -> None:
     )
     found = why("web-2", environment(ready(web), leaving))
     assert found.summary == "web-2 is draining: scaled to 1"
-    assert found.waits == ("3 sessions to end, for at most 7 s more of 10 s (stop_grace_period)",)
+    assert found.waits == (
+        "waiting for 3 sessions to end, for at most 7 s more of 10 s (stop_grace_period)",
+    )
     assert steps(found) == [
         (7, "its guest is asked to power off", "3 sessions outlasted stop_grace_period")
     ]
@@ -256,7 +258,9 @@ def test_draining_tells_sessions_and_what_is_left_of_the_grace_time() -> None:
 def test_shutting_down_tells_when_it_is_forced() -> None:
     end = ready(service(), goal=Goal.STOP, state=State.STOPPING, deadline=NOW + 9)
     found = why("web-1", environment(end))
-    assert found.waits == ("its guest to power off within 9 s; then it is ended by force",)
+    assert found.waits == (
+        "waiting for its guest to power off within 9 s; then it is ended by force",
+    )
     assert steps(found) == [
         (9, "its guest is ended by force", "it did not shut down within its grace time")
     ]
@@ -271,7 +275,7 @@ def test_what_others_need_waits_for_their_end() -> None:
     )
     db = ready(service("db"), goal=Goal.STOP)
     assert why("db-1", environment(web, db)).waits == (
-        "'web', which needs it, to be down first: web-1 is stopping",
+        "waiting for 'web', which needs it, to be down first: web-1 is stopping",
     )
 
 
@@ -347,8 +351,8 @@ def test_a_service_scaled_down_tells_who_goes() -> None:
     found = why("web", environment(ready(web), leaving))
     assert found.summary == "web has 1 of 1 instance ready, revision 1"
     assert found.waits == (
-        "web-2 is draining: scaled to 1 - 1 session to end, for at most 7 s more of 10 s "
-        "(stop_grace_period)",
+        "web-2 is draining: scaled to 1 - waiting for 1 session to end, for at most 7 s more "
+        "of 10 s (stop_grace_period)",
     )
 
 

@@ -55,7 +55,7 @@ def command(
 
 def _lines(found: WhyView) -> Iterator[str]:
     yield found.summary
-    yield from _part("waits for", found.waits)
+    yield from _part("now", found.waits)
     yield from _part("next", [_step(step, found.asked_at) for step in found.steps])
     yield from _part("also", found.notes)
     yield from _part(
