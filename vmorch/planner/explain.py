@@ -179,6 +179,10 @@ _ENDS = frozenset(
 )
 
 
+_ORDERS = frozenset({EventKind.SERVICE_SCALED})
+"""Events that say why a service has the instances it has; the last of each kind is told."""
+
+
 def _orders(
     environment: EnvironmentView, service: str, events: Sequence[Event], now: float
 ) -> Iterator[str]:
@@ -186,10 +190,9 @@ def _orders(
         yield "the environment is being removed"
     elif service not in environment.services:
         yield "it is no longer declared"
-    for event in reversed(events):
-        if event.kind is EventKind.SERVICE_SCALED:
-            yield f"{event.message.rstrip('.')}, {ago(event, now)}"
-            return
+    last = {event.kind: event for event in events if event.kind in _ORDERS}
+    for event in last.values():
+        yield f"{event.message.rstrip('.')}, {ago(event, now)}"
 
 
 def _old(look: Look, now: float) -> Iterator[str]:
