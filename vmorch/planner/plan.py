@@ -72,6 +72,10 @@ def _moment(
     )
 
 
+def waiting_for_service(name: str, condition: DependencyCondition) -> str:
+    return f"waiting for '{name}' ({condition})"
+
+
 def waiting_for_slots(snapshot: Snapshot) -> str:
     return f"waiting for one of {snapshot.boots_at_once} boot slots"
 
@@ -83,7 +87,7 @@ def _unmet(environment: EnvironmentView, spec: ServiceSpec) -> str:
         return f"waiting for the environment's network{trouble}"
     for name, condition in spec.depends_on.items():
         if not meets(condition, [v.instance for v in environment.of(name) if v.wanted]):
-            return f"waiting for '{name}' ({condition})"
+            return waiting_for_service(name, condition)
     return ""
 
 

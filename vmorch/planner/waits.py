@@ -9,7 +9,7 @@ from vmorch.model.spec import DependencyCondition, HealthCheck, HealthKind
 from vmorch.planner.backoff import delay_seconds
 from vmorch.planner.faults import restart_words
 from vmorch.planner.lifecycle import is_booting
-from vmorch.planner.plan import held_by, meets, waiting_for_slots
+from vmorch.planner.plan import held_by, meets, waiting_for_service, waiting_for_slots
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
 from vmorch.planner.upcoming import Forecast
 from vmorch.planner.verdict import ALIVE
@@ -57,33 +57,33 @@ def _kept_from_starting(
     reason = forecast.obstacle(view, due)
     if not reason:
         return
-    unmet = [
-        _dependency(environment, name, condition, now)
+    unmet = {
+        waiting_for_service(name, condition): _progress(environment, name, condition, now)
         for name, condition in view.spec.depends_on.items()
         if not _met(environment, name, condition)
-    ]
-    if environment.network_ready and unmet:
-        yield from unmet
-    elif reason == waiting_for_slots(forecast.snapshot):
+    }
+    if reason == waiting_for_slots(forecast.snapshot):
         yield f"{reason}: {_listed(_booting(forecast.snapshot), now)}"
-    else:
+    elif reason not in unmet:
         yield reason
+    yield from (f"{words}: {progress}" for words, progress in unmet.items())
 
 
 def _met(environment: EnvironmentView, name: str, condition: DependencyCondition) -> bool:
     return meets(condition, [view.instance for view in environment.of(name) if view.wanted])
 
 
-def _dependency(
+def _progress(
     environment: EnvironmentView, name: str, condition: DependencyCondition, now: float
 ) -> str:
+    """How many of a service's instances are what a dependant waits for, and where the others
+    are."""
     views = [view for view in environment.of(name) if view.wanted]
     if not views:
-        return f"waiting for '{name}' ({condition}): it has no instance yet"
+        return "it has no instance yet"
     lacking = [view for view in views if not meets(condition, [view.instance])]
     there = f"{len(views) - len(lacking)} of {len(views)} {_GOAL_OF[condition]}"
-    which = f"; {_listed(lacking, now)}" if lacking else ""
-    return f"waiting for '{name}' ({condition}): {there}{which}"
+    return f"{there}; {_listed(lacking, now)}" if lacking else there
 
 
 _GOAL_OF = {

@@ -137,6 +137,13 @@ def test_waiting_for_memory_gives_the_planners_own_arithmetic() -> None:
     trouble = lacking.partition(": ")[2]
     shop = environment(view(service()), network_ready=False, network_trouble=trouble)
     assert why("web-1", shop).waits == (lacking,)
+    # What comes after it is no secret.
+    needy = view(service(depends_on={"db": DependencyCondition.STARTED}))
+    shop = environment(needy, network_ready=False, network_trouble=trouble)
+    assert why("web-1", shop).waits == (
+        lacking,
+        "waiting for 'db' (service_started): it has no instance yet",
+    )
 
 
 def test_waiting_for_a_boot_slot_tells_who_has_them() -> None:
