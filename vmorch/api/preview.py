@@ -14,6 +14,7 @@ from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 from vmorch.model.view.step import StepView
 from vmorch.planner.actions import Action, CreateInstance, Note
 from vmorch.planner.plan import plan
+from vmorch.planner.rollout_words import way
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
 from vmorch.store.exclusive import refuse_sharing
 from vmorch.store.protocol import EnvironmentRecord
@@ -161,6 +162,8 @@ def _replaced(
     why = f"a new revision, as {', '.join(reaching)} changed: {_instances(new.replicas)} anew"
     old = ", ".join(instance.name for instance in instances)
     yield _step("replace", new.name, f"{why}{f' for {old}' if old else ''}{_after(new)}")
+    if old:
+        yield _step("rollout", new.name, way(new))
     yield from _kept_volumes(new, "the new instances get it with its data")
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from vmorch.model.event import Event, EventKind
 from vmorch.model.instance import Goal, State
 from vmorch.planner.look import Look, UnderWay
+from vmorch.planner.rollout_words import progress, watched
 from vmorch.planner.snapshot import EnvironmentView, InstanceView
 from vmorch.planner.upcoming import Forecast, Step
 from vmorch.planner.waits import waits
@@ -65,7 +66,7 @@ def explain_instance(
             if under_way
             else tuple(waits(forecast, environment, view, now))
         ),
-        notes=(*_about(view, events, now), *_old(look, now)),
+        notes=(*_about(view, events, now), *_watched(environment, view, now), *_old(look, now)),
         steps=(step,) if step else (),
     )
 
@@ -88,7 +89,11 @@ def explain_service(
         state=READY if settled else NOT_READY,
         summary=f"{service} has {len(done)} of {counted(replicas, 'instance')} {how}{revision}",
         waits=tuple(_each(look, forecast, environment, views, now)),
-        notes=(*_orders(environment, service, events, now), *_old(look, now)),
+        notes=(
+            *_rollout(environment, service, now),
+            *_orders(environment, service, events, now),
+            *_old(look, now),
+        ),
         steps=tuple(forecast.of_service(environment.name, service, now)),
     )
 
@@ -179,7 +184,20 @@ _ENDS = frozenset(
 )
 
 
-_ORDERS = frozenset({EventKind.SERVICE_SCALED})
+def _watched(environment: EnvironmentView, view: InstanceView, now: float) -> Iterator[str]:
+    rollout = environment.rollouts.get(view.instance.service)
+    spec = environment.services.get(view.instance.service)
+    if rollout is not None and spec is not None and rollout.is_open:
+        yield from watched(rollout, spec, [view], now)
+
+
+def _rollout(environment: EnvironmentView, service: str, now: float) -> Iterator[str]:
+    rollout, spec = environment.rollouts.get(service), environment.services.get(service)
+    if rollout is not None and spec is not None and not environment.removing:
+        yield from progress(rollout, spec, environment.of(service), now)
+
+
+_ORDERS = frozenset({EventKind.SERVICE_SCALED, EventKind.ROLLED_BACK})
 """Events that say why a service has the instances it has; the last of each kind is told."""
 
 

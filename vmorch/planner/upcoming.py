@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vmorch.planner.actions import ABOUT_ONE_INSTANCE, Action, CreateInstance, Note, WarmUp
+from vmorch.planner.actions import (
+    ABOUT_ONE_INSTANCE,
+    Action,
+    CreateInstance,
+    Note,
+    PutRollout,
+    RollBack,
+    WarmUp,
+)
 from vmorch.planner.faults import UNHEALTHY_SECONDS
 from vmorch.planner.plan import plan
 from vmorch.planner.running import BURST_SECONDS
@@ -49,11 +57,9 @@ class Forecast:
         return action.reason if _only_tells(action, view) else ""
 
     def of_service(self, environment: str, service: str, now: float) -> Iterator[Step]:
-        """What is about to be done to the number of a service's instances."""
+        """What is about to be done to a service as a whole."""
         for action in self._planned(now):
-            if isinstance(action, CreateInstance | WarmUp) and (
-                (action.environment, action.service) == (environment, service)
-            ):
+            if _service_of(action) == (environment, service):
                 yield Step(at=now, what=told(action), reason=action.reason)
 
     def _about(self, view: InstanceView, at: float) -> Action | None:
@@ -66,6 +72,17 @@ class Forecast:
         if at not in self._plans:
             self._plans[at] = plan(self.snapshot, at).actions
         return self._plans[at]
+
+
+def _service_of(action: Action) -> tuple[str, str] | None:
+    """Of an action that is about a service as a whole."""
+    match action:
+        case CreateInstance() | WarmUp():
+            return action.environment, action.service
+        case PutRollout() | RollBack():
+            return action.rollout.environment, action.rollout.service
+        case _:
+            return None
 
 
 def _only_tells(action: Action, view: InstanceView) -> bool:

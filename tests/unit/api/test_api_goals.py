@@ -121,7 +121,9 @@ def test_a_preview_tells_what_why_and_in_which_order(
     up(client, spec)
     assert steps(client, spec) == [("keep", "db"), ("keep", "web")]
     other = changed(spec, memory_bytes=1 << 30, environment={"A": "secret-value"}, replicas=3)
-    (_, step) = client.preview(other)
+    (_, step, way) = client.preview(other)
+    assert (way.action, way.subject) == ("rollout", "web")
+    assert way.reason.startswith("1 at once; a successor is ready first and is watched for 5 s")
     assert (step.action, step.subject) == ("replace", "web")
     assert "environment, memory_bytes changed: 3 instances anew for web-1, web-2" in step.reason
     assert "secret-value" not in step.reason
@@ -195,7 +197,8 @@ def test_a_preview_tells_what_becomes_of_volumes(
     assert made.reason.startswith("of at most 3 GiB")
     up(client, shop)
     other = replace(shop, services={**shop.services, "db": replace(db, cpus=2.0)})
-    assert steps(client, other)[:2] == [("replace", "db"), ("keep", "volume data")]
+    assert steps(client, other)[:2] == [("replace", "db"), ("rollout", "db")]
+    assert ("keep", "volume data") in steps(client, other)
     alone = replace(shop, services={"web": replace(spec.services["web"], depends_on={})})
     assert steps(client, alone)[-2:] == [("remove", "db-1"), ("keep", "volume data")]
     instance = next(i for i in daemon.do(daemon.store.instances("shop")) if i.service == "db")

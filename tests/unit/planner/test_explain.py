@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from vmorch.model.event import Event, EventKind
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import Goal, Instance, State
+from vmorch.model.rollout import Phase, Rollout, UpdateConfig
 from vmorch.model.spec import (
     DependencyCondition,
     HealthCheck,
@@ -361,6 +362,52 @@ def test_a_service_scaled_down_tells_who_goes() -> None:
         "web-2 is draining: scaled to 1 - waiting for 1 session to end, for at most 7 s more "
         "of 10 s (stop_grace_period)",
     )
+
+
+def test_a_rollout_tells_how_far_it_is_and_who_is_watched() -> None:
+    web = service(replicas=2, update=UpdateConfig(monitor_seconds=20.0))
+    rollout = Rollout(
+        environment="shop",
+        service="web",
+        number=2,
+        revision=2,
+        previous=1,
+        started_at=NOW - 60,
+        passed=(3,),
+        passed_at=NOW - 30,
+        reason="it was applied",
+    )
+    passed = ready(web, 3, revision=2)
+    watched = ready(web, 4, revision=2, ready_at=NOW - 7)
+    shop = environment(ready(web, 1), passed, watched, current={"web": 2})
+    shop = replace(shop, rollouts={"web": rollout})
+    assert why("web", shop).notes == (
+        "rollout to revision 2, 1 of 2 replaced: it was applied",
+        "web-4 is watched for 13 s more before it counts (monitor)",
+    )
+    assert why("web-4", shop).notes[-1].startswith("web-4 is watched for 13 s more")
+    assert not any("watched" in note for note in why("web-3", shop).notes)
+
+
+def test_a_service_that_was_rolled_back_tells_why_and_who_failed() -> None:
+    why_back = "revision 2 failed: web-3: sick 10 s after it was ready: HTTP 500"
+    back = Rollout(
+        environment="shop",
+        service="web",
+        number=3,
+        revision=1,
+        previous=None,
+        started_at=NOW - 40,
+        rollback=True,
+        phase=Phase.COMPLETED,
+        reason=why_back,
+        ended_at=NOW - 30,
+    )
+    told = event(EventKind.ROLLED_BACK, why_back, ago=40)
+    found = why("web", replace(environment(ready(service())), rollouts={"web": back}), told)
+    assert found.notes[0] == f"the last rollback, to revision 1, completed: {why_back}"
+    assert found.notes[2] == f"{why_back}, 40 s ago"
+    assert "'vmorch logs NAME'" in found.notes[1]
 
 
 def test_a_job_that_has_completed_is_what_it_should_be() -> None:
