@@ -95,7 +95,10 @@ class _Reports(dict[str, GuestReport]):
 
 
 class World:
-    """`boot` starts the daemon, `crash` ends it as kill -9 would. `warm`: with snapshots."""
+    """`boot` starts the daemon, `crash` ends it as kill -9 would. `warm`: with snapshots.
+
+    Guests in `sick` answer their check with an error, and so do those of an image in `bad_images`,
+    once they have been well for so many seconds."""
 
     def __init__(self, seed: int, directory: Path, *, warm: bool = False) -> None:
         self.clock = VirtualClock()
@@ -117,6 +120,7 @@ class World:
         )
         self.prober = FakeProber(self.clock, judge=self._health)
         self.sick: set[str] = set()
+        self.bad_images: dict[str, float] = {}
         self.processes = VirtualProcesses()
         self.parts = Parts(
             settings=settings,
@@ -186,7 +190,9 @@ class World:
             return None, "booting", None
         if guest.hung:
             return False, "no answer within 5 s", None
-        if target.domain in self.sick:
+        well_until = self.bad_images.get(guest.config.identity.image, float("inf"))
+        well_for = self.clock.now() - guest.boots_at - HEALTHY_AFTER_SECONDS
+        if target.domain in self.sick or well_for >= well_until:
             return False, "HTTP 500", None
         if guest.config.identity.service == JOB:
             return False, "the service has ended with exit code 0", DONE
