@@ -11,6 +11,8 @@ def occupied(environment: EnvironmentView, view: InstanceView) -> str:
     Volumes that each instance has its own of are told apart by the store.
     """
     mine = {mount.source for mount in view.spec.volumes if not mount.per_instance}
+    if not mine:
+        return ""
     for other in environment.instances:
         if other.instance.key == view.instance.key or not other.instance.boot:
             continue

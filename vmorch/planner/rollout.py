@@ -25,13 +25,15 @@ period and the check's retries are over by then, so this is on top of both."""
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
     """What the rollout of one service goes by: its instances of the `new` revision and the `old`
-    ones, both without those that are on their way out."""
+    ones, both without those that are on their way out. `available` are the new ones that can
+    stand for an old one."""
 
     rollout: Rollout
     config: UpdateConfig
     replicas: int
     new: tuple[InstanceView, ...]
     old: tuple[InstanceView, ...]
+    available: tuple[InstanceView, ...]
 
     @property
     def held(self) -> bool:
@@ -48,31 +50,33 @@ class Course:
         share = (self.rollout.canary or 0) / 100
         return max(1, round(self.replicas * share)) if share else 0
 
-    @property
-    def available(self) -> tuple[InstanceView, ...]:
-        """Of the new ones, those that can stand for an old one."""
-        return tuple(
-            view
-            for view in self.new
-            if view.instance.exit_code == 0
-            or (view.instance.state is State.READY and self.has_passed(view))
-        )
-
     def has_passed(self, view: InstanceView) -> bool:
-        return not self.rollout.is_open or view.instance.ordinal in self.rollout.passed
+        return _has_passed(self.rollout, view)
+
+
+def _has_passed(rollout: Rollout, view: InstanceView) -> bool:
+    return not rollout.is_open or view.instance.ordinal in rollout.passed
 
 
 def course_of(environment: EnvironmentView, name: str) -> Course:
     spec, revision = environment.services[name], environment.current[name]
     wanted = [view for view in environment.of(name) if view.wanted]
     rollout = environment.rollouts.get(name) or _unrecorded(environment, name)
+    new = tuple(view for view in wanted if view.instance.revision == revision)
     return Course(
         rollout=rollout,
         config=config_of(spec, rollout),
         replicas=spec.replicas,
-        new=tuple(view for view in wanted if view.instance.revision == revision),
+        new=new,
         old=tuple(view for view in wanted if view.instance.revision != revision),
+        available=tuple(view for view in new if _is_available(rollout, view)),
     )
+
+
+def _is_available(rollout: Rollout, view: InstanceView) -> bool:
+    instance = view.instance
+    is_ready = instance.state is State.READY and _has_passed(rollout, view)
+    return is_ready or instance.exit_code == 0
 
 
 def config_of(spec: ServiceSpec, rollout: Rollout) -> UpdateConfig:

@@ -82,9 +82,18 @@ class EnvironmentView:
     warm: frozenset[tuple[str, int]] = frozenset()
     may_warm: frozenset[tuple[str, int]] = frozenset()
     wanted_warm: frozenset[tuple[str, int]] = frozenset()
+    _by_service: dict[str, tuple[InstanceView, ...]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        found: dict[str, list[InstanceView]] = {}
+        for view in self.instances:
+            found.setdefault(view.instance.service, []).append(view)
+        self._by_service.update({name: tuple(views) for name, views in found.items()})
 
     def of(self, service: str) -> tuple[InstanceView, ...]:
-        return tuple(view for view in self.instances if view.instance.service == service)
+        return self._by_service.get(service, ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
