@@ -39,21 +39,13 @@ async def filled(store: SqliteStore, count: int) -> None:
         await store.put_instance(replace(made, state=State.READY, started_at=clock.now()))
 
 
-async def main(socket: str, count: int) -> None:
-    settings = Settings()
-    store = SqliteStore(
-        ":memory:",
-        Installation("ab" * 16),
-        outer_pool=settings.outer_pool,
-        inner_subnet=settings.inner_subnet,
-    )
-    await filled(store, count)
+async def no_checks() -> list[Check]:
+    return []
 
-    async def no_checks() -> list[Check]:
-        return []
 
-    settings = replace(settings, state_dir=Path(tempfile.mkdtemp()))
-    services = ApiServices(
+def services_of(store: SqliteStore, settings: Settings) -> ApiServices:
+    """With nobody behind them but the store."""
+    return ApiServices(
         store=store,
         images=FakeImages(SystemClock()),
         hypervisor=FakeHypervisor(SystemClock()),
@@ -68,7 +60,19 @@ async def main(socket: str, count: int) -> None:
         forgo_warm_up=lambda keys: None,
         last_look=lambda: None,
     )
-    config = uvicorn.Config(create_app(services), uds=socket, log_config=None, access_log=False)
+
+
+async def main(socket: str, count: int) -> None:
+    settings = replace(Settings(), state_dir=Path(tempfile.mkdtemp()))
+    store = SqliteStore(
+        ":memory:",
+        Installation("ab" * 16),
+        outer_pool=settings.outer_pool,
+        inner_subnet=settings.inner_subnet,
+    )
+    await filled(store, count)
+    app = create_app(services_of(store, settings))
+    config = uvicorn.Config(app, uds=socket, log_config=None, access_log=False)
     await uvicorn.Server(config).serve()
 
 

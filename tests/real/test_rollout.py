@@ -117,8 +117,8 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = 300.0)
 
 
 def events(daemon: LabDaemon, kind: str) -> list[str]:
-    lines = daemon.cli("-p", "roll", "events", "-o", "json").stdout
-    return [event["message"] for event in json.loads(lines) if event["kind"] == kind]
+    lines = daemon.cli("-p", "roll", "events", "-o", "json").stdout.splitlines()
+    return [event["message"] for event in map(json.loads, lines) if event["kind"] == kind]
 
 
 def calls(daemon: LabDaemon) -> list[str]:

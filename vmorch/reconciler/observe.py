@@ -7,7 +7,8 @@ domain that was just made can look so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vmorch.health.protocol import Health
@@ -17,12 +18,14 @@ from vmorch.model.names import Installation
 from vmorch.model.rollout import Rollout
 from vmorch.model.spec import ServiceSpec, StartPolicy
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Pulse, Snapshot
-from vmorch.proxy.protocol import ProxyConfig, Server, ServerStatus
+from vmorch.proxy.protocol import ProxyConfig, ServerStatus
 from vmorch.reconciler.endings import POWERED_OFF
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.unclaimed import Unclaimed, sorted_out
 from vmorch.snapshots.subject import key_of
 from vmorch.store.protocol import EnvironmentRecord
+
+_ByName = defaultdict[tuple[str, str], "Served"]
 
 WARM_TRIES = 2
 """How often a warm snapshot of one revision is tried unasked in the life of a daemon."""
@@ -166,12 +169,22 @@ def snapshot_of(
     guests = {guest.uuid: guest for guest in observed.guests}
     views: dict[str, list[InstanceView]] = {env.name: [] for env in observed.environments}
     declared = {s: spec for env in observed.environments for s, spec in env.declared.items()}
+    served = _served(memory.told, observed.sessions)
     for instance in observed.instances:
         domain = installation.domain(instance.environment, instance.service, instance.ordinal)
         key = (instance.environment, instance.service, instance.revision)
         spec = declared.get(key) or observed.revisions[key].spec
         views[instance.environment].append(
-            _view(instance, spec, domain, guests.get(instance.uuid), observed, memory, health)
+            _view(
+                instance,
+                spec,
+                domain,
+                guests.get(instance.uuid),
+                observed,
+                memory,
+                health,
+                served[instance.environment, instance.name],
+            )
         )
     return Snapshot(
         environments=tuple(
@@ -215,6 +228,7 @@ def _view(
     observed: Observed,
     memory: Memory,
     health: Mapping[tuple[str, str, int], Health],
+    served: Served,
 ) -> InstanceView:
     boot = (instance.environment, instance.name, instance.boot)
     verdict = health.get(boot)
@@ -225,14 +239,9 @@ def _view(
         healthy=verdict.healthy if verdict else None,
         health_message=verdict.message if verdict else "",
         cloud_init_failed=bool(verdict and verdict.report and verdict.report.cloud_init == "error"),
-        admitted=_is_told(memory.told, instance, lambda server: server.admitted),
-        routed=_is_told(memory.told, instance, lambda server: not server.closed),
-        sessions=sum(
-            status.sessions
-            for (backend, server), status in observed.sessions.items()
-            if server == instance.name
-            and backend.startswith(f"{instance.environment}.{instance.service}.")
-        ),
+        admitted=served.admitted,
+        routed=served.routed,
+        sessions=served.sessions,
         busy=instance.key in memory.busy | observed.busy or domain in memory.word_due,
         end=memory.ends.get(domain, ""),
         ended_by_itself=memory.ends.get(domain) == POWERED_OFF,
@@ -245,17 +254,29 @@ def _view(
     )
 
 
-def _is_told(told: ProxyConfig | None, instance: Instance, holds: Callable[[Server], bool]) -> bool:
-    """A proxy that was told nothing yet by this daemon may still do what the last one said."""
-    if told is None:
-        return True
-    prefix = f"{instance.environment}.{instance.service}."
-    return any(
-        server.name == instance.name and holds(server)
-        for backend in told.backends
-        if backend.name.startswith(prefix)
-        for server in backend.servers
-    )
+@dataclass(slots=True)
+class Served:
+    """What the proxy does for one instance, on all its ports (see InstanceView)."""
+
+    admitted: bool = False
+    routed: bool = False
+    sessions: int = 0
+
+
+def _served(told: ProxyConfig | None, sessions: Mapping[tuple[str, str], ServerStatus]) -> _ByName:
+    """By environment and instance name. A proxy that was told nothing yet by this daemon may
+    still do what the last one said."""
+    found: _ByName = defaultdict(lambda: Served(admitted=told is None, routed=told is None))
+    for backend in told.backends if told else ():
+        environment, _, _ = backend.name.partition(".")
+        for server in backend.servers:
+            served = found[environment, server.name]
+            served.admitted |= server.admitted
+            served.routed |= not server.closed
+    for (name, server_name), status in sessions.items():
+        environment, _, _ = name.partition(".")
+        found[environment, server_name].sessions += status.sessions
+    return found
 
 
 def _in_proxy(told: ProxyConfig | None, environment: str) -> bool:
