@@ -145,6 +145,22 @@ def test_a_started_guest_is_observed_with_its_identity(opened: Open, config: Gue
     play(opened, story)
 
 
+def test_counters_are_told_by_uuid_and_only_of_guests_that_live(
+    opened: Open, config: GuestConfig
+) -> None:
+    async def story(hypervisor: Hypervisor) -> None:
+        assert dict(await hypervisor.counters()) == {}
+        await hypervisor.start(config)
+        first = await hypervisor.counters(weigh=[config.uuid])
+        assert list(first) == [config.uuid]
+        again = await hypervisor.counters()
+        assert again[config.uuid].life == first[config.uuid].life
+        await hypervisor.destroy(config.name)
+        assert dict(await hypervisor.counters()) == {}
+
+    play(opened, story)
+
+
 def test_every_call_can_be_repeated(opened: Open, config: GuestConfig) -> None:
     async def story(hypervisor: Hypervisor) -> None:
         for _ in range(2):

@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from vmorch.errors import GuestError, HypervisorError
 from vmorch.hypervisor import domains
 from vmorch.hypervisor.acceleration import AccelerationProbe
 from vmorch.hypervisor.connection import Connection
+from vmorch.hypervisor.counting import Counting
 from vmorch.hypervisor.events import Hints
 from vmorch.hypervisor.failures import guest_error, is_absent
 from vmorch.hypervisor.files import ensure_spare_disk, hand_over
@@ -29,6 +30,7 @@ from vmorch.hypervisor.protocol import GuestConfig, GuestHint, GuestLimits, Obse
 from vmorch.hypervisor.saved_state import poured, read_saved_state
 from vmorch.hypervisor.strays import end_strays
 from vmorch.hypervisor.xml import domain_xml
+from vmorch.model.counters import GuestCounters
 from vmorch.model.guest import AccelerationChoice
 from vmorch.model.names import Installation
 
@@ -64,6 +66,7 @@ class LibvirtHypervisor:
         self._hints = Hints(f"{installation.short}-", self._oom_kills)
         self._control = Connection(uri, self._opened)
         self._agents = [Connection(uri) for _ in range(AGENT_CONNECTIONS)]
+        self._counting = Counting(self._control, Connection(uri), installation)
         self._next_agent = itertools.cycle(self._agents)
         self._known_acceleration: AccelerationChoice | None = None
         self._known_platform: Platform | None = None
@@ -83,6 +86,9 @@ class LibvirtHypervisor:
         return await self._control.call(
             "list its guests", lambda c: domains.observe(c, self._installation)
         )
+
+    async def counters(self, *, weigh: Collection[str] = ()) -> Mapping[str, GuestCounters]:
+        return await self._counting.count(weigh)
 
     async def start(self, config: GuestConfig) -> None:
         platform = await self._platform()
@@ -249,6 +255,7 @@ class LibvirtHypervisor:
     async def close(self) -> None:
         for task in self._shutdowns:
             task.cancel()
+        await self._counting.close()
         for connection in (self._control, *self._agents):
             await connection.close()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from vmorch.hypervisor.protocol import (
     GuestState,
     ObservedGuest,
 )
+from vmorch.model.counters import GuestCounters, MemoryWeight
 from vmorch.model.guest import Acceleration, AccelerationChoice
 
 SAVED = b"a guest of the fake hypervisor"
@@ -142,6 +143,11 @@ class FakeHypervisor:
     async def guests(self) -> Sequence[ObservedGuest]:
         await self._called("guests")
         return [self._observed(guest) for guest in self.domains.values()] + self.foreign
+
+    async def counters(self, *, weigh: Collection[str] = ()) -> Mapping[str, GuestCounters]:
+        """Its guests hold half of their memory, a quarter of which others have, too."""
+        await self._called("counters")
+        return {guest.config.uuid: self._counted(guest, weigh) for guest in self.domains.values()}
 
     async def start(self, config: GuestConfig) -> None:
         await self._called("start")
@@ -286,11 +292,35 @@ class FakeHypervisor:
             self._faults.failing[call] -= 1
             raise HypervisorError(f"Injected: {call} fails.", retryable=True)
 
+    def _counted(self, guest: FakeGuest, weigh: Collection[str]) -> GuestCounters:
+        self._lives_on(guest)
+        usable = guest.config.memory_bytes
+        return GuestCounters(
+            life=id(guest),
+            cpu_seconds=guest.cpu_seconds,
+            throttled_seconds=0.0,
+            rss_bytes=usable // 2,
+            weight=MemoryWeight(pss_bytes=usable * 3 // 8, shared_bytes=usable // 8)
+            if guest.config.uuid in weigh
+            else None,
+            used_bytes=usable // 2,
+            usable_bytes=usable,
+            read_bytes=0,
+            written_bytes=0,
+            received_bytes=0,
+            sent_bytes=guest.sent_packets * 1500,
+        )
+
+    def _lives_on(self, guest: FakeGuest) -> None:
+        """One that lives is a little busy; a hung one is not."""
+        if guest.state is GuestState.RUNNING and not guest.hung:
+            guest.cpu_seconds = 0.1 * (self._clock.now() - guest.boots_at + self.boot_seconds)
+
     def _observed(self, guest: FakeGuest) -> ObservedGuest:
-        """One that lives sends a packet now and then and is a little busy; a hung one is not."""
+        """One that lives sends a packet now and then."""
+        self._lives_on(guest)
         if guest.state is GuestState.RUNNING and not guest.hung:
             guest.sent_packets += 1
-            guest.cpu_seconds = 0.1 * (self._clock.now() - guest.boots_at + self.boot_seconds)
         config = guest.config
         return ObservedGuest(
             name=config.name,

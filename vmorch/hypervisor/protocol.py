@@ -5,11 +5,12 @@ Every call either has happened when it returns or raises HypervisorError; all ar
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from vmorch.model.counters import GuestCounters
 from vmorch.model.guest import AccelerationChoice
 from vmorch.model.guest import GuestState as GuestState
 
@@ -114,6 +115,11 @@ class Hypervisor(Protocol):
         ...
 
     async def guests(self) -> Sequence[ObservedGuest]: ...
+
+    async def counters(self, *, weigh: Collection[str] = ()) -> Mapping[str, GuestCounters]:
+        """What each guest has used, by uuid, in one call that waits for none of them. Those in
+        `weigh` (uuids) are also weighed, which takes the kernel some milliseconds for each."""
+        ...
 
     async def start(self, config: GuestConfig) -> None:
         """Create the domain paused, set its limits live, then let it run. A domain of that name

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from vmorch.effects import Faults, NoFaults
 from vmorch.errors import ProxyError
+from vmorch.model.counters import TrafficCounters, TrafficReport
 from vmorch.proxy.protocol import (
     AddressUnavailable,
     Backend,
@@ -36,6 +37,9 @@ class FakeProxy:
         self.taken: set[Endpoint] = set()
         self.refusal: ProxyError | None = None
         self._sessions: Counter[tuple[str, str]] = Counter()
+        self._connections: Counter[tuple[str, str]] = Counter()
+        self._requests: Counter[tuple[str, str]] = Counter()
+        self._life = 0
         self._faults = faults or NoFaults()
         self._gone = asyncio.Event()
 
@@ -74,6 +78,24 @@ class FakeProxy:
             for server in backend.servers
         }
 
+    async def counters(self) -> TrafficReport | None:
+        """Each session is one request, answered when it ends."""
+        if self.config is None:
+            return None
+        report = TrafficReport(life=self._life)
+        for backend in self.config.backends:
+            keys = [(backend.name, server.name) for server in backend.servers]
+            report.backends[backend.name] = self._counted(keys)
+            report.servers.update((key, self._counted([key])) for key in keys)
+        return report
+
+    def _counted(self, keys: Sequence[tuple[str, str]]) -> TrafficCounters:
+        return TrafficCounters(
+            sessions=sum(self._sessions[key] for key in keys),
+            connections=sum(self._connections[key] for key in keys),
+            requests=sum(self._requests[key] for key in keys),
+        )
+
     async def running(self) -> bool:
         return self.config is not None
 
@@ -89,7 +111,9 @@ class FakeProxy:
     def kill(self) -> None:
         """As by SIGKILL: every session is cut, nothing runs."""
         self.config = None
-        self._sessions.clear()
+        self._life += 1
+        for counts in (self._sessions, self._connections, self._requests):
+            counts.clear()
         self._gone.set()
 
     def connect(self, backend: str) -> tuple[str, str] | None:
@@ -100,10 +124,12 @@ class FakeProxy:
             return None
         chosen = min(able, key=lambda key: self._sessions[key])
         self._sessions[chosen] += 1
+        self._connections[chosen] += 1
         return chosen
 
     def disconnect(self, session: tuple[str, str]) -> None:
         self._sessions[session] -= 1
+        self._requests[session] += 1
 
     def routed(self, host: str, path: str = "/") -> str | None:
         """The backend that a request is led to; None is 404. The longest path prefix wins."""

@@ -17,9 +17,11 @@ from typing import TypeVar
 
 from vmorch.effects import Clock, Faults
 from vmorch.errors import ProxyError
+from vmorch.model.counters import TrafficReport
 from vmorch.proxy.admin import CommandLine, Unreachable
 from vmorch.proxy.changes import Command, changes
 from vmorch.proxy.configuration import Rendered, namespaces_in, render
+from vmorch.proxy.counting import read_counters
 from vmorch.proxy.endpoints import namespace_inodes, unavailable
 from vmorch.proxy.place import Place
 from vmorch.proxy.process import Program, ended
@@ -41,6 +43,7 @@ _ASK_AGAIN_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 _ALL_SERVERS = "show stat -1 4 -1"
+_COUNTERS = "show info;show stat -1 6 -1"
 
 
 class HAProxy:
@@ -86,6 +89,13 @@ class HAProxy:
                     sessions = found[key].sessions + other[key].sessions
                     found[key] = replace(found[key], sessions=sessions)
             return found
+
+    async def counters(self) -> TrafficReport | None:
+        """Beside whatever else goes on: it only looks, and must not wait for a reload."""
+        with contextlib.suppress(ProxyError):
+            if self._program.master() is not None:
+                return read_counters(await self._admin.ask(_COUNTERS))
+        return None
 
     async def _leaving_statuses(self) -> list[dict[tuple[str, str], ServerStatus]]:
         """As far as leaving workers can be asked: they end at any moment."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vmorch.errors import ProxyError
+from vmorch.model.counters import TrafficReport
 
 
 class Mode(enum.StrEnum):
@@ -125,6 +126,11 @@ class Proxy(Protocol):
 
     async def status(self) -> Mapping[tuple[str, str], ServerStatus]:
         """(backend, server) -> status. Empty when HAProxy does not run."""
+        ...
+
+    async def counters(self) -> TrafficReport | None:
+        """What HAProxy has counted; None when it does not answer just now. Requests that workers
+        left behind by a reload still answer are in none of it."""
         ...
 
     async def running(self) -> bool: ...
