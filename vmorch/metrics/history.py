@@ -1,0 +1,188 @@
+"""What is remembered of measures: each look makes them, this is where everybody reads them.
+
+All of it is in memory and bounded: an hour of means for each instance and service and the host, and
+the last ten minutes of each service tick by tick, from which it is scaled. It begins anew with the
+daemon. Not for several threads: the daemon's loop writes and reads.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vmorch.metrics.flow import Flows, flows
+from vmorch.metrics.rates import (
+    guest_measure,
+    passed,
+    service_measure,
+    spent,
+    with_flow,
+    with_requests,
+)
+from vmorch.metrics.ring import Ring
+from vmorch.metrics.subject import Look, ServiceKey, Subject
+from vmorch.model.counters import GuestCounters, MemoryWeight, TrafficReport
+from vmorch.model.measured import HostMeasure, InstanceMeasure, ServiceMeasure, Totals
+
+WINDOW_SECONDS = 600.0
+WEIGH_SECONDS = 60.0
+"""Within this each guest's memory is weighed once, as far as ticks follow each other."""
+
+
+@dataclass(slots=True)
+class Track:
+    """One instance. `weight` is that of the process `weighed_life`; `asked_at` is when its memory
+    was last to be weighed, whatever came of it."""
+
+    subject: Subject
+    latest: InstanceMeasure
+    totals: Totals = field(default_factory=Totals)
+    ring: Ring[InstanceMeasure] = field(default_factory=lambda: Ring(InstanceMeasure))
+    weight: MemoryWeight | None = None
+    weighed_life: int = 0
+    asked_at: float = -math.inf
+
+
+@dataclass(slots=True)
+class ServiceTrack:
+    """One service. `totals` outlive its instances."""
+
+    latest: ServiceMeasure
+    totals: Totals = field(default_factory=Totals)
+    ring: Ring[ServiceMeasure] = field(default_factory=lambda: Ring(ServiceMeasure))
+    recent: deque[ServiceMeasure] = field(default_factory=deque)
+
+
+class History:
+    """`instances` by uuid, `services` by (environment, service), as they were in the last look.
+    `ticks` and `failures` (by source) count looks."""
+
+    def __init__(self) -> None:
+        self.instances: dict[str, Track] = {}
+        self.services: dict[ServiceKey, ServiceTrack] = {}
+        self.host: HostMeasure | None = None
+        self.host_ring: Ring[HostMeasure] = Ring(HostMeasure)
+        self.looked_at: float | None = None
+        self.ticks = 0
+        self.failures: dict[str, int] = {}
+        self._guests: tuple[float, Mapping[str, GuestCounters]] = (-math.inf, {})
+        self._traffic: tuple[float, TrafficReport] = (-math.inf, TrafficReport())
+
+    def window(self, environment: str, service: str, seconds: float) -> list[ServiceMeasure]:
+        """The service's last ticks, oldest first, as far as WINDOW_SECONDS back. Empty: nothing is
+        known. For whoever decides on its instances."""
+        track = self.services.get((environment, service))
+        if track is None:
+            return []
+        return [m for m in track.recent if m.at > track.latest.at - seconds]
+
+    def next_to_weigh(self, now: float, tick_seconds: float) -> list[str]:
+        """Whose memory (uuids) is to be weighed in the look that follows: in turn."""
+        count = math.ceil(len(self.instances) * tick_seconds / WEIGH_SECONDS)
+        chosen = heapq.nsmallest(count, self.instances.values(), key=lambda track: track.asked_at)
+        for track in chosen:
+            track.asked_at = now
+        return [track.subject.uuid for track in chosen]
+
+    def take(self, look: Look) -> None:
+        """Make measures of a look, and forget who is gone."""
+        flowed, traffic_seconds = self._flowed(look)
+        since = passed(self.looked_at, look.at) if self.looked_at is not None else None
+        instances = {}
+        for subject in look.subjects:
+            measure = self._measured(subject, look)
+            flow = flowed.instances.get((subject.environment, subject.name))
+            if flow is not None:
+                measure = with_flow(measure, flow, traffic_seconds)
+            track = self._tracked(subject, measure, since)
+            if flow is not None and traffic_seconds is not None:
+                track.totals = with_requests(track.totals, flow)
+            instances[subject.uuid] = track
+        self.instances = instances
+        self._take_services(look, flowed, traffic_seconds, since)
+        self._remember(look)
+
+    def _flowed(self, look: Look) -> tuple[Flows, float | None]:
+        if look.traffic is None:
+            return Flows(), None
+        at, before = self._traffic
+        return flows(before, look.traffic), passed(at, look.at)
+
+    def _measured(self, subject: Subject, look: Look) -> InstanceMeasure:
+        now = look.guests.get(subject.uuid) if look.guests is not None else None
+        if now is None:
+            return InstanceMeasure(at=look.at)
+        at, before = self._guests
+        return guest_measure(
+            subject,
+            before.get(subject.uuid),
+            now,
+            self._weight(subject.uuid, now),
+            at=look.at,
+            seconds=passed(at, look.at),
+        )
+
+    def _weight(self, uuid: str, now: GuestCounters) -> MemoryWeight | None:
+        """The last one of this process."""
+        track = self.instances.get(uuid)
+        if track is None:
+            return now.weight
+        if now.weight is not None:
+            track.weight, track.weighed_life = now.weight, now.life
+        return track.weight if track.weighed_life == now.life else None
+
+    def _tracked(self, subject: Subject, measure: InstanceMeasure, since: float | None) -> Track:
+        track = self.instances.get(subject.uuid)
+        if track is None:
+            track = Track(subject, measure)
+        track.subject, track.latest = subject, measure
+        if since is not None:
+            track.totals = spent(track.totals, subject, measure, since)
+        track.ring.add(measure)
+        return track
+
+    def _take_services(
+        self, look: Look, flowed: Flows, seconds: float | None, since: float | None
+    ) -> None:
+        rows: dict[ServiceKey, list[Track]] = {key: [] for key in look.services}
+        for track in self.instances.values():
+            rows.setdefault(track.subject.service_key, []).append(track)
+        services = {}
+        for key, tracks in rows.items():
+            measures = [(track.subject, track.latest) for track in tracks]
+            flow = flowed.services.get(key)
+            measure = service_measure(measures, flow, at=look.at, seconds=seconds)
+            service = self._service_tracked(key, measure)
+            if since is not None:
+                for track in tracks:
+                    service.totals = spent(service.totals, track.subject, track.latest, since)
+            if flow is not None and seconds is not None:
+                service.totals = with_requests(service.totals, flow)
+            services[key] = service
+        self.services = services
+
+    def _service_tracked(self, key: ServiceKey, measure: ServiceMeasure) -> ServiceTrack:
+        service = self.services.get(key) or ServiceTrack(measure)
+        service.latest = measure
+        service.recent.append(measure)
+        # Also after a clock was set back: what is not within the window goes.
+        while abs(measure.at - service.recent[0].at) > WINDOW_SECONDS:
+            service.recent.popleft()
+        service.ring.add(measure)
+        return service
+
+    def _remember(self, look: Look) -> None:
+        self.ticks += 1
+        self.looked_at = look.at
+        for source in look.failed:
+            self.failures[source] = self.failures.get(source, 0) + 1
+        if look.guests is not None:
+            self._guests = look.at, look.guests
+        if look.traffic is not None:
+            self._traffic = look.at, look.traffic
+        if look.host is not None:
+            self.host = look.host
+            self.host_ring.add(look.host)

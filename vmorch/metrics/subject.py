@@ -1,0 +1,43 @@
+"""What is measured, and what was seen in one look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from vmorch.model.counters import GuestCounters, TrafficReport
+from vmorch.model.measured import HostMeasure
+
+ServiceKey = tuple[str, str]
+"""(environment, service)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """An instance: `cpus` and `memory_bytes` are what its revision may use."""
+
+    environment: str
+    service: str
+    name: str
+    uuid: str
+    ready: bool
+    cpus: float
+    memory_bytes: int
+
+    @property
+    def service_key(self) -> ServiceKey:
+        return self.environment, self.service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """All that was seen at one moment. `guests` (by uuid) or `traffic` None: they could not be
+    asked. `services` are the declared ones, also those without an instance."""
+
+    at: float
+    subjects: Sequence[Subject]
+    services: Sequence[ServiceKey] = ()
+    guests: Mapping[str, GuestCounters] | None = None
+    traffic: TrafficReport | None = None
+    host: HostMeasure | None = None
+    failed: Sequence[str] = field(default=())
