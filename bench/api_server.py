@@ -16,6 +16,7 @@ from vmorch.config import Settings
 from vmorch.effects import SystemClock, SystemEntropy
 from vmorch.hypervisor.fake import FakeHypervisor
 from vmorch.images.fake import FakeImages
+from vmorch.metrics.history import History
 from vmorch.model.exec import ExecRequest
 from vmorch.model.instance import State
 from vmorch.model.names import Installation
@@ -56,6 +57,7 @@ def services_of(store: SqliteStore, settings: Settings) -> ApiServices:
         checks=no_checks,
         shutdown=lambda: None,
         snapshots=SnapshotShelf(settings.snapshots_dir, SystemClock()),
+        history=History(),
         ask_warm_up=lambda environment, service: None,
         forgo_warm_up=lambda keys: None,
         last_look=lambda: None,

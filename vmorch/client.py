@@ -21,6 +21,7 @@ from vmorch.model.problem import from_problem
 from vmorch.model.view import Check, view_of
 
 if TYPE_CHECKING:
+    from vmorch.model.measured import HostMeasure
     from vmorch.model.spec import EnvironmentSpec
     from vmorch.model.view.daemon import AccelerationView, VersionView
     from vmorch.model.view.environment import EnvironmentView
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         VerifiedView,
     )
     from vmorch.model.view.instance import InstanceView
+    from vmorch.model.view.measure import MeasuredInstance, MeasuredService
     from vmorch.model.view.snapshot import RemovedSnapshotsView, SnapshotView, WarmUpView
     from vmorch.model.view.step import StepView
     from vmorch.model.view.stream import EventView, LogLine
@@ -271,6 +273,32 @@ class Client:
         path = "/v1/instances" + _query(environment=environment, service=service)
         return [view_of(InstanceView, row) for row in self._call("GET", path)]
 
+    def measured_instances(
+        self, environment: str | None = None, service: str | None = None
+    ) -> list[MeasuredInstance]:
+        """What instances used in the daemon's last look at them."""
+        from vmorch.model.measured import InstanceMeasure
+        from vmorch.model.view.measure import MeasuredInstance
+
+        path = "/v1/metrics/instances" + _query(environment=environment, service=service)
+        rows = self._call("GET", path)
+        return [view_of(MeasuredInstance, _measured(InstanceMeasure, row)) for row in rows]
+
+    def measured_services(self, environment: str | None = None) -> list[MeasuredService]:
+        """What services used in the daemon's last look, and since it began."""
+        from vmorch.model.measured import ServiceMeasure
+        from vmorch.model.view.measure import MeasuredService
+
+        rows = self._call("GET", "/v1/metrics/services" + _query(environment=environment))
+        return [view_of(MeasuredService, _measured(ServiceMeasure, row)) for row in rows]
+
+    def measured_host(self) -> HostMeasure | None:
+        """The host in the last look; None before the first one."""
+        from vmorch.model.measured import HostMeasure
+
+        rows = self._call("GET", "/v1/metrics/host")
+        return view_of(HostMeasure, rows[0]) if rows else None
+
     def events(
         self,
         *,
@@ -456,6 +484,12 @@ def _environment(row: dict[str, Any]) -> EnvironmentView:
 
     services = {name: view_of(ServiceView, s) for name, s in row["services"].items()}
     return view_of(EnvironmentView, {**row, "services": services})
+
+
+def _measured(kind: type[Any], row: dict[str, Any]) -> dict[str, Any]:
+    from vmorch.model.measured import Totals
+
+    return {**row, "now": view_of(kind, row["now"]), "totals": view_of(Totals, row["totals"])}
 
 
 def _environment_path(name: str) -> str:

@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ class Settings:
     means our own. A RUN step of a build may have `build_processes` processes and
     `build_memory_bytes` of memory (0: half of the host's). `warm_snapshots` is auto, or off: then
     none is made but by `vmorch snapshot create`. Beyond `snapshots_kept` those go that no declared
-    service needs.
+    service needs. Measures are taken every `metrics_tick_seconds`; `metrics_address` (such as
+    127.0.0.1:9464) is where `/metrics` is answered beside the API's socket, to anybody who can
+    connect; empty: nowhere.
     """
 
     state_dir: Path = Path("/var/lib/vmorch")
@@ -51,6 +53,8 @@ class Settings:
     outside_netns: str = ""
     warm_snapshots: str = "auto"
     snapshots_kept: int = 20
+    metrics_tick_seconds: int = 2
+    metrics_address: str = ""
     log_level: str = "info"
 
     @property
@@ -149,7 +153,13 @@ def _check(settings: Settings) -> None:
         raise UsageError(f"'accel' is {settings.accel!r}; it must be auto, kvm or tcg.")
     if settings.build_network not in {"nat", "none"}:
         raise UsageError(f"'build_network' is {settings.build_network!r}; it must be nat or none.")
-    for key, least in (("build_processes", 1), ("build_memory_bytes", 0), ("snapshots_kept", 0)):
+    leasts = {
+        "build_processes": 1,
+        "build_memory_bytes": 0,
+        "snapshots_kept": 0,
+        "metrics_tick_seconds": 1,
+    }
+    for key, least in leasts.items():
         if getattr(settings, key) < least:
             raise UsageError(f"'{key}' is {getattr(settings, key)}; it must be {least} or more.")
     if (value := settings.warm_snapshots) not in {"auto", "off"}:
@@ -161,6 +171,8 @@ def _check(settings: Settings) -> None:
             f"'publish_address' is {settings.publish_address!r}, which is no IPv4 address.",
             hint="127.0.0.1 is this host alone, 0.0.0.0 all of its addresses.",
         ) from error
+    if settings.metrics_address:
+        metrics_endpoint(settings.metrics_address)
     for key, prefix in (("outer_pool", 16), ("inner_subnet", 24)):
         text = getattr(settings, key)
         try:
@@ -176,3 +188,23 @@ def _check(settings: Settings) -> None:
             f"the kernel allows {SOCKET_PATH_LIMIT}.",
             hint="Choose a shorter 'run_dir' and 'socket'.",
         )
+
+
+def metrics_endpoint(text: str) -> tuple[str, int]:
+    """`127.0.0.1:9464` or `[::1]:9464` as address and port.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    address, colon, port = text.rpartition(":")
+    try:
+        number = int(port) if port.isascii() and port.isdigit() else 0
+        host = str(ip_address(address.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        host, number = "", 0
+    if not colon or not 0 < number < 65536:
+        raise UsageError(
+            f"'metrics_address' is {text!r}, which is no address and port.",
+            hint="Such as 127.0.0.1:9464, or empty for none.",
+        )
+    return host, number

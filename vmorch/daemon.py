@@ -21,9 +21,9 @@ import structlog
 import uvicorn
 
 from vmorch import __version__, resources
-from vmorch.api.app import create_app
+from vmorch.api.app import create_app, create_metrics_app
 from vmorch.api.services import ApiServices
-from vmorch.config import Settings, load_settings
+from vmorch.config import Settings, load_settings, metrics_endpoint
 from vmorch.effects import Faults, KillAt, NoFaults, SystemClock, SystemEntropy, SystemProcesses
 from vmorch.errors import NotFound, Refused, VmorchError
 from vmorch.guest.access import GuestAccess
@@ -37,6 +37,8 @@ from vmorch.hypervisor.remains import found_guests
 from vmorch.images.bases import BaseCatalog
 from vmorch.images.service import ImageService
 from vmorch.images.stepgroups import Bounds, StepGroups, default_memory_bytes
+from vmorch.metrics.history import History
+from vmorch.metrics.host import HostSampler
 from vmorch.model.addresses import outer_range
 from vmorch.model.found import FoundGuest
 from vmorch.model.guest import Acceleration
@@ -48,6 +50,7 @@ from vmorch.network.router import RouterNetwork
 from vmorch.proxy.haproxy import HAProxy
 from vmorch.proxy.place import Place
 from vmorch.reconciler.loop import Reconciler
+from vmorch.reconciler.measuring import Measuring
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.unclaimed import give_up_unknown, unclaimed_now
 from vmorch.snapshots.shelf import SnapshotShelf
@@ -130,8 +133,12 @@ async def serve(settings: Settings) -> None:
     """
     _require_root()
     _make_directories(settings)
-    with lock_state_dir(settings.state_dir), listening(settings) as listener:
-        await _serve(settings, listener)
+    with (
+        lock_state_dir(settings.state_dir),
+        listening(settings) as listener,
+        listening_for_metrics(settings.metrics_address) as metrics_listener,
+    ):
+        await _serve(settings, listener, metrics_listener)
 
 
 def _require_root() -> None:
@@ -142,7 +149,9 @@ def _require_root() -> None:
         )
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
+async def _serve(
+    settings: Settings, listener: socket.socket, metrics_listener: socket.socket | None
+) -> None:
     clock, entropy, faults = SystemClock(), SystemEntropy(), _faults()
     refuse_emptied(settings.database, settings.backups_dir)
     installation = installation_of(settings.state_dir, entropy)
@@ -231,10 +240,20 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     )
     prober.changed = reconciler.wake
     sessions = _exec_sessions(parts, installation, keys)
-    server = _api_server(parts, reconciler, network, sessions, step_groups)
+    history = History()
+    measuring = Measuring(
+        parts, history, HostSampler().measure, tick_seconds=settings.metrics_tick_seconds
+    )
+    server = _api_server(parts, reconciler, network, sessions, step_groups, history)
     backups = Backups(settings.database, settings.backups_dir)
     try:
-        roots = {"reconciler": reconciler.run(), "backups": keep_copies(backups, clock)}
+        roots = {
+            "reconciler": reconciler.run(),
+            "measuring": measuring.run(),
+            "backups": keep_copies(backups, clock),
+        }
+        if metrics_listener is not None:
+            roots["metrics"] = metrics_server(history).serve(sockets=[metrics_listener])
         await run_roots(server, listener, roots)
     finally:
         backups.close()
@@ -368,6 +387,7 @@ def _api_server(
     network: RouterNetwork,
     sessions: ExecSessionServer,
     step_groups: StepGroups,
+    history: History,
 ) -> uvicorn.Server:
     async def checks() -> list[Check]:
         steps = await asyncio.to_thread(_steps_check, step_groups)
@@ -388,6 +408,7 @@ def _api_server(
         store=parts.store,
         images=parts.images,
         snapshots=parts.snapshots,
+        history=history,
         hypervisor=parts.hypervisor,
         exec_sessions=sessions,
         settings=parts.settings,
@@ -410,6 +431,46 @@ def _api_server(
         )
     )
     return server
+
+
+class SecondServer(uvicorn.Server):
+    """Beside the API's, which alone hears the process's signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def metrics_server(history: History) -> uvicorn.Server:
+    return SecondServer(
+        uvicorn.Config(
+            create_metrics_app(history), log_config=None, access_log=False, lifespan="off"
+        )
+    )
+
+
+@contextlib.contextmanager
+def listening_for_metrics(text: str) -> Iterator[socket.socket | None]:
+    """The socket for `metrics_address`; None where it is empty.
+
+    Raises:
+        Refused: it cannot be listened on.
+    """
+    if not text:
+        yield None
+        return
+    address, port = metrics_endpoint(text)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((address, port))
+        except OSError as error:
+            raise Refused(
+                f"Metrics cannot be answered on {text}: {error.strerror}.",
+                hint="Choose another 'metrics_address', or none.",
+            ) from error
+        yield listener
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ from vmorch.images.protocol import (
     StepState,
     Verified,
 )
+from vmorch.metrics.history import History
 from vmorch.model.event import EventKind
 from vmorch.model.exec import ExecRequest
 from vmorch.model.frames import Decoder, Frame, FrameType, encode, exit_, resize_of
@@ -248,6 +249,7 @@ def _app() -> FastAPI:
     now: FastAPI takes longer to make one than most of the tests take."""
     services = _Present(lambda: _served[-1])
     services.store = _Present(lambda: _served[-1].store)  # type: ignore[attr-defined]
+    services.history = _Present(lambda: _served[-1].history)  # type: ignore[attr-defined]
     return create_app(services)  # type: ignore[arg-type]
 
 
@@ -265,6 +267,7 @@ class ServedDaemon:
         self.converges = True
         self.final_state = State.READY
         self.snapshots = SnapshotShelf(self.settings.snapshots_dir, SystemClock())
+        self.history = History()
         self.wishes: list[tuple[str, str]] = []
         self.forgone: list[str] = []
         self.warm_up_failure = ""
@@ -335,6 +338,7 @@ class ServedDaemon:
             clock=SystemClock(),
             wake=self._wake,
             snapshots=self.snapshots,
+            history=self.history,
             ask_warm_up=self._ask_warm_up,
             forgo_warm_up=self.forgone.extend,
             last_look=lambda: self.look,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vmorch.config import Settings, load_settings
+from vmorch.config import Settings, load_settings, metrics_endpoint
 from vmorch.errors import UsageError
 
 
@@ -32,3 +32,23 @@ def test_how_many_snapshots_are_kept_can_be_none_but_not_less(tmp_path: Path) ->
     assert of(tmp_path, "snapshots_kept = 0").snapshots_kept == 0
     with pytest.raises(UsageError, match="snapshots_kept"):
         of(tmp_path, "snapshots_kept = -1")
+
+
+def test_metrics_are_answered_on_no_address_unless_one_is_named(tmp_path: Path) -> None:
+    assert of(tmp_path, "").metrics_address == ""
+    assert of(tmp_path, 'metrics_address = "[::1]:9464"').metrics_address == "[::1]:9464"
+    assert metrics_endpoint("[::1]:9464") == ("::1", 9464)
+    assert metrics_endpoint("127.0.0.1:9464") == ("127.0.0.1", 9464)
+
+
+@pytest.mark.parametrize(
+    "text", ["9464", ":9464", "localhost:9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536"]
+)
+def test_metrics_need_an_address_and_a_port(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="metrics_address"):
+        of(tmp_path, f'metrics_address = "{text}"')
+
+
+def test_a_tick_takes_a_second_at_least(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="metrics_tick_seconds"):
+        of(tmp_path, "metrics_tick_seconds = 0")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 from typing import Any
 
 import pytest
+import uvicorn
 
-from vmorch.daemon import end_anonymous, run_roots
+from vmorch.daemon import end_anonymous, listening_for_metrics, metrics_server, run_roots
 from vmorch.effects import SystemClock
+from vmorch.errors import Refused
 from vmorch.hypervisor.fake import FakeHypervisor
 from vmorch.hypervisor.protocol import GuestState, ObservedGuest
+from vmorch.metrics.history import History
 from vmorch.model.names import Installation
 
 
@@ -81,3 +85,38 @@ def test_a_server_that_was_asked_to_end_ends_the_daemon_in_peace() -> None:
     server.should_exit = True
     run(server, {name: for_ever(ended, name) for name in ("one", "other")})
     assert sorted(ended) == ["one", "other"]
+
+
+def test_metrics_on_an_address_that_is_taken_are_refused_by_name() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        text = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(Refused, match=text), listening_for_metrics(text):
+            pass
+
+
+def test_metrics_are_answered_beside_and_leave_the_signals_to_the_api() -> None:
+    async def story() -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            server = metrics_server(History())
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            reader, writer = await asyncio.open_connection(*await answering(server, listener))
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert b"vmorch_samples_total 0.0" in await reader.read()
+            writer.close()
+            assert signal.getsignal(signal.SIGTERM) is before
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+    asyncio.run(story())
+
+
+async def answering(server: uvicorn.Server, listener: socket.socket) -> tuple[str, int]:
+    """Where it listens, once it does."""
+    while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
+        await asyncio.sleep(0)
+    address, port = listener.getsockname()
+    return address, port

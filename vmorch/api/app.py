@@ -17,12 +17,14 @@ from vmorch.api import (
     goals,
     instances,
     logs,
+    measures,
     meta,
     snapshots,
     why,
 )
 from vmorch.api.services import ApiServices
 from vmorch.errors import NotFound, UsageError, VmorchError, of_the_disk
+from vmorch.metrics.history import History
 from vmorch.model.problem import MEDIA_TYPE, to_problem
 
 log = structlog.get_logger(__name__)
@@ -37,14 +39,34 @@ def create_app(services: ApiServices) -> FastAPI:
         redoc_url=None,
         openapi_url="/v1/openapi.json",
     )
-    modules = (meta, builds, environments, goals, instances, snapshots, events, why, logs, execs)
+    modules = (
+        meta,
+        builds,
+        environments,
+        goals,
+        instances,
+        snapshots,
+        events,
+        why,
+        logs,
+        execs,
+        measures,
+    )
     for module in modules:
         app.include_router(module.router(services), prefix="/v1")
+    app.include_router(measures.prometheus(services.history))
     app.add_exception_handler(VmorchError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_malformed)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(OSError, _on_disk)
     app.add_exception_handler(Exception, _on_bug)
+    return app
+
+
+def create_metrics_app(history: History) -> FastAPI:
+    """`/metrics` and nothing else, for those who may not have the API."""
+    app = FastAPI(title="vmorch metrics", docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(measures.prometheus(history))
     return app
 
 

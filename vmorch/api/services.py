@@ -9,6 +9,7 @@ from vmorch.config import Settings
 from vmorch.effects import Clock
 from vmorch.hypervisor.protocol import Hypervisor
 from vmorch.images.protocol import Images
+from vmorch.metrics.history import History
 from vmorch.model.exec import ExecSessions
 from vmorch.model.view import Check
 from vmorch.planner.look import Look
@@ -29,6 +30,7 @@ class ApiServices:
     `ask_warm_up` (environment, service) has a warm snapshot made, `forgo_warm_up` (keys) lets none
     of these be made unasked;
     `last_look` is what the reconciler saw last (None: nothing yet), and answers at once;
+    `history` has the measures;
     `shutdown` asks the daemon to end, and returns before it has."""
 
     store: Store
@@ -41,6 +43,7 @@ class ApiServices:
     checks: Callable[[], Awaitable[list[Check]]]
     shutdown: Callable[[], None]
     snapshots: Snapshots
+    history: History
     ask_warm_up: Callable[[str, str], None]
     forgo_warm_up: Callable[[Collection[str]], None]
     last_look: Callable[[], Look | None]

@@ -1,0 +1,157 @@
+"""The sampler over the whole daemon on fakes in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+
+import pytest
+
+from vmorch.errors import ProxyError, StoreError
+from vmorch.metrics.history import History
+from vmorch.model.counters import GuestCounters
+from vmorch.model.measured import HostMeasure
+from vmorch.model.spec import EnvironmentSpec, ServiceSpec
+from vmorch.reconciler.measuring import Measuring
+from vmorch.simulation.virtual import run_virtually
+from vmorch.simulation.world import World
+
+TICK = 2.0
+
+
+def host(now: float) -> HostMeasure:
+    return HostMeasure(
+        at=now, cpus=4, busy_cpus=1.0, memory_bytes=8, available_bytes=4, merged_bytes=0
+    )
+
+
+class Measured:
+    """A world with two ready instances of one service, and its sampler."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.history = History()
+        self.sampler = Measuring(world.parts, self.history, host, tick_seconds=TICK)
+        self.weighed: list[Collection[str]] = []
+        self.calls = 0
+        self._ask = world.hypervisor.counters
+        world.hypervisor.counters = self._counted  # type: ignore[method-assign]
+
+    async def _counted(self, *, weigh: Collection[str] = ()) -> dict[str, GuestCounters]:
+        self.calls += 1
+        self.weighed.append(weigh)
+        return dict(await self._ask(weigh=weigh))
+
+    async def tick(self, count: int = 1) -> None:
+        for _ in range(count):
+            await self.world.live(TICK)
+            await self.sampler.tick()
+
+
+def play(directory: Path, story: Callable[[Measured], Awaitable[None]]) -> None:
+    async def life() -> None:
+        world = World(1, directory)
+        world.boot()
+        web = ServiceSpec(name="web", image=world.image("web"), cpus=0.5, expose=(80,), replicas=2)
+        spec = EnvironmentSpec(name="shop", services={"web": web})
+        await world.store.apply(spec, now=world.clock.now())
+        await world.live(300)
+        await story(Measured(world))
+        await world.crash()
+
+    run_virtually(life())
+
+
+def test_what_a_look_measures(tmp_path: Path) -> None:
+    async def story(one: Measured) -> None:
+        await one.tick()
+        session = one.world.proxy.connect("shop.web.80.tcp")
+        assert session is not None
+        await one.tick()
+        service = one.history.services["shop", "web"].latest
+        assert (service.instances, service.ready, service.sessions) == (2, 2, 1)
+        assert service.cpu_share == pytest.approx(0.2)
+        assert service.connections == pytest.approx(1 / TICK, rel=0.05)
+        one.world.proxy.disconnect(session)
+        await one.tick()
+        assert one.history.services["shop", "web"].totals.requests == 1
+        assert one.history.host is not None
+
+    play(tmp_path, story)
+
+
+def test_one_call_of_the_hypervisor_in_each_tick_and_everybody_weighed_within_a_minute(
+    tmp_path: Path,
+) -> None:
+    async def story(one: Measured) -> None:
+        await one.tick(20)
+        assert one.calls == 20
+        assert max(map(len, one.weighed)) == 1
+        assert one.history.services["shop", "web"].latest.pss_bytes is not None
+
+    play(tmp_path, story)
+
+
+def test_a_hypervisor_that_hangs_costs_one_call_and_nobody_else(tmp_path: Path) -> None:
+    async def story(one: Measured) -> None:
+        await one.tick(2)
+        one.world.hypervisor.hang("counters")
+        await one.tick(5)
+        assert one.calls == 3
+        assert one.history.failures == {"hypervisor": 5}
+        service = one.history.services["shop", "web"].latest
+        assert (service.cpus, service.rss_bytes, service.ready) == (None, None, 2)
+        assert service.sessions == 0
+
+    play(tmp_path, story)
+
+
+def test_it_goes_on_when_the_hypervisor_answers_again(tmp_path: Path) -> None:
+    async def story(one: Measured) -> None:
+        await one.tick(2)
+        one.world.hypervisor.fail("counters")
+        await one.tick()
+        assert one.history.services["shop", "web"].latest.cpus is None
+        await one.tick()
+        assert one.history.services["shop", "web"].latest.cpu_share == pytest.approx(0.2)
+
+    play(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("port", "call", "error"),
+    [
+        ("proxy", "counters", ProxyError("Away.")),
+        ("store", "environments", StoreError("Locked.")),
+    ],
+)
+def test_trouble_ends_no_sampler(
+    tmp_path: Path, port: str, call: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> None:
+        raise error
+
+    async def story(one: Measured) -> None:
+        await one.tick(2)
+        with monkeypatch.context() as patch:
+            patch.setattr(getattr(one.world.parts, port), call, broken)
+            await one.sampler.tick()
+        await one.tick()
+        assert one.history.services["shop", "web"].latest.sessions == 0
+
+    play(tmp_path, story)
+
+
+def test_who_is_gone_is_forgotten(tmp_path: Path) -> None:
+    async def story(one: Measured) -> None:
+        await one.tick()
+        await one.world.store.scale("shop", {"web": 1}, now=one.world.clock.now())
+        await one.world.live(300)
+        await one.tick()
+        assert [t.subject.name for t in one.history.instances.values()] == ["web-1"]
+        await one.world.store.remove("shop", volumes=False, now=one.world.clock.now())
+        await one.world.live(300)
+        await one.tick()
+        assert (one.history.instances, one.history.services) == ({}, {})
+
+    play(tmp_path, story)

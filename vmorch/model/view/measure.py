@@ -1,0 +1,29 @@
+"""Measures as the API shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vmorch.model.measured import InstanceMeasure, ServiceMeasure, Totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredInstance:
+    """An instance in the last look; `cpus` and `memory_bytes` are what it may use."""
+
+    environment: str
+    service: str
+    instance: str
+    ready: bool
+    cpus: float
+    memory_bytes: int
+    now: InstanceMeasure
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredService:
+    environment: str
+    service: str
+    now: ServiceMeasure
+    totals: Totals
