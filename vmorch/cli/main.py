@@ -28,6 +28,7 @@ COMMANDS = {
         "up": ("up", "Build, start and wait until everything is ready."),
         "down": ("down", "Stop and remove an environment."),
         "ps": ("ps", "List instances."),
+        "top": ("top", "Show what instances and services use."),
         "scale": ("scale", "Change how many instances a service has."),
         "stop": ("stop", "Shut guests down, or put them to sleep, and keep their disks."),
         "start": ("start", "Start what was stopped or paused, or sleeps."),

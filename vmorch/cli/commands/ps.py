@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vmorch.cli.apps import ExampleCommand, examples, new_app
 from vmorch.cli.common import Session, session_of
+from vmorch.cli.measures import STATS_HEADER, stats_cells
 from vmorch.cli.options import Files, Output, ProjectName, Services
 from vmorch.cli.output import INSTANCE_HEADER, instance_row, print_json, print_table, say
 from vmorch.cli.project import find_environment, is_named
 from vmorch.errors import NotFound
 
 if TYPE_CHECKING:
+    from vmorch.model.measured import InstanceMeasure
     from vmorch.model.view.instance import InstanceView
 
 
@@ -27,6 +31,7 @@ app = new_app()
     epilog=examples(
         ("vmorch ps", "this directory's environment, or all where there is no file"),
         ("vmorch ps -p shop orders", "the instances of one service"),
+        ("vmorch ps --stats", "and how much CPU and memory each one uses"),
         ("vmorch ps -a -o json", "every instance on the host, for programs"),
     ),
 )
@@ -35,6 +40,7 @@ def command(
     *,
     services: Services,
     everything: Annotated[bool, typer.Option("-a", "--all", help="Of all environments.")] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="And what each one uses.")] = False,
     files: Files,
     project: ProjectName = None,
     output: Output = "table",
@@ -43,15 +49,34 @@ def command(
     session = session_of(ctx, files=files, project=project)
     environment = None if everything else find_environment(session)
     rows = _rows(session, environment, services)
+    measures = _measures(session, environment) if stats and rows else {}
     if output == "json":
-        print_json(rows)
+        print_json(_with_measures(rows, measures) if stats else rows)
         return
+    header: Sequence[str] = INSTANCE_HEADER
     now = time.time()
-    if environment:
-        print_table(INSTANCE_HEADER, [instance_row(row, now) for row in rows])
-    else:
-        header = ("ENVIRONMENT", *INSTANCE_HEADER)
-        print_table(header, [[row.environment, *instance_row(row, now)] for row in rows])
+    cells = [instance_row(row, now) for row in rows]
+    if stats:
+        header = (*header[:-1], *STATS_HEADER, header[-1])
+        cells = [
+            [*line[:-1], *stats_cells(measures.get((row.environment, row.instance))), line[-1]]
+            for row, line in zip(rows, cells, strict=True)
+        ]
+    if environment is None:
+        header = ("ENVIRONMENT", *header)
+        cells = [[row.environment, *line] for row, line in zip(rows, cells, strict=True)]
+    print_table(header, cells)
+
+
+def _measures(session: Session, environment: str | None) -> dict[tuple[str, str], InstanceMeasure]:
+    measured = session.client.measured_instances(environment)
+    return {(row.environment, row.instance): row.now for row in measured}
+
+
+def _with_measures(
+    rows: list[InstanceView], measures: dict[tuple[str, str], InstanceMeasure]
+) -> list[dict[str, Any]]:
+    return [{**asdict(row), "stats": measures.get((row.environment, row.instance))} for row in rows]
 
 
 def _rows(session: Session, environment: str | None, services: list[str]) -> list[InstanceView]:
