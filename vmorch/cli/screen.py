@@ -33,7 +33,7 @@ def show(
 def framed(lines: Sequence[str], columns: int, rows: int) -> str:
     """As much as fits; the last line is left free, as one that is full would scroll."""
     cut = [line[:columns] + _LINE_END for line in lines[: rows - 1]]
-    return _HOME + "\r\n".join(cut) + "\r\n" + _SCREEN_END
+    return _HOME + "\n".join(cut) + "\n" + _SCREEN_END
 
 
 @contextlib.contextmanager

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +20,9 @@ from vmorch.cli.commands.top import _View
 from vmorch.cli.screen import framed
 from vmorch.model.counters import MemoryWeight, TrafficCounters
 from vmorch.model.measured import HostMeasure
+
+LEFT = "\x1b[?25h\x1b[?1049l"
+"""The cursor and the screen of before are back."""
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -82,6 +90,7 @@ def test_once_without_a_terminal(run: Run, measured: None) -> None:
         ("cpu", ["web-2", "web-1", "web-3"]),
         ("memory", ["web-1", "web-2", "web-3"]),
         ("requests", ["web-2", "web-1", "web-3"]),
+        ("errors", ["web-2", "web-1", "web-3"]),
     ],
 )
 def test_sorted_and_the_unknown_last(run: Run, measured: None, sort: str, order: list[str]) -> None:
@@ -138,7 +147,34 @@ def test_a_key_sorts_switches_or_ends(daemon: Any, run: Run, measured: None) -> 
 
 def test_a_frame_fits_the_terminal() -> None:
     text = framed([f"line {n} is long" for n in range(9)], columns=6, rows=4)
-    assert text.count("\r\n") == 3
+    assert text.count("\n") == 3
     assert "line 2" in text
     assert "line 3" not in text
     assert "is" not in text
+
+
+def test_live_on_a_terminal_until_q(daemon: Any, run: Run, measured: None) -> None:
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "vmorch.cli.main", "top", "-a", "--interval", "60"]
+    environment = {**os.environ, "VMORCH_SOCKET": str(daemon.settings.socket)}
+    program = subprocess.Popen(words, stdin=theirs, stdout=theirs, env=environment)
+    os.close(theirs)
+    try:
+        assert "web-1" in shown_until(ours, "q(uit)")
+        os.write(ours, b"s")
+        assert "READY" in shown_until(ours, "q(uit)")
+        os.write(ours, b"q")
+        assert shown_until(ours, LEFT).endswith(LEFT)
+        assert program.wait(timeout=20) == 0
+    finally:
+        program.kill()
+        program.wait()
+        os.close(ours)
+
+
+def shown_until(terminal: int, mark: str) -> str:
+    text = ""
+    while mark not in text:
+        assert select.select([terminal], [], [], 20)[0], f"no {mark!r} in {text!r}"
+        text += os.read(terminal, 4096).decode()
+    return text

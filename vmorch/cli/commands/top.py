@@ -37,7 +37,7 @@ _KEYS: dict[str, Sort] = {
     "l": "response",
     "o": "open",
 }
-_HELP = "sort by n(ame) c(pu) m(emory) r(equests) e(rrors) l(atency) o(pen); s(ervices); q(uit)"
+_HELP = "n(ame) c(pu) m(emory) r(equests) e(rrors) l(atency) o(pen); s(ervices) q(uit)"
 
 app = new_app()
 
