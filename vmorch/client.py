@@ -21,8 +21,8 @@ from vmorch.model.problem import from_problem
 from vmorch.model.view import Check, view_of
 
 if TYPE_CHECKING:
-    from vmorch.model.measured import HostMeasure
     from vmorch.model.spec import EnvironmentSpec
+    from vmorch.model.use import HostUse
     from vmorch.model.view.daemon import AccelerationView, VersionView
     from vmorch.model.view.environment import EnvironmentView
     from vmorch.model.view.image import (
@@ -277,27 +277,27 @@ class Client:
         self, environment: str | None = None, service: str | None = None
     ) -> list[MeasuredInstance]:
         """What instances used in the daemon's last look at them."""
-        from vmorch.model.measured import InstanceMeasure
+        from vmorch.model.use import InstanceUse
         from vmorch.model.view.measure import MeasuredInstance
 
         path = "/v1/metrics/instances" + _query(environment=environment, service=service)
         rows = self._call("GET", path)
-        return [view_of(MeasuredInstance, _measured(InstanceMeasure, row)) for row in rows]
+        return [view_of(MeasuredInstance, _measured(InstanceUse, row)) for row in rows]
 
     def measured_services(self, environment: str | None = None) -> list[MeasuredService]:
         """What services used in the daemon's last look, and since it began."""
-        from vmorch.model.measured import ServiceMeasure
+        from vmorch.model.use import ServiceUse
         from vmorch.model.view.measure import MeasuredService
 
         rows = self._call("GET", "/v1/metrics/services" + _query(environment=environment))
-        return [view_of(MeasuredService, _measured(ServiceMeasure, row)) for row in rows]
+        return [view_of(MeasuredService, _measured(ServiceUse, row)) for row in rows]
 
-    def measured_host(self) -> HostMeasure | None:
+    def measured_host(self) -> HostUse | None:
         """The host in the last look; None before the first one."""
-        from vmorch.model.measured import HostMeasure
+        from vmorch.model.use import HostUse
 
         rows = self._call("GET", "/v1/metrics/host")
-        return view_of(HostMeasure, rows[0]) if rows else None
+        return view_of(HostUse, rows[0]) if rows else None
 
     def events(
         self,
@@ -487,7 +487,7 @@ def _environment(row: dict[str, Any]) -> EnvironmentView:
 
 
 def _measured(kind: type[Any], row: dict[str, Any]) -> dict[str, Any]:
-    from vmorch.model.measured import Totals
+    from vmorch.model.use import Totals
 
     return {**row, "now": view_of(kind, row["now"]), "totals": view_of(Totals, row["totals"])}
 

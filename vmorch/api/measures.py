@@ -11,7 +11,7 @@ from vmorch.api.services import ApiServices
 from vmorch.errors import NotFound
 from vmorch.metrics.exposition import CONTENT_TYPE, exposition
 from vmorch.metrics.history import History, Track
-from vmorch.model.measured import HostMeasure, InstanceMeasure, ServiceMeasure
+from vmorch.model.use import HostUse, InstanceUse, ServiceUse
 from vmorch.model.view.measure import MeasuredInstance, MeasuredService
 
 
@@ -37,7 +37,7 @@ def router(services: ApiServices) -> APIRouter:
     @routes.get("/instances/{environment}/{instance}")
     async def instance_history(
         environment: str, instance: str, since: float = 0.0
-    ) -> list[InstanceMeasure]:
+    ) -> list[InstanceUse]:
         await services.store.environment(environment)
         for track in services.history.instances.values():
             if (track.subject.environment, track.subject.name) == (environment, instance):
@@ -60,13 +60,13 @@ def router(services: ApiServices) -> APIRouter:
     @routes.get("/services/{environment}/{service}")
     async def service_history(
         environment: str, service: str, since: float = 0.0
-    ) -> list[ServiceMeasure]:
+    ) -> list[ServiceUse]:
         await _check_known(services, environment, service)
         track = services.history.services.get((environment, service))
         return list(track.ring.points(since)) if track else []
 
     @routes.get("/host")
-    async def host(since: float | None = None) -> list[HostMeasure]:
+    async def host(since: float | None = None) -> list[HostUse]:
         """The last look, or with `since` the last hour."""
         if since is not None:
             return list(services.history.host_ring.points(since))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from vmorch.cli.output import size
 
 if TYPE_CHECKING:
-    from vmorch.model.measured import HostMeasure, InstanceMeasure
+    from vmorch.model.use import HostUse, InstanceUse
     from vmorch.model.view.measure import MeasuredInstance, MeasuredService
 
 INSTANCE_HEADER = (
@@ -115,7 +115,7 @@ def service_cells(row: MeasuredService) -> list[str]:
     ]
 
 
-def stats_cells(now: InstanceMeasure | None) -> list[str]:
+def stats_cells(now: InstanceUse | None) -> list[str]:
     if now is None:
         return [UNKNOWN] * len(STATS_HEADER)
     return [
@@ -126,7 +126,7 @@ def stats_cells(now: InstanceMeasure | None) -> list[str]:
     ]
 
 
-def host_line(host: HostMeasure | None) -> str:
+def host_line(host: HostUse | None) -> str:
     if host is None:
         return "Nothing has been measured yet."
     used = size(host.memory_bytes - host.available_bytes)

@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from vmorch.metrics.history import History, ServiceTrack, Track
-from vmorch.model.measured import HostMeasure
+from vmorch.model.use import HostUse
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -126,7 +126,7 @@ def _sampling(history: History) -> Iterator[Metric]:
         )
 
 
-def _host(host: HostMeasure) -> Iterator[Metric]:
+def _host(host: HostUse) -> Iterator[Metric]:
     yield GaugeMetricFamily("vmorch_host_cpus", "Logical processors.", value=host.cpus)
     if host.busy_cpus is not None:
         yield GaugeMetricFamily(

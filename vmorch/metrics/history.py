@@ -25,7 +25,7 @@ from vmorch.metrics.rates import (
 from vmorch.metrics.ring import Ring
 from vmorch.metrics.subject import Look, ServiceKey, Subject
 from vmorch.model.counters import GuestCounters, MemoryWeight, TrafficReport
-from vmorch.model.measured import HostMeasure, InstanceMeasure, ServiceMeasure, Totals
+from vmorch.model.use import HostUse, InstanceUse, ServiceUse, Totals
 
 WINDOW_SECONDS = 600.0
 WEIGH_SECONDS = 60.0
@@ -38,9 +38,9 @@ class Track:
     was last to be weighed, whatever came of it."""
 
     subject: Subject
-    latest: InstanceMeasure
+    latest: InstanceUse
     totals: Totals = field(default_factory=Totals)
-    ring: Ring[InstanceMeasure] = field(default_factory=lambda: Ring(InstanceMeasure))
+    ring: Ring[InstanceUse] = field(default_factory=lambda: Ring(InstanceUse))
     weight: MemoryWeight | None = None
     weighed_life: int = 0
     asked_at: float = -math.inf
@@ -50,10 +50,10 @@ class Track:
 class ServiceTrack:
     """One service. `totals` outlive its instances."""
 
-    latest: ServiceMeasure
+    latest: ServiceUse
     totals: Totals = field(default_factory=Totals)
-    ring: Ring[ServiceMeasure] = field(default_factory=lambda: Ring(ServiceMeasure))
-    recent: deque[ServiceMeasure] = field(default_factory=deque)
+    ring: Ring[ServiceUse] = field(default_factory=lambda: Ring(ServiceUse))
+    recent: deque[ServiceUse] = field(default_factory=deque)
 
 
 class History:
@@ -63,15 +63,15 @@ class History:
     def __init__(self) -> None:
         self.instances: dict[str, Track] = {}
         self.services: dict[ServiceKey, ServiceTrack] = {}
-        self.host: HostMeasure | None = None
-        self.host_ring: Ring[HostMeasure] = Ring(HostMeasure)
+        self.host: HostUse | None = None
+        self.host_ring: Ring[HostUse] = Ring(HostUse)
         self.looked_at: float | None = None
         self.ticks = 0
         self.failures: dict[str, int] = {}
         self._guests: tuple[float, Mapping[str, GuestCounters]] = (-math.inf, {})
         self._traffic: tuple[float, TrafficReport] = (-math.inf, TrafficReport())
 
-    def window(self, environment: str, service: str, seconds: float) -> list[ServiceMeasure]:
+    def window(self, environment: str, service: str, seconds: float) -> list[ServiceUse]:
         """The service's last ticks, oldest first, as far as WINDOW_SECONDS back. Empty: nothing is
         known. For whoever decides on its instances."""
         track = self.services.get((environment, service))
@@ -111,10 +111,10 @@ class History:
         at, before = self._traffic
         return flows(before, look.traffic), passed(at, look.at)
 
-    def _measured(self, subject: Subject, look: Look) -> InstanceMeasure:
+    def _measured(self, subject: Subject, look: Look) -> InstanceUse:
         now = look.guests.get(subject.uuid) if look.guests is not None else None
         if now is None:
-            return InstanceMeasure(at=look.at)
+            return InstanceUse(at=look.at)
         at, before = self._guests
         return guest_measure(
             subject,
@@ -134,7 +134,7 @@ class History:
             track.weight, track.weighed_life = now.weight, now.life
         return track.weight if track.weighed_life == now.life else None
 
-    def _tracked(self, subject: Subject, measure: InstanceMeasure, since: float | None) -> Track:
+    def _tracked(self, subject: Subject, measure: InstanceUse, since: float | None) -> Track:
         track = self.instances.get(subject.uuid)
         if track is None:
             track = Track(subject, measure)
@@ -164,7 +164,7 @@ class History:
             services[key] = service
         self.services = services
 
-    def _service_tracked(self, key: ServiceKey, measure: ServiceMeasure) -> ServiceTrack:
+    def _service_tracked(self, key: ServiceKey, measure: ServiceUse) -> ServiceTrack:
         service = self.services.get(key) or ServiceTrack(measure)
         service.latest = measure
         service.recent.append(measure)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from vmorch.metrics.rates import passed, rate
-from vmorch.model.measured import HostMeasure
+from vmorch.model.use import HostUse
 
 _KSM = Path("/sys/kernel/mm/ksm/pages_sharing")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -21,14 +21,14 @@ class HostSampler:
     def __init__(self) -> None:
         self._before: tuple[float, float] | None = None
 
-    def measure(self, now: float) -> HostMeasure:
+    def measure(self, now: float) -> HostUse:
         busy, memory = _busy_seconds(), psutil.virtual_memory()
         cpus = None
         if self._before is not None:
             at, former = self._before
             cpus = rate(former, busy, passed(at, now))
         self._before = now, busy
-        return HostMeasure(
+        return HostUse(
             at=now,
             cpus=os.cpu_count() or 1,
             busy_cpus=cpus,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from vmorch.metrics.flow import Flow
 from vmorch.metrics.subject import Subject
 from vmorch.model.counters import GuestCounters, MemoryWeight
-from vmorch.model.measured import InstanceMeasure, ServiceMeasure, Totals
+from vmorch.model.use import InstanceUse, ServiceUse, Totals
 
 GAP_SECONDS = 30.0
 """Two looks further apart (a host that slept, a clock that was set) say nothing of a rate."""
@@ -36,14 +36,14 @@ def guest_measure(
     *,
     at: float,
     seconds: float | None,
-) -> InstanceMeasure:
+) -> InstanceUse:
     """`before` None: it was not seen in the look before. A process that is new since has counted
     from 0."""
     if before is None:
         seconds = None
     former = before if before is not None and before.life == now.life else _begun(now)
     cpus = rate(former.cpu_seconds, now.cpu_seconds, seconds)
-    return InstanceMeasure(
+    return InstanceUse(
         at=at,
         cpus=cpus,
         cpu_share=share(cpus, subject.cpus),
@@ -73,7 +73,7 @@ def _begun(now: GuestCounters) -> GuestCounters:
     )
 
 
-def with_flow(measure: InstanceMeasure, flow: Flow, seconds: float | None) -> InstanceMeasure:
+def with_flow(measure: InstanceUse, flow: Flow, seconds: float | None) -> InstanceUse:
     return replace(
         measure,
         sessions=flow.sessions,
@@ -86,22 +86,24 @@ def with_flow(measure: InstanceMeasure, flow: Flow, seconds: float | None) -> In
 
 
 def service_measure(
-    measures: Sequence[tuple[Subject, InstanceMeasure]],
+    measures: Sequence[tuple[Subject, InstanceUse]],
     flow: Flow | None,
     *,
     at: float,
     seconds: float | None,
-) -> ServiceMeasure:
+) -> ServiceUse:
     """`flow` None: the proxy does not know the service, or was not to be asked."""
     every = [measure for _, measure in measures]
     ready = [measure for subject, measure in measures if subject.ready]
-    return ServiceMeasure(
+    return ServiceUse(
         at=at,
         instances=len(every),
         ready=len(ready),
         cpus=total(m.cpus for m in every),
         cpu_share=mean(m.cpu_share for m in ready),
+        cpu_told=sum(m.cpu_share is not None for m in ready),
         memory_share=mean(m.memory_share for m in ready),
+        memory_told=sum(m.memory_share is not None for m in ready),
         rss_bytes=total(m.rss_bytes for m in every),
         pss_bytes=total(m.pss_bytes for m in every),
         shared_bytes=total(m.shared_bytes for m in every),
@@ -114,7 +116,7 @@ def service_measure(
     )
 
 
-def spent(totals: Totals, subject: Subject, measure: InstanceMeasure, seconds: float) -> Totals:
+def spent(totals: Totals, subject: Subject, measure: InstanceUse, seconds: float) -> Totals:
     """What was used in all, `seconds` later, but for requests: those of a service are more than
     what its instances answered."""
     held = measure.rss_bytes if measure.pss_bytes is None else measure.pss_bytes

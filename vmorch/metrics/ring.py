@@ -9,9 +9,9 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Generic, TypeVar
 
-from vmorch.model.measured import HostMeasure, InstanceMeasure, ServiceMeasure
+from vmorch.model.use import HostUse, InstanceUse, ServiceUse
 
-Measure = TypeVar("Measure", bound=InstanceMeasure | ServiceMeasure | HostMeasure)
+Measure = TypeVar("Measure", bound=InstanceUse | ServiceUse | HostUse)
 
 STEP_SECONDS = 10.0
 STEPS = 360

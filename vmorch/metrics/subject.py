@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vmorch.model.counters import GuestCounters, TrafficReport
-from vmorch.model.measured import HostMeasure
+from vmorch.model.use import HostUse
 
 ServiceKey = tuple[str, str]
 """(environment, service)."""
@@ -39,5 +39,5 @@ class Look:
     services: Sequence[ServiceKey] = ()
     guests: Mapping[str, GuestCounters] | None = None
     traffic: TrafficReport | None = None
-    host: HostMeasure | None = None
+    host: HostUse | None = None
     failed: Sequence[str] = field(default=())

@@ -17,13 +17,13 @@ from vmorch.metrics.history import History
 from vmorch.metrics.subject import Look, ServiceKey, Subject
 from vmorch.model.counters import GuestCounters, TrafficReport
 from vmorch.model.instance import Instance, State
-from vmorch.model.measured import HostMeasure
 from vmorch.model.spec import ServiceSpec
+from vmorch.model.use import HostUse
 from vmorch.reconciler.parts import Parts
 
 log = structlog.get_logger("vmorch.measuring")
 
-HostLook = Callable[[float], HostMeasure]
+HostLook = Callable[[float], HostUse]
 
 
 class Measuring:

@@ -17,10 +17,10 @@ from vmorch.client import Client
 from vmorch.errors import NotFound
 from vmorch.metrics.history import History
 from vmorch.metrics.ring import STEP_SECONDS
-from vmorch.model.measured import HostMeasure
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
+from vmorch.model.use import HostUse
 
-HOST = HostMeasure(at=1, cpus=4, busy_cpus=0.5, memory_bytes=8, available_bytes=4, merged_bytes=0)
+HOST = HostUse(at=1, cpus=4, busy_cpus=0.5, memory_bytes=8, available_bytes=4, merged_bytes=0)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.unit.metrics.looks import MIB, guest, look, subject, traffic
 from vmorch.cli.commands.top import _View
 from vmorch.cli.screen import framed
 from vmorch.model.counters import MemoryWeight, TrafficCounters
-from vmorch.model.measured import HostMeasure
+from vmorch.model.use import HostUse
 
 LEFT = "\x1b[?25h\x1b[?1049l"
 """The cursor and the screen of before are back."""
@@ -27,7 +27,7 @@ LEFT = "\x1b[?25h\x1b[?1049l"
 Run = Callable[..., tuple[int, str, str]]
 
 FILE = "name: shop\nservices:\n  web:\n    build: ./app\n    deploy: {replicas: 2}\n"
-HOST = HostMeasure(
+HOST = HostUse(
     at=12,
     cpus=4,
     busy_cpus=1.25,

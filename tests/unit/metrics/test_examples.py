@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.metrics.looks import look
 from vmorch.metrics.exposition import exposition
 from vmorch.metrics.history import History
-from vmorch.model.measured import HostMeasure
+from vmorch.model.use import HostUse
 
 DOCS = Path(__file__).parents[3] / "docs"
-HOST = HostMeasure(at=1, cpus=1, busy_cpus=1, memory_bytes=1, available_bytes=1, merged_bytes=0)
+HOST = HostUse(at=1, cpus=1, busy_cpus=1, memory_bytes=1, available_bytes=1, merged_bytes=0)
 NAME = re.compile(r"\bvmorch_[a-z0-9_]+")
 
 

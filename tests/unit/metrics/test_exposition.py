@@ -8,9 +8,9 @@ from tests.unit.metrics.looks import guest, look, subject, traffic
 from vmorch.metrics.exposition import exposition
 from vmorch.metrics.history import History
 from vmorch.model.counters import TrafficCounters
-from vmorch.model.measured import HostMeasure
+from vmorch.model.use import HostUse
 
-HOST = HostMeasure(at=12, cpus=4, busy_cpus=1.5, memory_bytes=8, available_bytes=4, merged_bytes=0)
+HOST = HostUse(at=12, cpus=4, busy_cpus=1.5, memory_bytes=8, available_bytes=4, merged_bytes=0)
 
 
 def samples(history: History) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

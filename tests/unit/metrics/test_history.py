@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.metrics.looks import MIB, guest, look, subject, traffic
 from vmorch.metrics.history import WINDOW_SECONDS, History
 from vmorch.model.counters import MemoryWeight, TrafficCounters
-from vmorch.model.measured import InstanceMeasure, Totals
+from vmorch.model.use import InstanceUse, Totals
 
 
 def history_of(*looks: object) -> History:
@@ -21,7 +21,7 @@ def history_of(*looks: object) -> History:
     return history
 
 
-def latest(history: History, uuid: str = "uuid-1") -> InstanceMeasure:
+def latest(history: History, uuid: str = "uuid-1") -> InstanceUse:
     return history.instances[uuid].latest
 
 
@@ -62,8 +62,9 @@ def test_a_clock_that_jumped_gives_no_rate(then: float) -> None:
 def test_what_could_not_be_asked_is_unknown_and_the_next_rate_spans_both_ticks() -> None:
     looks = [look(10, guest(1.0)), look(12, guests=None, failed=["hypervisor"])]
     history = history_of(*looks)
-    assert latest(history) == InstanceMeasure(at=12)
-    assert history.services["shop", "web"].latest.cpu_share is None
+    assert latest(history) == InstanceUse(at=12)
+    service = history.services["shop", "web"].latest
+    assert (service.ready, service.cpu_share, service.cpu_told) == (1, None, 0)
     history.take(look(14, guest(3.0)))
     assert latest(history).cpus == 0.5
     assert history.failures == {"hypervisor": 1}
@@ -120,6 +121,7 @@ def test_shares_are_means_of_ready_instances_and_sizes_sums_of_all() -> None:
     assert (service.instances, service.ready) == (3, 2)
     assert service.cpu_share == pytest.approx((1.0 + 0.5) / 2)
     assert service.memory_share == pytest.approx(0.15)
+    assert (service.cpu_told, service.memory_told) == (2, 2)
     assert (service.cpus, service.rss_bytes) == (5.25, 3 * MIB)
 
 

@@ -10,8 +10,8 @@ import pytest
 from vmorch.errors import ProxyError, StoreError
 from vmorch.metrics.history import History
 from vmorch.model.counters import GuestCounters
-from vmorch.model.measured import HostMeasure
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
+from vmorch.model.use import HostUse
 from vmorch.reconciler.measuring import Measuring
 from vmorch.simulation.virtual import run_virtually
 from vmorch.simulation.world import World
@@ -19,10 +19,8 @@ from vmorch.simulation.world import World
 TICK = 2.0
 
 
-def host(now: float) -> HostMeasure:
-    return HostMeasure(
-        at=now, cpus=4, busy_cpus=1.0, memory_bytes=8, available_bytes=4, merged_bytes=0
-    )
+def host(now: float) -> HostUse:
+    return HostUse(at=now, cpus=4, busy_cpus=1.0, memory_bytes=8, available_bytes=4, merged_bytes=0)
 
 
 class Measured:

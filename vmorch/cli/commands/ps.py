@@ -18,7 +18,7 @@ from vmorch.cli.project import find_environment, is_named
 from vmorch.errors import NotFound
 
 if TYPE_CHECKING:
-    from vmorch.model.measured import InstanceMeasure
+    from vmorch.model.use import InstanceUse
     from vmorch.model.view.instance import InstanceView
 
 
@@ -68,13 +68,13 @@ def command(
     print_table(header, cells)
 
 
-def _measures(session: Session, environment: str | None) -> dict[tuple[str, str], InstanceMeasure]:
+def _measures(session: Session, environment: str | None) -> dict[tuple[str, str], InstanceUse]:
     measured = session.client.measured_instances(environment)
     return {(row.environment, row.instance): row.now for row in measured}
 
 
 def _with_measures(
-    rows: list[InstanceView], measures: dict[tuple[str, str], InstanceMeasure]
+    rows: list[InstanceView], measures: dict[tuple[str, str], InstanceUse]
 ) -> list[dict[str, Any]]:
     return [{**asdict(row), "stats": measures.get((row.environment, row.instance))} for row in rows]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vmorch.model.measured import InstanceMeasure, ServiceMeasure, Totals
+from vmorch.model.use import InstanceUse, ServiceUse, Totals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class MeasuredInstance:
     ready: bool
     cpus: float
     memory_bytes: int
-    now: InstanceMeasure
+    now: InstanceUse
     totals: Totals
 
 
@@ -25,5 +25,5 @@ class MeasuredInstance:
 class MeasuredService:
     environment: str
     service: str
-    now: ServiceMeasure
+    now: ServiceUse
     totals: Totals

@@ -1,4 +1,4 @@
-"""Measures: what instances, services and the host use per second, made of counters.
+"""What instances, services and the host use, made of counters: measures, tick by tick.
 
 Rates are per second of the time since the sample before. None: not known, which is no zero; who
 decides on measures must not take it for one. All are floats, counts too: in a history each is the
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceMeasure:
+class InstanceUse:
     """One instance over one tick that ended `at` (seconds since the epoch).
 
     `cpus` are cores in use, `cpu_share` the same as a part of its cap. `throttled` is the time for
@@ -42,12 +42,13 @@ class InstanceMeasure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceMeasure:
+class ServiceUse:
     """One service over one tick that ended `at`.
 
     `sessions` are requests (TCP: connections) in flight, those that wait included; `queued` only
-    those that wait. `cpu_share` and `memory_share` are means over the ready instances of which
-    they are known. `errors` include the 503s that the proxy gave for want of a ready instance.
+    those that wait. `cpu_share` and `memory_share` are means over those ready instances of which
+    they are known, `cpu_told` and `memory_told` in number. `errors` include the 503s that the
+    proxy gave for want of a ready instance.
     """
 
     at: float
@@ -55,7 +56,9 @@ class ServiceMeasure:
     ready: float
     cpus: float | None = None
     cpu_share: float | None = None
+    cpu_told: float = 0
     memory_share: float | None = None
+    memory_told: float = 0
     rss_bytes: float | None = None
     pss_bytes: float | None = None
     shared_bytes: float | None = None
@@ -68,7 +71,7 @@ class ServiceMeasure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostMeasure:
+class HostUse:
     """`busy_cpus` are cores in use by anybody. `merged_bytes` is what the kernel saves by merging
     equal pages (KSM)."""
 
