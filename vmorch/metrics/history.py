@@ -1,4 +1,4 @@
-"""What is remembered of measures: each look makes them, this is where everybody reads them.
+"""What is remembered of measures: each sample makes them, this is where everybody reads them.
 
 All of it is in memory and bounded: an hour of means for each instance and service and the host, and
 the last ten minutes of each service tick by tick, from which it is scaled. It begins anew with the
@@ -23,7 +23,7 @@ from vmorch.metrics.rates import (
     with_requests,
 )
 from vmorch.metrics.ring import Ring
-from vmorch.metrics.subject import Look, ServiceKey, Subject
+from vmorch.metrics.subject import Sample, ServiceKey, Subject
 from vmorch.model.counters import GuestCounters, MemoryWeight, TrafficReport
 from vmorch.model.use import HostUse, InstanceUse, ServiceUse, Totals
 
@@ -87,13 +87,13 @@ class History:
             track.asked_at = now
         return [track.subject.uuid for track in chosen]
 
-    def take(self, look: Look) -> None:
-        """Make measures of a look, and forget who is gone."""
-        flowed, traffic_seconds = self._flowed(look)
-        since = passed(self.looked_at, look.at) if self.looked_at is not None else None
+    def take(self, sample: Sample) -> None:
+        """Make measures of a sample, and forget who is gone."""
+        flowed, traffic_seconds = self._flowed(sample)
+        since = passed(self.looked_at, sample.at) if self.looked_at is not None else None
         instances = {}
-        for subject in look.subjects:
-            measure = self._measured(subject, look)
+        for subject in sample.subjects:
+            measure = self._measured(subject, sample)
             flow = flowed.instances.get((subject.environment, subject.name))
             if flow is not None:
                 measure = with_flow(measure, flow, traffic_seconds)
@@ -102,27 +102,27 @@ class History:
                 track.totals = with_requests(track.totals, flow)
             instances[subject.uuid] = track
         self.instances = instances
-        self._take_services(look, flowed, traffic_seconds, since)
-        self._remember(look)
+        self._take_services(sample, flowed, traffic_seconds, since)
+        self._remember(sample)
 
-    def _flowed(self, look: Look) -> tuple[Flows, float | None]:
-        if look.traffic is None:
+    def _flowed(self, sample: Sample) -> tuple[Flows, float | None]:
+        if sample.traffic is None:
             return Flows(), None
         at, before = self._traffic
-        return flows(before, look.traffic), passed(at, look.at)
+        return flows(before, sample.traffic), passed(at, sample.at)
 
-    def _measured(self, subject: Subject, look: Look) -> InstanceUse:
-        now = look.guests.get(subject.uuid) if look.guests is not None else None
+    def _measured(self, subject: Subject, sample: Sample) -> InstanceUse:
+        now = sample.guests.get(subject.uuid) if sample.guests is not None else None
         if now is None:
-            return InstanceUse(at=look.at)
+            return InstanceUse(at=sample.at)
         at, before = self._guests
         return guest_measure(
             subject,
             before.get(subject.uuid),
             now,
             self._weight(subject.uuid, now),
-            at=look.at,
-            seconds=passed(at, look.at),
+            at=sample.at,
+            seconds=passed(at, sample.at),
         )
 
     def _weight(self, uuid: str, now: GuestCounters) -> MemoryWeight | None:
@@ -145,16 +145,16 @@ class History:
         return track
 
     def _take_services(
-        self, look: Look, flowed: Flows, seconds: float | None, since: float | None
+        self, sample: Sample, flowed: Flows, seconds: float | None, since: float | None
     ) -> None:
-        rows: dict[ServiceKey, list[Track]] = {key: [] for key in look.services}
+        rows: dict[ServiceKey, list[Track]] = {key: [] for key in sample.services}
         for track in self.instances.values():
             rows.setdefault(track.subject.service_key, []).append(track)
         services = {}
         for key, tracks in rows.items():
             measures = [(track.subject, track.latest) for track in tracks]
             flow = flowed.services.get(key)
-            measure = service_measure(measures, flow, at=look.at, seconds=seconds)
+            measure = service_measure(measures, flow, at=sample.at, seconds=seconds)
             service = self._service_tracked(key, measure)
             if since is not None:
                 for track in tracks:
@@ -174,15 +174,15 @@ class History:
         service.ring.add(measure)
         return service
 
-    def _remember(self, look: Look) -> None:
+    def _remember(self, sample: Sample) -> None:
         self.ticks += 1
-        self.looked_at = look.at
-        for source in look.failed:
+        self.looked_at = sample.at
+        for source in sample.failed:
             self.failures[source] = self.failures.get(source, 0) + 1
-        if look.guests is not None:
-            self._guests = look.at, look.guests
-        if look.traffic is not None:
-            self._traffic = look.at, look.traffic
-        if look.host is not None:
-            self.host = look.host
-            self.host_ring.add(look.host)
+        if sample.guests is not None:
+            self._guests = sample.at, sample.guests
+        if sample.traffic is not None:
+            self._traffic = sample.at, sample.traffic
+        if sample.host is not None:
+            self.host = sample.host
+            self.host_ring.add(sample.host)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vmorch.model.counters import GuestCounters, TrafficReport
 from vmorch.model.use import HostUse
@@ -30,7 +30,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Sample:
     """All that was seen at one moment. `guests` (by uuid) or `traffic` None: they could not be
     asked. `services` are the declared ones, also those without an instance."""
 
@@ -40,4 +40,4 @@ class Look:
     guests: Mapping[str, GuestCounters] | None = None
     traffic: TrafficReport | None = None
     host: HostUse | None = None
-    failed: Sequence[str] = field(default=())
+    failed: Sequence[str] = ()

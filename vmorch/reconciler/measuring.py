@@ -14,7 +14,7 @@ import structlog
 
 from vmorch.errors import HypervisorError, VmorchError
 from vmorch.metrics.history import History
-from vmorch.metrics.subject import Look, ServiceKey, Subject
+from vmorch.metrics.subject import Sample, ServiceKey, Subject
 from vmorch.model.counters import GuestCounters, TrafficReport
 from vmorch.model.instance import Instance, State
 from vmorch.model.spec import ServiceSpec
@@ -23,14 +23,14 @@ from vmorch.reconciler.parts import Parts
 
 log = structlog.get_logger("vmorch.measuring")
 
-HostLook = Callable[[float], HostUse]
+HostSample = Callable[[float], HostUse]
 
 
 class Measuring:
     """`run` until cancelled. `tick` looks once."""
 
     def __init__(
-        self, parts: Parts, history: History, host: HostLook, *, tick_seconds: float
+        self, parts: Parts, history: History, host: HostSample, *, tick_seconds: float
     ) -> None:
         self._parts = parts
         self._history = history
@@ -66,7 +66,7 @@ class Measuring:
         failed: list[str] = []
         guests, traffic = await self._guests(failed), await self._traffic(failed)
         now = self._parts.clock.now()
-        look = Look(
+        sample = Sample(
             at=now,
             subjects=subjects,
             services=services,
@@ -75,7 +75,7 @@ class Measuring:
             host=self._host(now),
             failed=failed,
         )
-        self._history.take(look)
+        self._history.take(sample)
 
     async def _guests(self, failed: list[str]) -> Mapping[str, GuestCounters] | None:
         try:

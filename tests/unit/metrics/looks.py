@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vmorch.metrics.subject import Look, Subject
+from vmorch.metrics.subject import Sample, Subject
 from vmorch.model.counters import GuestCounters, TrafficCounters, TrafficReport
 
 MIB = 1024**2
@@ -33,11 +33,11 @@ def traffic(*, life: int = 7, http: TrafficCounters, instance: str = "web-1") ->
     return TrafficReport(life=life, servers={(backend, instance): http}, backends={backend: http})
 
 
-def look(at: float, guest_counters: GuestCounters | None = None, **fields: Any) -> Look:
+def look(at: float, guest_counters: GuestCounters | None = None, **fields: Any) -> Sample:
     """Of the first subject alone, unless `fields` says otherwise."""
     plain: dict[str, Any] = {
         "subjects": [subject()],
         "services": [("shop", "web")],
         "guests": {"uuid-1": guest_counters} if guest_counters else {},
     }
-    return Look(at=at, **{**plain, **fields})
+    return Sample(at=at, **{**plain, **fields})
