@@ -17,6 +17,7 @@ class Traffic:
 
     host: str
     port: int
+    path: str = "/"
     answers: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -67,7 +68,7 @@ class Traffic:
 
     def _ask(self, connection: http.client.HTTPConnection, keeps: bool) -> tuple[int, str]:
         headers = {"Host": self.host} | ({} if keeps else {"Connection": "close"})
-        connection.request("GET", "/", headers=headers)
+        connection.request("GET", self.path, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read().decode().strip()
 

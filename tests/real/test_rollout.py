@@ -46,11 +46,14 @@ COPY serve /usr/local/bin/serve
 EXPOSE 8080
 CMD ["/usr/local/bin/serve"]
 """
-# `never`: the check is never answered; `sick`: for ten seconds only. The page itself stays.
+# Beside the page there is one that takes its time, for drains to wait for. `never`: the check is never answered; `sick`: for ten seconds only. The page itself stays.
 SERVE = """#!/bin/sh
 mkdir -p /tmp/www
 echo "$VERSION" >/tmp/www/index.html
 [ "$BEHAVIOUR" = never ] || echo well >/tmp/www/health.html
+mkdir -p /tmp/www/cgi-bin
+printf '#!/bin/sh\nsleep 3\nprintf "Content-Type: text/plain\\n\\nslow\\n"\n' >/tmp/www/cgi-bin/slow
+chmod 755 /tmp/www/cgi-bin/slow
 if [ "$BEHAVIOUR" = sick ]; then (sleep 10; rm /tmp/www/health.html) & fi
 exec httpd -f -p 8080 -h /tmp/www
 """
@@ -76,9 +79,13 @@ def project(daemon: LabDaemon, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def traffic(daemon: LabDaemon, project: Path) -> Iterator[Traffic]:
     load = Traffic(host="roll.localhost", port=daemon.settings.http_port)
-    with load.flowing(kept=2, fresh=2):
+    slow = Traffic(host="roll.localhost", port=daemon.settings.http_port, path="/cgi-bin/slow")
+    with load.flowing(kept=2, fresh=2), slow.flowing(kept=1, fresh=1):
         load.wait_for(100, seconds=60)
+        slow.wait_for(1, seconds=60)
         yield load
+    assert slow.failures == []
+    assert set(slow.answers) == {"slow"}
 
 
 def change(project: Path, pattern: str, replacement: str) -> None:
@@ -156,6 +163,22 @@ def test_a_bad_revision_is_rolled_back_and_no_request_is_lost(
     assert traffic.failures == []
     assert "FAILED" not in calls(daemon)
     release(project, "two")
+
+
+def test_a_canary_gets_its_share_until_it_is_promoted(
+    daemon: LabDaemon, project: Path, traffic: Traffic
+) -> None:
+    (revision,) = {row["revision"] for row in web(daemon)}
+    release(project, "canary")
+    daemon.cli("up", "--canary", "20%", cwd=project)
+    traffic.answers.clear()
+    traffic.wait_for(2000, seconds=120)
+    share = traffic.answers["canary"] / traffic.answers.total()
+    assert 0.17 <= share <= 0.23, traffic.answers
+    daemon.cli("-p", "roll", "rollout", "promote", "web")
+    eventually(serves(daemon, revision + 1, 2), "it is rolled out")
+    assert traffic.failures == []
+    assert "FAILED" not in calls(daemon)
 
 
 def test_no_request_is_lost_when_a_service_is_scaled(
