@@ -46,7 +46,8 @@ COPY serve /usr/local/bin/serve
 EXPOSE 8080
 CMD ["/usr/local/bin/serve"]
 """
-# Beside the page there is one that takes its time, for drains to wait for. `never`: the check is never answered; `sick`: for ten seconds only. The page itself stays.
+# Beside the page there is one that takes its time, for drains to wait for. `never`: the check is
+# never answered; `sick`: for ten seconds only. The page itself stays.
 SERVE = """#!/bin/sh
 mkdir -p /tmp/www
 echo "$VERSION" >/tmp/www/index.html
