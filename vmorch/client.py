@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from vmorch.model.view.instance import InstanceView
     from vmorch.model.view.measure import MeasuredInstance, MeasuredService
+    from vmorch.model.view.rollout import DifferenceView, RolloutView
     from vmorch.model.view.snapshot import RemovedSnapshotsView, SnapshotView, WarmUpView
     from vmorch.model.view.step import StepView
     from vmorch.model.view.stream import EventView, LogLine
@@ -194,9 +195,11 @@ class Client:
         partial: bool = False,
         ttl_seconds: float | None = None,
         holder: str | None = None,
+        canary: int | None = None,
     ) -> EnvironmentView:
         """Create or change it. `partial`: services that are not in `spec` stay as they are.
-        It ends after `ttl_seconds`, or with the process `holder` (`Processes.identity`)."""
+        New revisions get `canary` percent of the requests first. It ends after `ttl_seconds`, or
+        with the process `holder` (`Processes.identity`)."""
         from vmorch.model.codec import to_json
 
         body = {
@@ -205,6 +208,7 @@ class Client:
             "partial": partial,
             "ttl_seconds": ttl_seconds,
             "holder": holder,
+            "canary": canary,
         }
         return self._environment("PUT", _environment_path(spec.name), body)
 
@@ -230,6 +234,54 @@ class Client:
 
         path = f"{_environment_path(name)}/scale/preview"
         return [view_of(StepView, row) for row in self._call("POST", path, {"replicas": replicas})]
+
+    # Rollouts
+
+    def rollout(self, environment: str, service: str) -> RolloutView:
+        """The last one of a service. Raises NotFound."""
+        return self._rollout("GET", _rollout_path(environment, service))
+
+    def rollouts(self, environment: str, service: str) -> list[RolloutView]:
+        """The last ones, oldest first."""
+        from vmorch.model.view.rollout import RolloutView
+
+        path = f"{_rollout_path(environment, service)}/history"
+        return [view_of(RolloutView, row) for row in self._call("GET", path)]
+
+    def steer_rollout(self, environment: str, service: str, order: str) -> RolloutView:
+        """`order`: pause, resume or promote. Raises NotFound, Refused (there is none like that)."""
+        return self._rollout("POST", f"{_rollout_path(environment, service)}/{order}")
+
+    def undo(self, environment: str, service: str, to: int | None = None) -> RolloutView:
+        """Back to revision `to`, or to the last one that was rolled out whole before. Raises
+        NotFound, Refused (there is none, or it is the current one)."""
+        path = f"{_rollout_path(environment, service)}/undo"
+        return self._rollout("POST", path, {"to": to})
+
+    def preview_undo(self, environment: str, service: str, to: int | None = None) -> list[StepView]:
+        """What `undo` would do."""
+        from vmorch.model.view.step import StepView
+
+        path = f"{_rollout_path(environment, service)}/undo/preview"
+        return [view_of(StepView, row) for row in self._call("POST", path, {"to": to})]
+
+    def differences(
+        self, environment: str, service: str, old: int | None, new: int | None
+    ) -> list[DifferenceView]:
+        """In what two revisions differ; None: the current one, and the one before it."""
+        from vmorch.model.view.rollout import DifferenceView
+
+        numbers = {"old": old, "new": new}
+        query = _query(**{name: n for name, n in numbers.items() if n is not None})
+        rows = self._call("GET", f"{_rollout_path(environment, service)}/diff{query}")
+        return [view_of(DifferenceView, row) for row in rows]
+
+    def _rollout(self, method: str, path: str, body: Any = None) -> RolloutView:
+        from vmorch.model.view.rollout import RolloutView
+
+        return view_of(RolloutView, self._call(method, path, body))
+
+    # All environments
 
     def environments(self) -> list[EnvironmentView]:
         return [_environment(row) for row in self._call("GET", "/v1/environments")]
@@ -494,6 +546,10 @@ def _measured(kind: type[Any], row: dict[str, Any]) -> dict[str, Any]:
 
 def _environment_path(name: str) -> str:
     return f"/v1/environments/{quote(name, safe='')}"
+
+
+def _rollout_path(environment: str, service: str) -> str:
+    return f"{_environment_path(environment)}/services/{quote(service, safe='')}/rollout"
 
 
 def _query(**values: Any) -> str:

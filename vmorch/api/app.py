@@ -19,6 +19,7 @@ from vmorch.api import (
     logs,
     measures,
     meta,
+    rollouts,
     snapshots,
     why,
 )
@@ -45,6 +46,7 @@ def create_app(services: ApiServices) -> FastAPI:
         environments,
         goals,
         instances,
+        rollouts,
         snapshots,
         events,
         why,

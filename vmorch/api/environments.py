@@ -18,13 +18,15 @@ from vmorch.model.instance import Goal
 from vmorch.model.spec import EnvironmentSpec
 from vmorch.model.view.environment import EnvironmentView
 from vmorch.model.view.step import StepView
+from vmorch.planner.rollout_words import way
 from vmorch.store.exclusive import refuse_conflicts
 from vmorch.store.protocol import EnvironmentRecord
 
 
 class ApplyBody(BaseModel):
     """`partial`: the services in `spec` are created or changed, the others stay as they are.
-    After `ttl_seconds`, or when the process `holder` (its `vmorch.effects.Processes` identity)
+    `canary` is the percentage of requests that new revisions get until they are promoted. After
+    `ttl_seconds`, or when the process `holder` (its `vmorch.effects.Processes` identity)
     ends, the environment is removed with its volumes."""
 
     model_config = ConfigDict(extra="forbid")
@@ -32,6 +34,7 @@ class ApplyBody(BaseModel):
     expected_version: int | None = None
     partial: bool = False
     ttl_seconds: PositiveFloat | None = None
+    canary: Annotated[int, Field(ge=1, le=99)] | None = None
     holder: Annotated[str, Field(pattern=r"^[1-9][0-9]*:[0-9]+:[0-9a-f]+$")] | None = None
 
 
@@ -72,7 +75,8 @@ def router(services: ApiServices) -> APIRouter:
         _refuse_leaving(record)
         volumes = {volume.name for volume in await store.volumes(name) if not volume.removing}
         instances = await store.instances(name) if record else ()
-        return steps_to_apply(whole, record, instances, volumes)
+        rollouts = await store.latest_rollouts(name)
+        return steps_to_apply(whole, record, instances, volumes=volumes, rollouts=rollouts)
 
     @routes.get("/{name}/removal")
     async def removal(name: str, volumes: bool = False) -> list[StepView]:
@@ -85,7 +89,8 @@ def router(services: ApiServices) -> APIRouter:
         """What `scale` would do; nothing is changed."""
         record = await store.environment(name)
         _refuse_leaving(record)
-        return steps_to_scale(record, await store.instances(name), body.replicas)
+        rollouts = await store.latest_rollouts(name)
+        return steps_to_scale(record, await store.instances(name), body.replicas, rollouts)
 
     @routes.get("")
     async def environments() -> list[EnvironmentView]:
@@ -156,6 +161,7 @@ async def _applied(
         expected_version=expected_version,
         expires_at=now + body.ttl_seconds if body.ttl_seconds else None,
         holder=body.holder,
+        canary=body.canary,
     )
     await services.store.add_event(
         EventKind.ENVIRONMENT_APPLIED,
@@ -174,6 +180,14 @@ async def _applied(
             )
     if old is not None:
         await _tell_scaled(services, old.spec, record, "by 'up'")
+        if service in before and before[service] != number:
+            await services.store.add_event(
+                EventKind.ROLLOUT_BEGUN,
+                _begun(record, service, body.canary),
+                now=now,
+                environment=spec.name,
+                service=service,
+            )
     return record
 
 
@@ -191,6 +205,11 @@ async def _tell_scaled(
                 environment=record.name,
                 service=name,
             )
+
+
+def _begun(record: EnvironmentRecord, service: str, canary: int | None) -> str:
+    share = f" with {canary} % of the requests" if canary else ""
+    return f"To revision {record.current[service]}{share}: {way(record.spec.services[service])}."
 
 
 async def _found(services: ApiServices, name: str) -> EnvironmentRecord | None:

@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 
 from vmorch.api.instances import no_service
 from vmorch.model.instance import Goal, Instance
+from vmorch.model.rollout import Phase, Rollout
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 from vmorch.model.view.step import StepView
 from vmorch.planner.actions import Action, CreateInstance, Note
@@ -38,7 +39,9 @@ def steps_to_apply(
     spec: EnvironmentSpec,
     record: EnvironmentRecord | None,
     instances: Sequence[Instance],
+    *,
     volumes: Collection[str] = (),
+    rollouts: Mapping[str, Rollout],
 ) -> list[StepView]:
     """In the order of the start: a service after those that it depends on. `volumes` are those
     that there are, also of an environment that is gone."""
@@ -50,7 +53,7 @@ def steps_to_apply(
     old = record.spec.services if record else {}
     for name in in_start_order(spec.services):
         mine = [i for i in instances if i.service == name and i.goal is not Goal.REMOVE]
-        steps += _service(spec.services[name], old.get(name), record, mine)
+        steps += _service(spec.services[name], old.get(name), record, mine, rollouts)
     for name in reversed(in_start_order(old)):
         if name not in spec.services:
             gone = [i for i in instances if i.service == name]
@@ -60,7 +63,10 @@ def steps_to_apply(
 
 
 def steps_to_scale(
-    record: EnvironmentRecord, instances: Sequence[Instance], replicas: Mapping[str, int]
+    record: EnvironmentRecord,
+    instances: Sequence[Instance],
+    replicas: Mapping[str, int],
+    rollouts: Mapping[str, Rollout],
 ) -> list[StepView]:
     """What comes in the order of the start, then what goes in the order of the end.
 
@@ -74,7 +80,9 @@ def steps_to_scale(
         refuse_sharing(old[name], count)
     order = [name for name in in_start_order(old) if name in replicas]
     steps = {
-        name: list(_scaled(replace(old[name], replicas=replicas[name]), record, instances))
+        name: list(
+            _scaled(replace(old[name], replicas=replicas[name]), record, instances, rollouts)
+        )
         for name in order
     }
     coming = [step for name in order for step in steps[name] if step.action == "create"]
@@ -97,6 +105,18 @@ def steps_to_remove(
         why = "its data is lost (-v)" if volumes else "volumes stay without -v"
         steps.append(_step("remove" if volumes else "keep", f"volume {volume}", why))
     return [*steps, _step("remove", record.name, "its network, addresses and ports are freed")]
+
+
+def rollback_steps(service: ServiceSpec, instances: Sequence[Instance], to: int) -> list[StepView]:
+    """What leading a service back to revision `to` does."""
+    wanted = [i for i in instances if i.goal is not Goal.REMOVE]
+    stay = [i for i in wanted if i.revision == to]
+    go = [i for i in wanted if i.revision != to]
+    why = f"it is declared as revision {to} was; {_instances(service.replicas)} of it"
+    steps = [_step("replace", service.name, why)]
+    steps += [_step("keep", i.name, f"it is of revision {to}") for i in stay]
+    steps += [_leaving(i, service, f"replaced by revision {to}") for i in go]
+    return [*steps, _step("rollout", service.name, way(service, rollback=True))]
 
 
 def in_start_order(services: Mapping[str, ServiceSpec]) -> list[str]:
@@ -137,6 +157,7 @@ def _service(
     old: ServiceSpec | None,
     record: EnvironmentRecord | None,
     instances: Sequence[Instance],
+    rollouts: Mapping[str, Rollout],
 ) -> Iterator[StepView]:
     if old is None or record is None:
         yield _step("create", new.name, f"a new service of {_instances(new.replicas)}{_after(new)}")
@@ -146,7 +167,7 @@ def _service(
     if reaching:
         yield from _replaced(new, reaching, instances)
     elif "replicas" in changed or len(instances) != new.replicas:
-        yield from _scaled(new, record, instances)
+        yield from _scaled(new, record, instances, rollouts)
     elif aside := [name for name in changed if name != "build"]:
         yield _step("change", new.name, f"{', '.join(aside)} changed; no instance is touched")
     else:
@@ -168,10 +189,13 @@ def _replaced(
 
 
 def _scaled(
-    new: ServiceSpec, record: EnvironmentRecord, instances: Sequence[Instance]
+    new: ServiceSpec,
+    record: EnvironmentRecord,
+    instances: Sequence[Instance],
+    rollouts: Mapping[str, Rollout],
 ) -> Iterator[StepView]:
     mine = [i for i in instances if i.service == new.name and i.goal is not Goal.REMOVE]
-    actions = _planned(new, record, mine)
+    actions = _planned(new, record, mine, rollouts)
     if coming := sum(isinstance(action, CreateInstance) for action in actions):
         there = f"{len(mine)} of {new.replicas} are there"
         yield _step("create", new.name, f"{_instances(coming)} more: {there}{_after(new)}")
@@ -185,7 +209,10 @@ def _scaled(
 
 
 def _planned(
-    service: ServiceSpec, record: EnvironmentRecord, instances: Sequence[Instance]
+    service: ServiceSpec,
+    record: EnvironmentRecord,
+    instances: Sequence[Instance],
+    rollouts: Mapping[str, Rollout],
 ) -> Sequence[Action]:
     """What the planner would do about the number of instances, and much that it would not: it is
     shown no guest."""
@@ -195,6 +222,11 @@ def _planned(
         removing=False,
         services={service.name: service},
         current=record.current,
+        # What scaling does by itself: replacing goes on beside it.
+        rollouts={
+            name: replace(rollout, phase=Phase.PAUSED) if rollout.is_open else rollout
+            for name, rollout in rollouts.items()
+        },
         instances=views,
         network_ready=True,
         in_proxy=True,

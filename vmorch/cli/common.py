@@ -77,3 +77,11 @@ def counts(texts: Sequence[str]) -> dict[str, int]:
             raise typer.BadParameter(f"'{name}={text}': {text!r} is not a whole number.")
         found[name] = int(text)
     return found
+
+
+def percent(text: str) -> int:
+    """`10%` or `10`, from 1 to 99. Raises typer.BadParameter."""
+    number = text.removesuffix("%")
+    if not (number.isascii() and number.isdigit() and 1 <= int(number) <= 99):
+        raise typer.BadParameter(f"{text!r} is no share from 1% to 99%.")
+    return int(number)

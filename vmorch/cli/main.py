@@ -29,6 +29,7 @@ COMMANDS = {
         "down": ("down", "Stop and remove an environment."),
         "ps": ("ps", "List instances."),
         "top": ("top", "Show what instances and services use."),
+        "rollout": ("rollout", "Follow and steer the way to a new revision."),
         "scale": ("scale", "Change how many instances a service has."),
         "stop": ("stop", "Shut guests down, or put them to sleep, and keep their disks."),
         "start": ("start", "Start what was stopped or paused, or sleeps."),

@@ -13,7 +13,7 @@ from vmorch.errors import DaemonUnreachable, NotFound, TimedOut, VmorchError
 if TYPE_CHECKING:
     from vmorch.cli.progress import Reporter
     from vmorch.client import Client
-    from vmorch.model.view.environment import EnvironmentView
+    from vmorch.model.view.environment import EnvironmentView, ServiceView
     from vmorch.model.view.instance import InstanceView
     from vmorch.model.view.stream import EventView
 
@@ -52,6 +52,18 @@ class NotReady(VmorchError):
         self.instances = instances
 
 
+class RolloutStopped(VmorchError):
+    """A new revision was rolled back, or its rollout waits for a user."""
+
+    def __init__(self, service: str, message: str) -> None:
+        super().__init__(
+            f"The rollout of '{service}' went {message}"
+            if message.startswith("back ")
+            else f"The rollout of '{service}' is paused: {message}",
+            hint=f"See 'vmorch rollout status {service}' and 'vmorch why {service}'.",
+        )
+
+
 @dataclass(slots=True)
 class _Watch:
     """What one wait has seen so far."""
@@ -64,6 +76,7 @@ class _Watch:
     after: int = 0
     failed_looks: dict[str, int] = field(default_factory=dict)
     awake: dict[str, str] = field(default_factory=dict)
+    stopped: dict[str, str] = field(default_factory=dict)
 
     def look(self) -> list[InstanceView]:
         rows = self.client.instances(self.environment)
@@ -72,6 +85,8 @@ class _Watch:
                 self.report.event(event)
             if event.kind == "sleep-failed":
                 self.awake[event.instance] = event.message
+            if event.kind in {"rolled-back", "rollout-paused"}:
+                self.stopped[event.service] = event.message
         self.report.instances(rows)
         return rows
 
@@ -102,13 +117,17 @@ def wait_ready(
     report: Reporter,
     *,
     services: frozenset[str] = frozenset(),
+    watched_seconds: float = 0.0,
     limits: Limits,
 ) -> list[InstanceView]:
     """Wait until each service (of `services`, or all) has as many ready instances of its newest
-    revision as it should, and no others. A job that has ended well counts as ready.
+    revision as it should, and no others; where a rollout has a canary, until that one has passed.
+    A job that has ended well counts as ready. `watched_seconds` is what rollouts add to the time
+    that is allowed unless `limits` say one.
 
     Raises:
         NotReady: an instance failed for good. TimedOut: it took too long.
+        RolloutStopped: a new revision was rolled back, or its rollout is paused.
         NotFound: somebody removed the environment meanwhile.
     """
     wanted = {
@@ -117,18 +136,37 @@ def wait_ready(
         if not services or name in services
     }
 
+    watch = _Watch(client, environment.name, report, since=time.time())
+
     def settled(rows: list[InstanceView]) -> bool:
+        for name, message in watch.stopped.items():
+            if name in wanted:
+                raise RolloutStopped(name, message)
         return all(
-            [r.revision for r in rows if r.service == name and (r.ready or _complete(r))]
-            == [view.revision] * view.replicas
-            and sum(r.service == name for r in rows) == view.replicas
+            _is_whole(name, view, rows) or _has_canary(client, environment.name, name, view, rows)
             for name, view in wanted.items()
         )
 
     count = sum(view.replicas for view in wanted.values())
-    timeout = limits.timeout_seconds or _ready_timeout(client, count)
-    watch = _Watch(client, environment.name, report, since=time.time())
+    timeout = limits.timeout_seconds or _ready_timeout(client, count) + watched_seconds
     return _until(watch, settled, timeout, limits.poll_seconds, "was not ready")
+
+
+def _is_whole(name: str, view: ServiceView, rows: list[InstanceView]) -> bool:
+    mine = [row for row in rows if row.service == name]
+    ready = [row.revision for row in mine if row.ready or _complete(row)]
+    return ready == [view.revision] * view.replicas and len(mine) == view.replicas
+
+
+def _has_canary(
+    client: Client, environment: str, name: str, view: ServiceView, rows: list[InstanceView]
+) -> bool:
+    """Asked only where there are ready instances beside each other as a canary has them."""
+    ready = {row.revision for row in rows if row.service == name and row.ready}
+    if len(ready) < 2 or view.revision not in ready:
+        return False
+    rollout = client.rollout(environment, name)
+    return rollout.canary is not None and bool(rollout.passed)
 
 
 def wait_for(

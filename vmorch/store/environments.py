@@ -236,6 +236,8 @@ class Environments:
         for name, number in record.current.items():
             if before.get(name) == number:
                 continue
+            if canary is not None and name in before:
+                _refuse_canary(record.spec.services[name])
             begin_rollout(
                 self._db,
                 record.name,
@@ -370,6 +372,14 @@ def _changed_network(
             hint="Run 'vmorch down' first, or keep the subnet.",
         )
     return replace(old, internal=spec.network.internal)
+
+
+def _refuse_canary(service: ServiceSpec) -> None:
+    if service.volumes:
+        raise Refused(
+            f"'{service.name}' has volumes, so it cannot have a canary beside its instances.",
+            hint="Roll it out without --canary; a bad revision is rolled back by itself.",
+        )
 
 
 def _lowest_free(taken: set[int]) -> int:

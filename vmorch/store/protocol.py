@@ -77,7 +77,7 @@ class Store(Protocol):
         Raises:
             Refused: the environment is being removed, or its version is not the expected one,
                 or no network index is free, or another environment has one of its ports or
-                routed host names.
+                routed host names, or a service with volumes should have a canary.
         """
         ...
 

@@ -91,6 +91,7 @@ def test_a_change_makes_a_revision_and_is_told(client: Client, spec: Environment
         "revision-created",
         "environment-applied",
         "revision-created",
+        "rollout-begun",
     ]
 
 

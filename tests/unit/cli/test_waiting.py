@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from vmorch.cli.progress import PlainReporter, build_text
-from vmorch.cli.waiting import Limits, NotReady, wait_for, wait_gone, wait_ready
+from vmorch.cli.waiting import Limits, NotReady, RolloutStopped, wait_for, wait_gone, wait_ready
 from vmorch.errors import NotFound, TimedOut, VmorchError
 from vmorch.model.view.daemon import AccelerationView
 from vmorch.model.view.environment import EnvironmentView, ServiceView
@@ -63,6 +64,7 @@ class Looks:
         self.states = list(states)
         self.told: list[EventView] = []
         self.gone_after = 10**9
+        self.canary: int | None = None
         self.looks = 0
 
     def instances(self, environment: str) -> list[InstanceView]:
@@ -76,6 +78,9 @@ class Looks:
 
     def events(self, *, after: int = 0, **_: Any) -> list[EventView]:
         return [event for event in self.told if event.id > after]
+
+    def rollout(self, environment: str, service: str) -> Any:
+        return SimpleNamespace(canary=self.canary, passed=["web-1"])
 
     def acceleration(self) -> AccelerationView:
         return AccelerationView(acceleration="tcg", time_scale=0.0, reason="")
@@ -91,6 +96,33 @@ def test_ready_means_the_newest_revision_and_no_other_instance() -> None:
     client = Looks([], [BOOTING], [OLD], [OLD, ROW], [draining, ROW], [ROW])
     assert ready(client) == [ROW]
     assert client.looks == 6
+
+
+def test_a_canary_that_has_passed_is_all_that_is_waited_for() -> None:
+    client = Looks([OLD, BOOTING], [OLD, ROW])
+    client.canary = 10
+    assert ready(client) == [OLD, ROW]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "told"),
+    [
+        ("rolled-back", "back to revision 1: web-1: HTTP 500", "went back to revision 1: web-1"),
+        ("rollout-paused", "revision 2 failed", "is paused: revision 2 failed"),
+    ],
+)
+def test_a_rollout_that_stops_ends_the_wait(kind: str, message: str, told: str) -> None:
+    client = Looks([OLD])
+    event = EventView(
+        id=1, time=0.0, environment="shop", service="web", instance="", kind=kind, message=message
+    )
+    client.told.append(event)
+    with pytest.raises(RolloutStopped, match=told) as caught:
+        ready(client)
+    assert caught.value.exit_code == 1
+    client.told[:] = [replace(event, service="db")]
+    client.states = [[ROW]]
+    assert ready(client) == [ROW], "another service's"
 
 
 def test_a_failure_must_last() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmorch.cli.apps import ExampleCommand, examples, new_app
-from vmorch.cli.common import counts, session_of
+from vmorch.cli.common import counts, percent, session_of
 from vmorch.cli.completion import scales
 from vmorch.cli.options import (
     POSITIVE,
@@ -45,6 +45,7 @@ app = new_app()
         ("vmorch up -f compose.yaml -p test1", "the same file as another environment"),
         ("vmorch up orders", "orders and what it depends on; the rest stays as it is"),
         ("vmorch up --dry-run", "what would be done, and why"),
+        ("vmorch up --canary 10%", "new revisions get a tenth of the requests first"),
         ("vmorch up --ttl 2h --holder $$", "gone after two hours, or with this shell"),
     ),
 )
@@ -90,6 +91,14 @@ def command(
         int | None,
         typer.Option(metavar="PID", help="Remove it with its volumes when this process has ended."),
     ] = None,
+    canary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="New revisions get this share of the requests, such as 10%, until 'vmorch rollout"
+            " promote'.",
+        ),
+    ] = None,
     dry_run: DryRun = False,
     files: Files,
     project: ProjectName = None,
@@ -112,6 +121,7 @@ def command(
     session = session_of(ctx, files=files, project=project)
     ttl_seconds = seconds(ttl) if ttl else None
     held_by = holder_of(holder) if holder is not None else None
+    share = percent(canary) if canary else None
     found = require_project(session)
     spec = _only(_scaled(load(found, profiles=profiles), counts(scale)), names)
     client = session.client
@@ -126,12 +136,13 @@ def command(
             partial=bool(names),
             ttl_seconds=ttl_seconds,
             holder=held_by,
+            canary=share,
         )
         if detach and not wait:
             rows = client.instances(environment.name)
         else:
             wanted = frozenset(spec.services) if names else frozenset()
-            rows = _ready(client, environment, report, wanted, timeout)
+            rows = _ready(client, environment, report, wanted, _watched(spec), timeout)
     _show(environment, rows, output)
     if attach:
         from vmorch.cli.commands.logs import show
@@ -171,18 +182,33 @@ def _no_service(name: str, spec: EnvironmentSpec) -> NotFound:
     )
 
 
+def _watched(spec: EnvironmentSpec) -> float:
+    """What rollouts take beside the boots, when each instance is replaced alone."""
+    return sum(
+        service.replicas * (service.update.monitor_seconds + service.update.delay_seconds)
+        for service in spec.services.values()
+    )
+
+
 def _ready(
     client: Client,
     environment: EnvironmentView,
     report: Reporter,
     services: frozenset[str],
+    watched_seconds: float,
     timeout: float | None,
 ) -> list[InstanceView]:
     from vmorch.cli.waiting import Limits, NotReady, explain, wait_ready
 
     try:
-        limits = Limits(timeout_seconds=timeout)
-        return wait_ready(client, environment, report, services=services, limits=limits)
+        return wait_ready(
+            client,
+            environment,
+            report,
+            services=services,
+            watched_seconds=watched_seconds,
+            limits=Limits(timeout_seconds=timeout),
+        )
     except (NotReady, TimedOut) as error:
         waiting = [row for row in client.instances(environment.name) if not row.ready]
         guilty = error.instances if isinstance(error, NotReady) else waiting

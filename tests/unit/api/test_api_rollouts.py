@@ -1,0 +1,174 @@
+"""What a user says about rollouts, over the API: what is written down, told, and refused."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from vmorch.client import Client
+from vmorch.errors import NotFound, Refused
+from vmorch.model.rollout import Phase, Rollout
+from vmorch.model.spec import EnvironmentSpec, ServiceSpec, VolumeMount, VolumeSpec
+
+
+class Shop:
+    """One service `web`, which is rolled out whole at revision 1."""
+
+    def __init__(self, daemon: Any) -> None:
+        self.daemon = daemon
+        self.client = Client(daemon.settings.socket)
+        image = self.client.ensure_image("debian:12", lambda _: None)
+        self.spec = ServiceSpec(name="web", image=image, replicas=2)
+        self.up("one")
+        self.complete()
+
+    def up(self, command: str, *, canary: int | None = None, **changes: Any) -> None:
+        self.spec = replace(self.spec, command=(command,), **changes)
+        volumes = {mount.source: VolumeSpec() for mount in self.spec.volumes}
+        environment = EnvironmentSpec(name="shop", services={"web": self.spec}, volumes=volumes)
+        self.client.apply(environment, canary=canary)
+
+    def complete(self) -> None:
+        self.put(phase=Phase.COMPLETED, ended_at=time.time())
+
+    def put(self, **changes: Any) -> None:
+        was = self.last
+        self.daemon.do(self.daemon.store.put_rollout(replace(was, **changes), was=was))
+
+    @property
+    def last(self) -> Rollout:
+        found: Rollout = self.daemon.do(self.daemon.store.latest_rollout("shop", "web"))
+        return found
+
+    @property
+    def declared(self) -> tuple[int, ServiceSpec]:
+        record = self.daemon.do(self.daemon.store.environment("shop"))
+        return record.current["web"], record.spec.services["web"]
+
+    def events(self) -> list[tuple[str, str]]:
+        told = self.client.events(environment="shop", after=0)
+        kinds = ("rollout", "rolled")
+        return [(event.kind, event.message) for event in told if event.kind.startswith(kinds)]
+
+
+@pytest.fixture
+def shop(daemon: Any) -> Shop:
+    return Shop(daemon)
+
+
+def test_a_new_revision_begins_a_rollout_and_says_how_it_goes(shop: Shop) -> None:
+    assert shop.events() == []
+    shop.up("two")
+    found = shop.client.rollout("shop", "web")
+    assert (found.number, found.revision, found.previous) == (2, 2, 1)
+    assert (found.phase, found.rollback, found.replicas) == ("running", False, 2)
+    assert any("0 of 2 replaced" in line for line in found.lines)
+    ((kind, message),) = shop.events()
+    assert kind == "rollout-begun"
+    assert message.startswith("To revision 2: 1 at once; a successor is ready first")
+
+
+def test_what_no_guest_sees_begins_none(shop: Shop) -> None:
+    shop.up("one", labels={"a": "b"})
+    assert shop.last.number == 1
+
+
+def test_pause_and_resume(shop: Shop) -> None:
+    shop.up("two")
+    assert shop.client.steer_rollout("shop", "web", "pause").phase == "paused"
+    assert (shop.last.phase, shop.last.reason) == (Phase.PAUSED, "paused by the user")
+    with pytest.raises(Refused, match="is paused"):
+        shop.client.steer_rollout("shop", "web", "pause")
+    shop.put(failed=(7,))
+    assert shop.client.steer_rollout("shop", "web", "resume").phase == "running"
+    assert (shop.last.failed, shop.last.forgiven) == ((), (7,))
+    with pytest.raises(Refused, match="not paused"):
+        shop.client.steer_rollout("shop", "web", "resume")
+    assert [kind for kind, _ in shop.events()][1:] == ["rollout-paused", "rollout-resumed"]
+
+
+def test_a_canary_is_promoted_once(shop: Shop) -> None:
+    shop.up("two", canary=25)
+    assert shop.client.rollout("shop", "web").canary == 25
+    assert "25 % of the requests" in shop.events()[0][1]
+    assert shop.client.steer_rollout("shop", "web", "promote").canary is None
+    with pytest.raises(Refused, match="has no canary"):
+        shop.client.steer_rollout("shop", "web", "promote")
+
+
+def test_a_service_with_volumes_gets_no_canary_and_nothing_changes(shop: Shop) -> None:
+    before = shop.declared
+    mount = VolumeMount(source="data", target="/data", per_instance=True)
+    with pytest.raises(Refused, match="has volumes"):
+        shop.up("two", canary=25, volumes=(mount,))
+    assert shop.declared == before
+    assert shop.last.number == 1
+
+
+def test_undo_on_the_way_leads_to_the_revision_before(shop: Shop) -> None:
+    shop.up("two")
+    began = shop.client.undo("shop", "web")
+    assert (began.revision, began.rollback, began.phase) == (1, True, "running")
+    number, spec = shop.declared
+    assert (number, spec.command) == (1, ("one",))
+    history = shop.client.rollouts("shop", "web")
+    assert [row.phase for row in history] == ["completed", "superseded", "running"]
+    assert history[1].reason == "undone by the user"
+    assert shop.events()[-1] == ("rolled-back", "back to revision 1: undone")
+
+
+def test_undo_of_a_whole_rollout_keeps_what_the_host_alone_sees(shop: Shop) -> None:
+    shop.up("two", replicas=3)
+    shop.complete()
+    shop.client.undo("shop", "web")
+    number, spec = shop.declared
+    assert (number, spec.command, spec.replicas) == (1, ("one",), 3)
+
+
+def test_undo_to_any_revision(shop: Shop) -> None:
+    for command in ("two", "three"):
+        shop.up(command)
+        shop.complete()
+    assert shop.client.undo("shop", "web", 1).revision == 1
+    with pytest.raises(Refused, match="at revision 1 already"):
+        shop.client.undo("shop", "web", 1)
+    with pytest.raises(NotFound, match="no revision 9"):
+        shop.client.undo("shop", "web", 9)
+
+
+def test_there_is_nothing_to_go_back_to_from_the_first(shop: Shop) -> None:
+    with pytest.raises(Refused, match="none was rolled out whole"):
+        shop.client.undo("shop", "web")
+
+
+def test_a_preview_of_an_undo_changes_nothing(shop: Shop) -> None:
+    shop.up("two")
+    before = shop.declared, shop.last
+    steps = [(step.action, step.subject) for step in shop.client.preview_undo("shop", "web")]
+    assert steps[0] == ("replace", "web")
+    assert ("rollout", "web") in steps
+    assert (shop.declared, shop.last) == before
+
+
+def test_the_difference_of_two_revisions(shop: Shop) -> None:
+    shop.up("two", cpus=0.5)
+    rows = shop.client.differences("shop", "web", None, None)
+    assert {row.key: (row.old, row.new) for row in rows} == {
+        "command": ('["one"]', '["two"]'),
+        "cpus": ("1.0", "0.5"),
+    }
+    assert shop.client.differences("shop", "web", 2, 2) == []
+    with pytest.raises(NotFound, match="no revision 7"):
+        shop.client.differences("shop", "web", 7, 1)
+
+
+def test_unknown_services_and_environments(shop: Shop) -> None:
+    with pytest.raises(NotFound, match="no service 'wob'"):
+        shop.client.rollout("shop", "wob")
+    with pytest.raises(NotFound, match="no environment 'shup'"):
+        shop.client.rollouts("shup", "web")
+    with pytest.raises(NotFound, match="no service 'wob'"):
+        shop.client.steer_rollout("shop", "wob", "pause")
