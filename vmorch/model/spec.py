@@ -170,6 +170,8 @@ class ServiceSpec:
     it built or looked up, `sha256:…` of the image. None of `command`, `entrypoint`, `user`,
     `working_dir` set means what the image says. A `cpus` of 0.5 is half a core. `keep_service`:
     a fork goes on with the service as it ran in the snapshot, instead of starting it anew.
+    `reserved_cpus` and `reserved_memory_bytes` are what the host must have free for an instance to
+    start; None: the caps.
     """
 
     name: str
@@ -188,6 +190,8 @@ class ServiceSpec:
     replicas: int = 1
     cpus: float = DEFAULT_CPUS
     memory_bytes: int = DEFAULT_MEMORY_BYTES
+    reserved_cpus: float | None = None
+    reserved_memory_bytes: int | None = None
     disk_bytes: int | None = None
     cloud_init: str | None = None
     start: StartPolicy = StartPolicy.AUTO

@@ -97,7 +97,22 @@ MALFORMED: dict[str, tuple[str, dict[int, str]]] = {
         + "volumes: {data: {}}\n",
         {6: "With a volume the order is stop-first"},
     ),
-    "reservations": (web("deploy: {resources: {reservations: {cpus: 1}}}"), {4: "not available"}),
+    "reserved CPUs above the cap": (
+        web("cpus: 0.5\ndeploy:\n  resources:\n    reservations: {cpus: 0.6}"),
+        {7: "The reservation of 0.6 must be from 0 to its limit, 0.5"},
+    ),
+    "reserved memory above the default cap": (
+        web("mem_reservation: 513M"),
+        {4: "The reservation of 513M must be from 0 to its limit, 512M"},
+    ),
+    "two reservations": (
+        web("mem_reservation: 64M\ndeploy: {resources: {reservations: {memory: 65M}}}"),
+        {4: "say different things"},
+    ),
+    "reserved devices": (
+        web("deploy: {resources: {reservations: {devices: []}}}"),
+        {4: "devices of the host"},
+    ),
     "udp": (web("ports: [53:53/udp]"), {4: "'udp' is not available"}),
     "udp in the long form": (web("ports:\n  - target: 53\n    protocol: udp"), {6: "'udp'"}),
     # Types and values

@@ -208,6 +208,14 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
         "scale: 0\ncpus: 2\nmem_limit: 1g",
         {"replicas": 0, "cpus": 2.0, "memory_bytes": 1024 * MIB},
     ),
+    "reservations": (
+        "deploy: {resources: {limits: {cpus: 2}, reservations: {cpus: 0.5, memory: 128M}}}",
+        {"cpus": 2.0, "reserved_cpus": 0.5, "reserved_memory_bytes": 128 * MIB},
+    ),
+    "a reservation of memory in the older form": (
+        "mem_limit: 1g\nmem_reservation: 1g",
+        {"memory_bytes": 1024 * MIB, "reserved_memory_bytes": 1024 * MIB},
+    ),
     "older and newer keys agree": (
         "cpus: 2\ndeploy: {resources: {limits: {cpus: '2.0'}}}",
         {"cpus": 2.0},

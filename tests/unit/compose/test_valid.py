@@ -137,3 +137,10 @@ def test_warnings_name_the_variables_that_are_not_set() -> None:
         warn=heard.append,
     )
     assert [text.split("'")[1] for text in heard] == ["NOBODY", "Y"]
+
+
+def test_a_reservation_makes_no_new_revision() -> None:
+    plain = load_texts(WEB).services["web"]
+    reserving = load_texts("services: {web: {image: tiny, mem_reservation: 64M}}").services["web"]
+    assert reserving.reserved_memory_bytes == 64 * 1024**2
+    assert reserving.revision_digest() == plain.revision_digest()

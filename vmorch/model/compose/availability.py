@@ -10,8 +10,6 @@ NOT_YET = frozenset(
     {
         "service.autoscale",
         "service.blkio_config",
-        "service.mem_reservation",
-        "resources.reservations",
         "healthcheck.start_interval",
         "dependency.required",
         "dependency.restart",

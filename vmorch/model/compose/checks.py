@@ -167,6 +167,7 @@ def _caps(service: ServiceSpec) -> Iterator[Finding]:
             cpus_text(service.cpus), cpus_text(LEAST_CPUS), cpus_text(MOST_CPUS), "CPUs"
         )
         yield "deploy.resources.limits.cpus", message
+    yield from _reservations(service)
     for where, value, least, most in (
         ("deploy.resources.limits.memory", service.memory_bytes, LEAST_MEMORY, MOST_MEMORY),
         ("disk", service.disk_bytes, LEAST_DISK, MOST_DISK),
@@ -175,6 +176,21 @@ def _caps(service: ServiceSpec) -> Iterator[Finding]:
             yield where, _between(byte_text(value), byte_text(least), byte_text(most))
     if service.replicas < 0:
         yield "deploy.replicas", "There cannot be fewer than 0 instances."
+
+
+def _reservations(service: ServiceSpec) -> Iterator[Finding]:
+    """Less than the cap is the user's own risk; more could never be used."""
+    cpus, memory = service.reserved_cpus, service.reserved_memory_bytes
+    if cpus is not None and not 0 <= cpus <= service.cpus:
+        message = _above(cpus_text(cpus), cpus_text(service.cpus))
+        yield "deploy.resources.reservations.cpus", message
+    if memory is not None and not 0 <= memory <= service.memory_bytes:
+        message = _above(byte_text(memory), byte_text(service.memory_bytes))
+        yield "deploy.resources.reservations.memory", message
+
+
+def _above(reserved: str, limit: str) -> str:
+    return f"The reservation of {reserved} must be from 0 to its limit, {limit}."
 
 
 def _health(service: ServiceSpec) -> Iterator[Finding]:

@@ -155,14 +155,26 @@ def _healthcheck(check: HealthCheck) -> dict[str, Any]:
 
 
 def _deploy(service: ServiceSpec) -> dict[str, Any]:
-    limits = {"cpus": cpus_text(service.cpus), "memory": byte_text(service.memory_bytes)}
+    resources = {
+        "limits": _resources(service.cpus, service.memory_bytes),
+        "reservations": _resources(service.reserved_cpus, service.reserved_memory_bytes),
+    }
     return {
         "replicas": service.replicas,
-        "resources": {"limits": limits},
+        "resources": _without_empty(resources),
         "restart_policy": _restart(service.restart),
         "update_config": _rollout(service.update),
         "rollback_config": _rollout(service.rollback),
     }
+
+
+def _resources(cpus: float | None, memory_bytes: int | None) -> dict[str, Any]:
+    return _without_empty(
+        {
+            "cpus": None if cpus is None else cpus_text(cpus),
+            "memory": None if memory_bytes is None else byte_text(memory_bytes),
+        }
+    )
 
 
 def _rollout(config: UpdateConfig) -> dict[str, Any]:

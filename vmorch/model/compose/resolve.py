@@ -33,7 +33,7 @@ def service_spec(name: str, values: Values, inputs: Inputs) -> ServiceSpec:
     given = _steps(
         values,
         inputs,
-        (_image, _process, _network, _guest, _limits, _restart, _rollouts, _replicas),
+        (_image, _process, _network, _guest, _resources, _restart, _rollouts, _replicas),
     )
     return ServiceSpec(name=name, **({"image": f"{inputs.project}-{name}"} | given))
 
@@ -145,10 +145,14 @@ def _user_data(values: Values, inputs: Inputs) -> str:
         return ""
 
 
-def _limits(values: Values, inputs: Inputs) -> dict[str, Any]:
+def _resources(values: Values, inputs: Inputs) -> dict[str, Any]:
     found = {
         "cpus": _agreed(values, "cpus", "resources.limits.cpus", inputs),
         "memory_bytes": _agreed(values, "mem_limit", "resources.limits.memory", inputs),
+        "reserved_cpus": _inside(values, "deploy.resources.reservations.cpus"),
+        "reserved_memory_bytes": _agreed(
+            values, "mem_reservation", "resources.reservations.memory", inputs
+        ),
     }
     return {name: value for name, value in found.items() if value is not None}
 
