@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -30,7 +31,12 @@ class Settings:
     means our own. A RUN step of a build may have `build_processes` processes and
     `build_memory_bytes` of memory (0: half of the host's). `warm_snapshots` is auto, or off: then
     none is made but by `vmorch snapshot create`. Beyond `snapshots_kept` those go that no declared
-    service needs. Measures are taken every `metrics_tick_seconds`; `metrics_address` (such as
+    service needs. Instances may reserve `cpu_overcommit` times the host's logical CPUs, as most of
+    them idle most of the time, and its memory but for `kept_memory_bytes`; none is made while the
+    disk of the state directory has less than `kept_disk_bytes` left. 4 times and 512 MiB are what
+    OpenStack's Nova begins with, too. `concurrent_boots` is how many guests boot at once; 0 lets it
+    follow the host's cores and whether guests run under KVM.
+    Measures are taken every `metrics_tick_seconds`; `metrics_address` (such as
     127.0.0.1:9464) is where `/metrics` is answered beside the API's socket, to anybody who can
     connect; empty: nowhere.
     """
@@ -47,6 +53,9 @@ class Settings:
     outer_pool: str = "10.213.0.0/16"
     inner_subnet: str = "10.212.0.0/24"
     concurrent_boots: int = 0
+    cpu_overcommit: float = 4.0
+    kept_memory_bytes: int = 512 * 1024**2
+    kept_disk_bytes: int = 1024**3
     build_network: str = "nat"
     build_processes: int = 4096
     build_memory_bytes: int = 0
@@ -143,9 +152,24 @@ def _coerced(where: str, key: str, value: Any) -> Any:
             return Path(str(value))
         if isinstance(default, int):
             return int(value)
+        if isinstance(default, float):
+            return float(value)
         return str(value)
     except ValueError as error:
-        raise UsageError(f"'{key}' in {where} is not a whole number: {value!r}.") from error
+        kind = "number" if isinstance(default, float) else "whole number"
+        raise UsageError(f"'{key}' in {where} is not a {kind}: {value!r}.") from error
+
+
+_LEAST: dict[str, float] = {
+    "build_processes": 1,
+    "build_memory_bytes": 0,
+    "snapshots_kept": 0,
+    "metrics_tick_seconds": 1,
+    "concurrent_boots": 0,
+    "cpu_overcommit": 0.1,
+    "kept_memory_bytes": 0,
+    "kept_disk_bytes": 0,
+}
 
 
 def _check(settings: Settings) -> None:
@@ -153,15 +177,11 @@ def _check(settings: Settings) -> None:
         raise UsageError(f"'accel' is {settings.accel!r}; it must be auto, kvm or tcg.")
     if settings.build_network not in {"nat", "none"}:
         raise UsageError(f"'build_network' is {settings.build_network!r}; it must be nat or none.")
-    leasts = {
-        "build_processes": 1,
-        "build_memory_bytes": 0,
-        "snapshots_kept": 0,
-        "metrics_tick_seconds": 1,
-    }
-    for key, least in leasts.items():
-        if getattr(settings, key) < least:
+    for key, least in _LEAST.items():
+        if not getattr(settings, key) >= least:  # NaN is not
             raise UsageError(f"'{key}' is {getattr(settings, key)}; it must be {least} or more.")
+    if math.isinf(settings.cpu_overcommit):
+        raise UsageError("'cpu_overcommit' is infinite; it must be a number.")
     if (value := settings.warm_snapshots) not in {"auto", "off"}:
         raise UsageError(f"'warm_snapshots' is {value!r}; it must be auto or off.")
     try:

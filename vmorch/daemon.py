@@ -30,6 +30,7 @@ from vmorch.guest.access import GuestAccess
 from vmorch.guest.keys import InstallationKeys, installation_keys
 from vmorch.guest.sessions import ExecSessionServer
 from vmorch.health.prober import HealthProber
+from vmorch.host.system import SystemHost
 from vmorch.hypervisor.acceleration import AccelerationProbe
 from vmorch.hypervisor.driver import LibvirtHypervisor
 from vmorch.hypervisor.protocol import Hypervisor
@@ -207,8 +208,11 @@ async def _serve(
     )
     guests = GuestAccess(hypervisor.agent, clock)
     prober = HealthProber(clock, guests)
+    choice = await hypervisor.acceleration()
+    acceleration = choice.acceleration
     parts = Parts(
         settings=settings,
+        host=SystemHost(settings, acceleration),
         store=store,
         hypervisor=hypervisor,
         network=network,
@@ -224,8 +228,6 @@ async def _serve(
         faults=faults,
         processes=SystemProcesses(),
     )
-    choice = await hypervisor.acceleration()
-    acceleration = choice.acceleration
     log.info(
         "started",
         version=__version__,

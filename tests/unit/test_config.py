@@ -52,3 +52,27 @@ def test_metrics_need_an_address_and_a_port(tmp_path: Path, text: str) -> None:
 def test_a_tick_takes_a_second_at_least(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="metrics_tick_seconds"):
         of(tmp_path, "metrics_tick_seconds = 0")
+
+
+def test_what_is_kept_for_the_host_and_how_often_its_cpus_are_counted(tmp_path: Path) -> None:
+    assert of(tmp_path, "").cpu_overcommit == 4.0
+    assert of(tmp_path, "cpu_overcommit = 2").cpu_overcommit == 2.0
+    assert of(tmp_path, "", VMORCH_CPU_OVERCOMMIT="1.5").cpu_overcommit == 1.5
+    assert of(tmp_path, "kept_memory_bytes = 0\nkept_disk_bytes = 7").kept_disk_bytes == 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cpu_overcommit = 0",
+        "cpu_overcommit = nan",
+        "cpu_overcommit = inf",
+        "cpu_overcommit = 'many'",
+        "kept_memory_bytes = -1",
+        "kept_disk_bytes = -1",
+        "concurrent_boots = -1",
+    ],
+)
+def test_a_capacity_that_cannot_be_is_refused_by_the_key(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match=text.split(" = ")[0]):
+        of(tmp_path, text)

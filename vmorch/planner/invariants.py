@@ -7,6 +7,8 @@
 - A guest with a volume never starts while another instance has that volume.
 - An environment goes only when none of its instances is left and the proxy has let go of it.
 - A domain that no instance of ours ever had is never touched (the snapshot shows only ours).
+- What is reserved for guests, those that the plan starts included, never exceeds the host's
+  capacity; a host that has become too small for those that run gets no more.
 - Every action has its reason.
 """
 
@@ -23,7 +25,10 @@ from vmorch.planner.actions import (
     Plan,
     RemoveEnvironment,
     StartGuest,
+    WakeGuest,
+    WarmUp,
 )
+from vmorch.planner.capacity import holds_room, room_of, taken_by
 from vmorch.planner.occupied import occupied
 from vmorch.planner.rollout import course_of
 from vmorch.planner.snapshot import EnvironmentView, Snapshot
@@ -50,6 +55,7 @@ def violations(snapshot: Snapshot, result: Plan) -> Iterator[str]:
     for action in result.actions:
         if not action.reason:
             yield f"The plan has an action without a reason: {type(action).__name__}."
+    yield from _overdrawn(snapshot, result)
     started = {a.instance.key for a in result.actions if isinstance(a, StartGuest)}
     dismissed = {
         action.instance.key
@@ -62,6 +68,30 @@ def violations(snapshot: Snapshot, result: Plan) -> Iterator[str]:
         yield from _shared_volumes(environment, started)
         if environment.name in removed and (environment.instances or environment.in_proxy):
             yield f"The plan removes '{environment.name}', of which something is left."
+
+
+def _overdrawn(snapshot: Snapshot, result: Plan) -> Iterator[str]:
+    starts = [a for a in result.actions if isinstance(a, StartGuest | WakeGuest | WarmUp)]
+    if not starts:
+        return
+    environments = {environment.name: environment for environment in snapshot.environments}
+    started = {a.instance.key for a in starts if not isinstance(a, WarmUp)}
+    new = [
+        view.spec
+        for environment in snapshot.environments
+        for view in environment.instances
+        if view.instance.key in started and not holds_room(view)
+    ]
+    warmed = [a for a in starts if isinstance(a, WarmUp)]
+    new += [environments[a.environment].services[a.service] for a in warmed]
+    host, used = snapshot.host, room_of(snapshot).used
+    after = used.plus(taken_by(new, host.acceleration))
+    for what, before, then, most in (
+        ("memory", used.memory_bytes, after.memory_bytes, host.instance_memory_bytes),
+        ("CPUs", used.millicpus, after.millicpus, host.millicpus),
+    ):
+        if most < then != before:
+            yield f"The plan starts guests for which the host has not the {what}."
 
 
 def _too_few_left(environment: EnvironmentView, dismissed: set[Key]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from vmorch.model.instance import Goal, Instance, State
 from vmorch.model.spec import DependencyCondition, ServiceSpec
 from vmorch.planner.actions import Action, DestroyOrphan, Note, Plan, StartGuest, WakeGuest
+from vmorch.planner.capacity import Room, room_of
 from vmorch.planner.invariants import check
 from vmorch.planner.lifecycle import decide, is_booting
 from vmorch.planner.occupied import occupied
@@ -29,6 +30,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     free_slots = snapshot.boots_at_once - sum(
         is_booting(view) for env in snapshot.environments for view in env.instances
     )
+    room = room_of(snapshot)
     for environment in snapshot.environments:
         shaping = shape(environment, now)
         actions += shaping.actions
@@ -37,14 +39,15 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         for view in environment.instances:
             if view.instance.key in reshaped:
                 continue
-            verdict = decide(view, _moment(environment, view, snapshot, now, free_slots))
+            verdict = decide(view, _moment(environment, view, snapshot, now, free_slots, room))
             if verdict.wake_at is not None:
                 wakes.append(verdict.wake_at)
             if verdict.action is not None:
                 actions.append(verdict.action)
-                starts = isinstance(verdict.action, StartGuest | WakeGuest)
-                free_slots -= starts and not is_booting(view)
-    if warming := warm_up(snapshot, free_slots):
+                if isinstance(verdict.action, StartGuest | WakeGuest):
+                    free_slots -= not is_booting(view)
+                    room = room.with_start(view)
+    if warming := warm_up(snapshot, free_slots, room):
         actions.append(warming)
     result = Plan(actions=tuple(actions), wake_at=min(wakes, default=None))
     check(snapshot, result)
@@ -57,8 +60,10 @@ def _moment(
     snapshot: Snapshot,
     now: float,
     free_slots: int,
+    room: Room,
 ) -> Moment:
-    waiting_for = _unmet(environment, view.spec) or occupied(environment, view)
+    no_room = room.lacks(view)
+    waiting_for = _unmet(environment, view.spec) or occupied(environment, view) or no_room
     if not waiting_for and free_slots < 1:
         waiting_for = waiting_for_slots(snapshot)
     return Moment(
@@ -66,6 +71,7 @@ def _moment(
         time_scale=snapshot.time_scale,
         may_boot=not waiting_for,
         may_wake=environment.network_ready and free_slots >= 1,
+        no_room=no_room,
         waiting_for=waiting_for,
         held_by=held_by(environment, view),
         warm=(view.instance.service, view.instance.revision) in environment.warm,

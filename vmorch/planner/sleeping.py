@@ -89,12 +89,15 @@ def wake(view: InstanceView, moment: Moment) -> Verdict | None:
         return None
     if moment.may_boot:
         return Verdict(action=WakeGuest(instance=instance, reason="wanted again"))
-    if instance.reason == moment.waiting_for:
+    return _waiting(view, moment.waiting_for)
+
+
+def _waiting(view: InstanceView, why: str) -> Verdict:
+    instance = view.instance
+    if instance.reason == why:
         return NOTHING
-    waiting = replace(instance, reason=moment.waiting_for)
-    return Verdict(
-        action=Note(instance=waiting, kind=EventKind.INSTANCE_WAITING, reason=waiting.reason)
-    )
+    waiting = replace(instance, reason=why)
+    return Verdict(action=Note(instance=waiting, kind=EventKind.INSTANCE_WAITING, reason=why))
 
 
 def wake_to_stop(view: InstanceView, moment: Moment) -> Verdict | None:
@@ -108,6 +111,8 @@ def wake_to_leave(view: InstanceView, moment: Moment) -> Verdict | None:
 
 
 def _wake_to_end(view: InstanceView, moment: Moment) -> Verdict:
+    if moment.no_room:
+        return _waiting(view, moment.no_room)
     if not moment.may_wake:
         return NOTHING
     return Verdict(action=WakeGuest(instance=view.instance, reason="so that it can shut down"))

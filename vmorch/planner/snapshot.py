@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vmorch.model.guest import GuestState
+from vmorch.model.host import BOUNDLESS, HostView
 from vmorch.model.instance import Goal, Instance
 from vmorch.model.rollout import Rollout
 from vmorch.model.spec import ServiceSpec
@@ -99,7 +100,8 @@ class EnvironmentView:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """`orphans` are domains of instances that are gone: what an interrupted removal left.
-    `warming`: a warm snapshot is being made. `time_scale` multiplies what a guest may take (see
+    `warming`: a warm snapshot is being made, by an anonymous instance of `anonymous` (None: its
+    environment is gone, and so will it be). `time_scale` multiplies what a guest may take (see
     Acceleration). `boots_at_once` bounds cold boots."""
 
     environments: tuple[EnvironmentView, ...]
@@ -107,3 +109,5 @@ class Snapshot:
     time_scale: float = 1.0
     boots_at_once: int = 2
     warming: bool = False
+    anonymous: ServiceSpec | None = None
+    host: HostView = BOUNDLESS

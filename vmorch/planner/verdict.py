@@ -20,8 +20,9 @@ RESUME_SECONDS = 10.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
     """What the rules for one instance may know beside its view. `may_boot`: a boot slot is free,
-    its dependencies are there and so is its network; else `waiting_for` says what is not.
-    `may_wake`: a slot and its network are there, and its end asks for no more. `warm`: its revision
+    its dependencies are there and so are its network and room on the host; else `waiting_for` says
+    what is not. `may_wake`: a slot and its network are there, and its end asks for no more than that
+    and room; `no_room` says what of the host is lacking. `warm`: its revision
     has a warm snapshot. `held_by` names a service that needs this one and is
     still on its way down."""
 
@@ -29,6 +30,7 @@ class Moment:
     time_scale: float
     may_boot: bool
     may_wake: bool = False
+    no_room: str = ""
     waiting_for: str = ""
     held_by: str = ""
     warm: bool = False

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from vmorch.health.protocol import Health
 from vmorch.hypervisor.protocol import ObservedGuest
+from vmorch.model.host import HostView
 from vmorch.model.instance import Instance, Revision
 from vmorch.model.names import Installation
 from vmorch.model.rollout import Rollout
@@ -85,6 +86,7 @@ class Observed:
     unclaimed: Unclaimed
     warmth: Warmth
     warming: bool
+    host: HostView
     busy: frozenset[tuple[str, str, int] | str]
 
 
@@ -123,6 +125,7 @@ async def observe(parts: Parts, memory: Memory) -> Observed:
         unclaimed=unclaimed,
         warmth=warmth,
         warming=warming,
+        host=parts.host.view(),
         busy=busy,
     )
 
@@ -213,7 +216,18 @@ def snapshot_of(
         time_scale=time_scale,
         boots_at_once=boots_at_once,
         warming=memory.warming is not None or observed.warming,
+        anonymous=_anonymous(memory, observed, declared),
+        host=observed.host,
     )
+
+
+def _anonymous(
+    memory: Memory, observed: Observed, declared: Mapping[tuple[str, str, int], ServiceSpec]
+) -> ServiceSpec | None:
+    if memory.warming is None:
+        return None
+    revision = observed.revisions.get(memory.warming)
+    return declared.get(memory.warming) or (revision.spec if revision else None)
 
 
 def _of(subjects: frozenset[tuple[str, str, int]], environment: str) -> frozenset[tuple[str, int]]:

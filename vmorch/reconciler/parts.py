@@ -8,6 +8,7 @@ from vmorch.config import Settings
 from vmorch.effects import Clock, Entropy, Faults, Processes
 from vmorch.guest.protocol import Guests
 from vmorch.health.protocol import Prober
+from vmorch.host.protocol import Host
 from vmorch.hypervisor.protocol import Hypervisor
 from vmorch.images.protocol import Images
 from vmorch.network.protocol import Network
@@ -21,6 +22,7 @@ from vmorch.volumes.protocol import VolumeDisks
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     settings: Settings
+    host: Host
     store: Store
     hypervisor: Hypervisor
     network: Network

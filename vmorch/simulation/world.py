@@ -17,6 +17,7 @@ from vmorch.config import Settings
 from vmorch.guest.fake import FakeGuests
 from vmorch.health.fake import FakeProber
 from vmorch.health.protocol import Target
+from vmorch.host.fake import FakeHost
 from vmorch.hypervisor.fake import FakeHypervisor
 from vmorch.images.fake import FakeImages
 from vmorch.model.guest import Acceleration, GuestReport, GuestState
@@ -105,6 +106,7 @@ class World:
         self.entropy = SeededEntropy(seed)
         self.faults = CrashPoints()
         self.hypervisor = FakeHypervisor(self.clock, call_seconds=0.01, faults=self.faults)
+        self.host = FakeHost()
         self.network = FakeNetwork(faults=self.faults)
         self.images = FakeImages(self.clock)
         self.disks = FakeDisks()
@@ -124,6 +126,7 @@ class World:
         self.processes = VirtualProcesses()
         self.parts = Parts(
             settings=settings,
+            host=self.host,
             store=self.store,
             hypervisor=self.hypervisor,
             network=self.network,

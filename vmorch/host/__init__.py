@@ -1,0 +1,1 @@
+"""How large this host is."""
