@@ -14,6 +14,7 @@ from vmorch.api.app import create_app
 from vmorch.api.services import ApiServices
 from vmorch.config import Settings
 from vmorch.effects import SystemClock, SystemEntropy
+from vmorch.host.fake import FakeHost
 from vmorch.hypervisor.fake import FakeHypervisor
 from vmorch.images.fake import FakeImages
 from vmorch.metrics.history import History
@@ -48,6 +49,7 @@ def services_of(store: SqliteStore, settings: Settings) -> ApiServices:
     """With nobody behind them but the store."""
     return ApiServices(
         store=store,
+        host=FakeHost(),
         images=FakeImages(SystemClock()),
         hypervisor=FakeHypervisor(SystemClock()),
         exec_sessions=NoSessions(),

@@ -23,7 +23,7 @@ from vmorch.model.view import Check, view_of
 if TYPE_CHECKING:
     from vmorch.model.spec import EnvironmentSpec
     from vmorch.model.use import HostUse
-    from vmorch.model.view.daemon import AccelerationView, VersionView
+    from vmorch.model.view.daemon import AccelerationView, CapacityView, VersionView
     from vmorch.model.view.environment import EnvironmentView
     from vmorch.model.view.image import (
         BuildLine,
@@ -65,6 +65,11 @@ class Client:
         from vmorch.model.view.daemon import AccelerationView
 
         return view_of(AccelerationView, self._call("GET", "/v1/acceleration"))
+
+    def capacity(self) -> CapacityView:
+        from vmorch.model.view.daemon import CapacityView
+
+        return view_of(CapacityView, self._call("GET", "/v1/capacity"))
 
     def doctor(self) -> list[Check]:
         return [view_of(Check, row) for row in self._call("GET", "/v1/doctor")]

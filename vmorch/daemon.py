@@ -22,6 +22,7 @@ import uvicorn
 
 from vmorch import __version__, resources
 from vmorch.api.app import create_app, create_metrics_app
+from vmorch.api.capacity import capacity_check
 from vmorch.api.services import ApiServices
 from vmorch.config import Settings, load_settings, metrics_endpoint
 from vmorch.effects import Faults, KillAt, NoFaults, SystemClock, SystemEntropy, SystemProcesses
@@ -398,6 +399,7 @@ def _api_server(
             steps,
             await _unclaimed_check(parts),
             await _snapshots_check(parts),
+            capacity_check(parts.host.view(), reconciler.last_look()),
         ]
 
     async def give_up() -> list[str]:
@@ -408,6 +410,7 @@ def _api_server(
 
     services = ApiServices(
         store=parts.store,
+        host=parts.host,
         images=parts.images,
         snapshots=parts.snapshots,
         history=history,

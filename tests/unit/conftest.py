@@ -22,6 +22,7 @@ from vmorch.api.services import ApiServices
 from vmorch.config import Settings
 from vmorch.effects import SystemClock
 from vmorch.errors import BuildFailed, NotFound, Refused, UsageError
+from vmorch.host.fake import FakeHost
 from vmorch.images.protocol import (
     BuildProgress,
     BuildRequest,
@@ -271,6 +272,7 @@ class ServedDaemon:
         self.wishes: list[tuple[str, str]] = []
         self.forgone: list[str] = []
         self.warm_up_failure = ""
+        self.host = FakeHost()
         self.look: Look | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -331,6 +333,7 @@ class ServedDaemon:
 
         return ApiServices(
             store=self.store,
+            host=self.host,
             images=self.images,  # type: ignore[arg-type]
             hypervisor=FakeHypervisor(),  # type: ignore[arg-type]
             exec_sessions=self.sessions,

@@ -1,10 +1,13 @@
-"""What must hold before a spec is written down: its images exist and fit into its guests."""
+"""What must hold before a spec is written down: its images exist and fit into its guests, and
+those into the host."""
 
 from __future__ import annotations
 
-from vmorch.errors import InvalidSpec, NotFound, SpecProblem
+from vmorch.errors import InvalidSpec, NotFound, Refused, SpecProblem
 from vmorch.images.protocol import Images
+from vmorch.model.host import HostView
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
+from vmorch.planner.fitting import never_fits
 
 _MIB = 1024**2
 
@@ -18,6 +21,16 @@ async def admit(spec: EnvironmentSpec, images: Images) -> None:
     ]
     if problems:
         raise InvalidSpec(problems, hint="Correct the file and run 'vmorch up' again.")
+
+
+def refuse_too_large(spec: EnvironmentSpec, host: HostView) -> None:
+    """Raises Refused when not even the empty host could have all of it: it would wait for ever."""
+    if why := never_fits(spec.services, host):
+        raise Refused(
+            f"'{spec.name}' never fits into this host: {why}.",
+            hint="Lower 'deploy.resources' or the replicas; 'vmorch daemon status' shows the "
+            "host's capacity, and its settings how much of it instances may have.",
+        )
 
 
 async def _problems(name: str, service: ServiceSpec, images: Images) -> list[SpecProblem]:

@@ -7,8 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
-from vmorch.api.admission import admit
-from vmorch.api.preview import merged, steps_to_apply, steps_to_remove, steps_to_scale
+from vmorch.api.admission import admit, refuse_too_large
+from vmorch.api.preview import (
+    merged,
+    steps_to_apply,
+    steps_to_remove,
+    steps_to_scale,
+    with_replicas,
+)
 from vmorch.api.services import ApiServices
 from vmorch.api.views import environment_view
 from vmorch.errors import NotFound, Refused, UsageError
@@ -59,6 +65,8 @@ def router(services: ApiServices) -> APIRouter:
         digests, from a build or from ensure."""
         spec = _spec(name, body.spec)
         await admit(spec, services.images)
+        whole = merged(spec, await _found(services, name)) if body.partial else spec
+        refuse_too_large(whole, services.host.view())
         record = await _applied(services, spec, body)
         await store.set_goal(name, Goal.RUN, services=spec.services)
         services.wake()
@@ -73,6 +81,7 @@ def router(services: ApiServices) -> APIRouter:
         others = [r for r in await store.environments() if r.name != name]
         refuse_conflicts(whole, others, services.settings.publish_address)
         _refuse_leaving(record)
+        refuse_too_large(whole, services.host.view())
         volumes = {volume.name for volume in await store.volumes(name) if not volume.removing}
         instances = await store.instances(name) if record else ()
         rollouts = await store.latest_rollouts(name)
@@ -89,6 +98,7 @@ def router(services: ApiServices) -> APIRouter:
         """What `scale` would do; nothing is changed."""
         record = await store.environment(name)
         _refuse_leaving(record)
+        _refuse_growth(services, record.spec, body.replicas)
         rollouts = await store.latest_rollouts(name)
         return steps_to_scale(record, await store.instances(name), body.replicas, rollouts)
 
@@ -142,6 +152,13 @@ def _refuse_leaving(record: EnvironmentRecord | None) -> None:
             f"Environment '{record.name}' is being removed.",
             hint="Wait until 'vmorch down' has ended, then try again.",
         )
+
+
+def _refuse_growth(services: ApiServices, spec: EnvironmentSpec, replicas: dict[str, int]) -> None:
+    """Beyond the host. What is made smaller may still be too large: each step helps."""
+    after = with_replicas(spec, replicas)
+    if any(after.services[name].replicas > old.replicas for name, old in spec.services.items()):
+        refuse_too_large(after, services.host.view())
 
 
 async def _applied(
@@ -221,6 +238,7 @@ async def _found(services: ApiServices, name: str) -> EnvironmentRecord | None:
 
 async def _scaled(services: ApiServices, name: str, replicas: dict[str, int]) -> EnvironmentRecord:
     before = await services.store.environment(name)
+    _refuse_growth(services, before.spec, replicas)
     record = await services.store.scale(name, replicas, now=services.clock.now())
     await _tell_scaled(services, before.spec, record, "by hand")
     return record

@@ -1,4 +1,4 @@
-"""About the daemon itself: version, acceleration, doctor, stop."""
+"""About the daemon and its host: version, acceleration, capacity, doctor, stop."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 from fastapi import APIRouter
 
 from vmorch import __version__
+from vmorch.api.capacity import capacity_view
 from vmorch.api.services import ApiServices
 from vmorch.model.view import Check
-from vmorch.model.view.daemon import AccelerationView, VersionView
+from vmorch.model.view.daemon import AccelerationView, CapacityView, VersionView
 
 
 def router(services: ApiServices) -> APIRouter:
@@ -33,6 +34,11 @@ def router(services: ApiServices) -> APIRouter:
             time_scale=choice.acceleration.time_scale,
             reason=choice.reason,
         )
+
+    @routes.get("/capacity")
+    async def capacity() -> CapacityView:
+        """How much of the host is reserved, and how much is free."""
+        return capacity_view(services.host.view(), services.last_look())
 
     @routes.get("/doctor")
     async def doctor() -> list[Check]:

@@ -35,6 +35,15 @@ def merged(spec: EnvironmentSpec, record: EnvironmentRecord | None) -> Environme
     )
 
 
+def with_replicas(spec: EnvironmentSpec, replicas: Mapping[str, int]) -> EnvironmentSpec:
+    """With so many instances of those services that it has."""
+    services = {
+        name: replace(service, replicas=replicas.get(name, service.replicas))
+        for name, service in spec.services.items()
+    }
+    return replace(spec, services=services)
+
+
 def steps_to_apply(
     spec: EnvironmentSpec,
     record: EnvironmentRecord | None,

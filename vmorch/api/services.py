@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vmorch.config import Settings
 from vmorch.effects import Clock
+from vmorch.host.protocol import Host
 from vmorch.hypervisor.protocol import Hypervisor
 from vmorch.images.protocol import Images
 from vmorch.metrics.history import History
@@ -34,6 +35,7 @@ class ApiServices:
     `shutdown` asks the daemon to end, and returns before it has."""
 
     store: Store
+    host: Host
     images: Images
     hypervisor: Hypervisor
     exec_sessions: ExecSessions

@@ -21,10 +21,9 @@ RESUME_SECONDS = 10.0
 class Moment:
     """What the rules for one instance may know beside its view. `may_boot`: a boot slot is free,
     its dependencies are there and so are its network and room on the host; else `waiting_for` says
-    what is not. `may_wake`: a slot and its network are there, and its end asks for no more than that
-    and room; `no_room` says what of the host is lacking. `warm`: its revision
-    has a warm snapshot. `held_by` names a service that needs this one and is
-    still on its way down."""
+    what is not. `may_wake`: a slot and its network are there, and beside room its end asks for no
+    more; `no_room` says what of the host is lacking. `warm`: its revision has a warm snapshot.
+    `held_by` names a service that needs this one and is still on its way down."""
 
     now: float
     time_scale: float

@@ -1,4 +1,4 @@
-"""What fits into a host: the arithmetic, its words, and that no plan ever takes more than there is."""
+"""What fits into a host: the arithmetic, its words, and that no plan takes more than there is."""
 
 from __future__ import annotations
 

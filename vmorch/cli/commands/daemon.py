@@ -15,11 +15,12 @@ import typer
 from vmorch.cli.apps import ExampleCommand, examples, new_app
 from vmorch.cli.common import Session, session_of
 from vmorch.cli.options import POSITIVE, Output
-from vmorch.cli.output import print_json, say
+from vmorch.cli.output import print_json, print_table, say, size
 from vmorch.errors import DaemonUnreachable, TimedOut, VmorchError
 
 if TYPE_CHECKING:
     from vmorch.config import Settings
+    from vmorch.model.view.daemon import CapacityView
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
@@ -100,10 +101,11 @@ def stop(ctx: typer.Context) -> None:
 
 @app.command("status")
 def status(ctx: typer.Context, *, output: Output = "table") -> int:
-    """Say whether the daemon runs; exit code 5 when it does not."""
+    """Say whether the daemon runs, and what of the host is free; exit code 5 when it does not."""
     session = session_of(ctx)
     try:
         version = session.client.version()
+        capacity = session.client.capacity()
     except DaemonUnreachable as error:
         if output == "json":
             print_json({"running": False, "socket": session.socket, "reason": error.message})
@@ -119,11 +121,31 @@ def status(ctx: typer.Context, *, output: Output = "table") -> int:
                 "pid": version.pid,
                 "version": version.version,
                 "installation": version.installation,
+                "capacity": capacity,
             }
         )
     else:
         print(f"running, process {version.pid}, version {version.version}, {session.socket}")
+        print_table(("", "HOST", "KEPT", "RESERVED", "FREE"), _capacity_rows(capacity))
     return 0
+
+
+def _capacity_rows(capacity: CapacityView) -> list[list[str]]:
+    """For each kind what the host has, and what becomes of it. Disks take what is in them, so none
+    of that is reserved."""
+    memory = (
+        capacity.memory_bytes,
+        capacity.memory_kept_bytes,
+        capacity.memory_reserved_bytes,
+        capacity.memory_free_bytes,
+    )
+    times = f"{capacity.cpus} x {capacity.cpu_overcommit:g}"
+    left, kept = size(capacity.disk_left_bytes), size(capacity.disk_kept_bytes)
+    return [
+        ["memory", *map(size, memory)],
+        ["CPUs", times, "-", f"{capacity.cpus_reserved:g}", f"{capacity.cpus_free:g}"],
+        ["disk", left, kept, "-", size(capacity.disk_free_bytes)],
+    ]
 
 
 @app.command(
