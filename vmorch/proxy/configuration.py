@@ -154,7 +154,7 @@ def _defaults() -> list[str]:
 
 
 def _http_frontend(routes: Iterable[HttpRoute], place: Place) -> tuple[list[str], list[str]]:
-    """Routes by host and longest path prefix. A prefix ends at a slash: /api is no /apix."""
+    """Routes by host and longest path prefix."""
     ordered = sorted(routes, key=lambda route: (route.host.lower(), -len(route.path), route.path))
     frontend = [
         "frontend http",
@@ -166,13 +166,8 @@ def _http_frontend(routes: Iterable[HttpRoute], place: Place) -> tuple[list[str]
         "    option forwardfor",
         "    http-request set-header X-Forwarded-Proto http",
         "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
-        "    http-request set-var(txn.path) path",
-        "    http-request set-var(txn.target)"
-        " req.hdr(host),field(1,:),lower,rtrim(.),concat(,txn.path,/)",
-        *(
-            f"    use_backend {route.backend} if {{ var(txn.target) -m beg -- '{_target(route)}' }}"
-            for route in ordered
-        ),
+        "    http-request set-var(req.host) req.hdr(host),field(1,:),lower,rtrim(.)",
+        *(f"    use_backend {route.backend} if {_conditions(route)}" for route in ordered),
         f"    default_backend {NO_ROUTE}",
     ]
     no_route = [
@@ -184,8 +179,12 @@ def _http_frontend(routes: Iterable[HttpRoute], place: Place) -> tuple[list[str]
     return frontend, no_route
 
 
-def _target(route: HttpRoute) -> str:
-    return route.host.lower() + route.path.rstrip("/") + "/"
+def _conditions(route: HttpRoute) -> str:
+    """Every one of them must hold. A prefix ends at a slash: /api is no /apix."""
+    found = [f"{{ var(req.host) -m str -- '{route.host.lower()}' }}"]
+    if prefix := route.path.rstrip("/"):
+        found.append(f"{{ path,concat(/) -m beg -- '{prefix}/' }}")
+    return " ".join(found)
 
 
 def _listener_order(item: Listener) -> tuple[str, str, int]:
@@ -225,9 +224,12 @@ def _backend(backend: Backend) -> list[str]:
 def _http_lines(backend: Backend) -> list[str]:
     return [
         # A request that never left is always repeated; one that a server hung up on, only
-        # when repeating it changes nothing.
+        # when repeating it changes nothing (METH_GET is GET and HEAD), and only the first of its
+        # connection: of a later one the connection is closed, and it is the client's to repeat
+        # (RFC 9112, 9.3.1). To be repeated a request is copied, with the whole of its buffer,
+        # which would cost more than all the rest that is done here.
         "    retry-on conn-failure empty-response",
-        "    http-request disable-l7-retry unless { method GET HEAD OPTIONS }",
+        "    http-request disable-l7-retry if !METH_GET or !{ http_first_req }",
         # For no server and for none that answers. A rule on nbsrv would be wrong: a worker
         # that is leaving counts none at all, and has its last requests still to send on.
         "    http-error status 503 content-type text/plain"
