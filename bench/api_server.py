@@ -58,6 +58,7 @@ def services_of(store: SqliteStore, settings: Settings) -> ApiServices:
         wake=lambda: None,
         checks=no_checks,
         shutdown=lambda: None,
+        authority=str,
         snapshots=SnapshotShelf(settings.snapshots_dir, SystemClock()),
         history=History(),
         ask_warm_up=lambda environment, service: None,

@@ -23,7 +23,12 @@ from vmorch.model.view import Check, view_of
 if TYPE_CHECKING:
     from vmorch.model.spec import EnvironmentSpec
     from vmorch.model.use import HostUse
-    from vmorch.model.view.daemon import AccelerationView, CapacityView, VersionView
+    from vmorch.model.view.daemon import (
+        AccelerationView,
+        AuthorityView,
+        CapacityView,
+        VersionView,
+    )
     from vmorch.model.view.environment import EnvironmentView
     from vmorch.model.view.image import (
         BuildLine,
@@ -70,6 +75,11 @@ class Client:
         from vmorch.model.view.daemon import CapacityView
 
         return view_of(CapacityView, self._call("GET", "/v1/capacity"))
+
+    def authority(self) -> AuthorityView:
+        from vmorch.model.view.daemon import AuthorityView
+
+        return view_of(AuthorityView, self._call("GET", "/v1/tls/authority"))
 
     def doctor(self) -> list[Check]:
         return [view_of(Check, row) for row in self._call("GET", "/v1/doctor")]

@@ -25,8 +25,9 @@ class Settings:
 
     `accel` is auto, kvm or tcg. `libvirt_uri` may name a private libvirtd. `outer_pool` is a
     /16 from which each environment gets a /24 for the host's side. `http_address` is where
-    routes are answered, `publish_address` where published ports are that name no address of
-    their own (Compose's own way is 0.0.0.0). `group` owns the API's socket when it exists.
+    routes are answered, by TLS at `https_port` (0: not at all), `publish_address` where published
+    ports are that name no address of their own (Compose's own way is 0.0.0.0). `group` owns the
+    API's socket when it exists.
     `outside_netns` is the path of the network namespace in which packages are fetched; empty
     means our own. A RUN step of a build may have `build_processes` processes and
     `build_memory_bytes` of memory (0: half of the host's). `warm_snapshots` is auto, or off: then
@@ -49,6 +50,7 @@ class Settings:
     accel: str = "auto"
     http_address: str = "127.0.0.1"
     http_port: int = 8080
+    https_port: int = 8443
     publish_address: str = "127.0.0.1"
     outer_pool: str = "10.213.0.0/16"
     inner_subnet: str = "10.212.0.0/24"

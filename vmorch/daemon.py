@@ -49,6 +49,7 @@ from vmorch.model.view import Check
 from vmorch.network.build import open_step_network
 from vmorch.network.ports import port_is_free
 from vmorch.network.router import RouterNetwork
+from vmorch.proxy.certificates import Certificates
 from vmorch.proxy.haproxy import HAProxy
 from vmorch.proxy.place import Place
 from vmorch.reconciler.loop import Reconciler
@@ -424,6 +425,7 @@ def _api_server(
         last_look=reconciler.last_look,
         checks=checks,
         shutdown=shutdown,
+        authority=Certificates(Place.of(parts.settings), parts.clock).authority,
         give_up_unknown=give_up,
     )
     server = uvicorn.Server(

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from vmorch.effects import SystemClock
+from vmorch.proxy.certificates import Certificates
 from vmorch.proxy.configuration import namespaces_in, render
 from vmorch.proxy.place import Place
 from vmorch.proxy.protocol import (
@@ -118,6 +120,27 @@ def test_haproxy_accepts_it_without_a_warning(name: str, tmp_path: Path) -> None
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
+def test_with_certificates_routes_answer_by_tls_too(tmp_path: Path) -> None:
+    place = replace(PLACE, https_port=8443)
+    text = render(CONFIGS["broad"], place, certificates="0123456789abcdef").text
+    file = GOLDEN / "tls.cfg"
+    if os.environ.get("VMORCH_GOLDEN") == "write":
+        file.write_text(text)
+    assert text == file.read_text()
+    assert render(CONFIGS["broad"], place).text == render(CONFIGS["broad"], PLACE).text
+
+
+def test_haproxy_accepts_the_certificates(tmp_path: Path) -> None:
+    place = Place(config_dir=tmp_path, run_dir=tmp_path, https_port=8443)
+    digest = Certificates(place, SystemClock()).ensure(["orders.localhost"])
+    config = replace(CONFIGS["broad"], listeners=())
+    place.config_file.write_text(render(config, place, certificates=digest).text)
+    done = subprocess.run(
+        ["haproxy", "-c", "-f", place.config_file], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+
+
 def test_order_of_what_is_equal_does_not_matter() -> None:
     broad = CONFIGS["broad"]
     turned = ProxyConfig(
@@ -144,6 +167,7 @@ def test_the_marker_is_of_the_structure_and_not_of_the_servers() -> None:
         assert render(changed, PLACE).marker != marker
     assert render(broad, replace(PLACE, http_port=8081)).marker != marker
     assert render(broad, PLACE, namespaces={"f00ba4-r0": 1}).marker != marker
+    assert render(broad, PLACE, certificates="0123456789abcdef").marker != marker
 
 
 def test_the_check_of_a_backend_without_servers_counts_too() -> None:

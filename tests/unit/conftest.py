@@ -44,6 +44,8 @@ from vmorch.model.names import Installation
 from vmorch.model.spec import ServiceSpec
 from vmorch.model.view import Check
 from vmorch.planner.look import Look
+from vmorch.proxy.certificates import Certificates
+from vmorch.proxy.place import Place
 from vmorch.snapshots.shelf import SnapshotShelf
 from vmorch.snapshots.subject import key_of
 from vmorch.store.sqlite import SqliteStore
@@ -347,6 +349,7 @@ class ServedDaemon:
             last_look=lambda: self.look,
             checks=checks,
             shutdown=lambda: setattr(self._server, "should_exit", True),
+            authority=Certificates(Place.of(self.settings), SystemClock()).authority,
         )
 
     def _wake(self) -> None:

@@ -10,7 +10,12 @@ from vmorch import __version__
 from vmorch.api.capacity import capacity_view
 from vmorch.api.services import ApiServices
 from vmorch.model.view import Check
-from vmorch.model.view.daemon import AccelerationView, CapacityView, VersionView
+from vmorch.model.view.daemon import (
+    AccelerationView,
+    AuthorityView,
+    CapacityView,
+    VersionView,
+)
 
 
 def router(services: ApiServices) -> APIRouter:
@@ -39,6 +44,16 @@ def router(services: ApiServices) -> APIRouter:
     async def capacity() -> CapacityView:
         """How much of the host is reserved, and how much is free."""
         return capacity_view(services.host.view(), services.last_look())
+
+    @routes.get("/tls/authority")
+    async def authority() -> AuthorityView:
+        """Of the certificates of `*.localhost`. It is made when it is first needed."""
+        settings = services.settings
+        port = settings.https_port
+        return AuthorityView(
+            certificate=services.authority(),
+            https=f"{settings.http_address}:{port}" if port else "",
+        )
 
     @routes.get("/doctor")
     async def doctor() -> list[Check]:

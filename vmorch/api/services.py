@@ -32,6 +32,7 @@ class ApiServices:
     of these be made unasked;
     `last_look` is what the reconciler saw last (None: nothing yet), and answers at once;
     `history` has the measures;
+    `authority` is the certificate of the local authority, PEM;
     `shutdown` asks the daemon to end, and returns before it has."""
 
     store: Store
@@ -44,6 +45,7 @@ class ApiServices:
     wake: Callable[[], None]
     checks: Callable[[], Awaitable[list[Check]]]
     shutdown: Callable[[], None]
+    authority: Callable[[], str]
     snapshots: Snapshots
     history: History
     ask_warm_up: Callable[[str, str], None]

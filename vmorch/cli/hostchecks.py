@@ -36,7 +36,8 @@ def host_checks(settings: Settings, *, daemon_runs: bool) -> list[Check]:
     checks += [_device(path) for path in DEVICES]
     checks += [_libvirt_socket(settings), _state_dir(settings), _group(settings)]
     if not daemon_runs:
-        checks.append(_port(settings))
+        ports = ("http_port", "https_port")
+        checks += [_port(settings, name) for name in ports if getattr(settings, name)]
     return checks
 
 
@@ -141,17 +142,19 @@ def _group(settings: Settings) -> Check:
     return Check(name="group", ok=True, message=f"members of '{settings.group}' may use the daemon")
 
 
-def _port(settings: Settings) -> Check:
-    where = f"{settings.http_address}:{settings.http_port}"
+def _port(settings: Settings, name: str) -> Check:
+    """Whether `name`, one of the settings http_port and https_port, can be listened on."""
+    port = getattr(settings, name)
+    where = f"{settings.http_address}:{port}"
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.http_address, settings.http_port))
+            probe.bind((settings.http_address, port))
         except OSError as error:
             return Check(
-                name="http-port",
+                name=name.replace("_", "-"),
                 ok=False,
                 message=f"{where} cannot be used: {error.strerror}",
-                hint="End what listens there (ss -ltnp), or set another 'http_port'.",
+                hint=f"End what listens there (ss -ltnp), or set another '{name}'.",
             )
-    return Check(name="http-port", ok=True, message=f"{where} is free")
+    return Check(name=name.replace("_", "-"), ok=True, message=f"{where} is free")

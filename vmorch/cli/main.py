@@ -57,6 +57,7 @@ COMMANDS = {
     },
     "Host": {
         "doctor": ("doctor", "Check what this host needs."),
+        "tls": ("tls", "Print the certificate authority of *.localhost."),
         "daemon": ("daemon", "Run, start and stop the daemon."),
         "completion": ("completion", "Print a completion script for bash, zsh or fish."),
         "help": ("help_", "Explain a topic or a command, with examples."),

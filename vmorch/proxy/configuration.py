@@ -30,24 +30,37 @@ class Rendered:
     backends: tuple[Backend, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outside:
+    """What the text refers to and does not hold."""
+
+    namespaces: Mapping[str, int]
+    certificates: str
+
+
 def render(
-    config: ProxyConfig, place: Place, *, namespaces: Mapping[str, int] | None = None
+    config: ProxyConfig,
+    place: Place,
+    *,
+    namespaces: Mapping[str, int] | None = None,
+    certificates: str = "",
 ) -> Rendered:
     """The whole file.
 
     `namespaces` maps the names of router namespaces to their inode numbers. They are a part of
-    the structure: a namespace made anew under an old name needs its listeners anew.
+    the structure: a namespace made anew under an old name needs its listeners anew. So is
+    `certificates`, the digest of those that the place has; without any, there is no TLS.
 
     Raises:
         ProxyError: the configuration makes no sense.
     """
     validate(config)
     backends = tuple(sorted(map(_ordered, config.backends), key=lambda item: item.name))
-    identities = namespaces or {}
+    outside = _Outside(namespaces=namespaces or {}, certificates=certificates)
     bare = tuple(replace(backend, servers=()) for backend in backends)
-    structure = _document(config, place, identities, backends=bare, marker="")
+    structure = _document(config, place, outside, backends=bare, marker="")
     marker = hashlib.sha256(structure.encode()).hexdigest()[:16]
-    text = _document(config, place, identities, backends=backends, marker=marker)
+    text = _document(config, place, outside, backends=backends, marker=marker)
     return Rendered(text=text, marker=marker, backends=backends)
 
 
@@ -84,26 +97,28 @@ def _server_defaults(check: Check | None) -> str:
 def _document(
     config: ProxyConfig,
     place: Place,
-    namespaces: Mapping[str, int],
+    outside: _Outside,
     *,
     backends: tuple[Backend, ...],
     marker: str,
 ) -> str:
     blocks = [
-        _head(namespaces),
+        _head(outside),
         _global(place, marker),
         _defaults(),
-        *(_http_frontend(config.routes, place) if config.routes else ()),
+        *(_http(config.routes, place, tls=bool(outside.certificates)) if config.routes else ()),
         *(_listener(item) for item in sorted(config.listeners, key=_listener_order)),
         *(_backend(backend) for backend in backends),
     ]
     return "\n".join("\n".join(block) + "\n" for block in blocks)
 
 
-def _head(namespaces: Mapping[str, int]) -> list[str]:
+def _head(outside: _Outside) -> list[str]:
+    namespaces = sorted(outside.namespaces.items())
     return [
         "# Written by vmorch; changes are lost.",
-        *(f"# namespace {name} is {inode}" for name, inode in sorted(namespaces.items())),
+        *(f"# namespace {name} is {inode}" for name, inode in namespaces),
+        *([f"# certificates {outside.certificates}"] if outside.certificates else []),
     ]
 
 
@@ -153,18 +168,20 @@ def _defaults() -> list[str]:
     ]
 
 
-def _http_frontend(routes: Iterable[HttpRoute], place: Place) -> tuple[list[str], list[str]]:
+def _http(routes: Iterable[HttpRoute], place: Place, *, tls: bool) -> tuple[list[str], list[str]]:
     """Routes by host and longest path prefix."""
     ordered = sorted(routes, key=lambda route: (route.host.lower(), -len(route.path), route.path))
+    scheme = "%[ssl_fc,iif(https,http)]" if tls else "http"
     frontend = [
         "frontend http",
         "    mode http",
         f"    bind {_endpoint(place.http_address, place.http_port)}",
+        *([_tls_bind(place)] if tls else []),
         # On a reload, idle clients are told to close with their next answer; a bare close
         # would race with a request under way.
         "    option idle-close-on-response",
         "    option forwardfor",
-        "    http-request set-header X-Forwarded-Proto http",
+        f"    http-request set-header X-Forwarded-Proto {scheme}",
         "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
         "    http-request set-var(req.host) req.hdr(host),field(1,:),lower,rtrim(.)",
         *(f"    use_backend {route.backend} if {_conditions(route)}" for route in ordered),
@@ -177,6 +194,12 @@ def _http_frontend(routes: Iterable[HttpRoute], place: Place) -> tuple[list[str]
         ' lf-string "vmorch has no route for %[req.hdr(host)]%[path].\\n"',
     ]
     return frontend, no_route
+
+
+def _tls_bind(place: Place) -> str:
+    # Without a certificate for the name asked, none at all is better than a wrong one.
+    words = f"ssl crt-list '{place.certificate_list}' strict-sni alpn h2,http/1.1"
+    return f"    bind {_endpoint(place.http_address, place.https_port)} {words}"
 
 
 def _conditions(route: HttpRoute) -> str:

@@ -19,6 +19,7 @@ from vmorch.effects import Clock, Faults
 from vmorch.errors import ProxyError
 from vmorch.model.counters import TrafficReport
 from vmorch.proxy.admin import CommandLine, Unreachable
+from vmorch.proxy.certificates import Certificates
 from vmorch.proxy.changes import Command, changes
 from vmorch.proxy.configuration import Rendered, namespaces_in, render
 from vmorch.proxy.counting import read_counters
@@ -56,10 +57,11 @@ class HAProxy:
         self._clock = clock
         self._faults = faults
         self._program = Program(place, binary=binary)
+        self._certificates = Certificates(place, clock)
         self._admin = CommandLine(place.admin_socket)
         self._master = CommandLine(place.master_socket)
         self._lock = asyncio.Lock()
-        self._last: tuple[ProxyConfig, Mapping[str, int], Rendered] | None = None
+        self._last: tuple[tuple[ProxyConfig, Mapping[str, int], str], Rendered] | None = None
 
     async def running(self) -> bool:
         return self._program.master() is not None
@@ -118,11 +120,13 @@ class HAProxy:
 
     def _render(self, config: ProxyConfig) -> Rendered:
         inodes = namespace_inodes(namespaces(config))
-        if self._last and self._last[:2] == (config, inodes):
-            return self._last[2]
-        rendered = render(config, self._place, namespaces=inodes)
-        self._last = (config, inodes, rendered)
-        return rendered
+        hosts = [route.host for route in config.routes]
+        digest = self._certificates.ensure(hosts) if self._place.https_port else ""
+        inputs = (config, inodes, digest)
+        if self._last is None or self._last[0] != inputs:
+            rendered = render(config, self._place, namespaces=inodes, certificates=digest)
+            self._last = (inputs, rendered)
+        return self._last[1]
 
     async def _worker(self) -> RunningWorker | None:
         """What the worker runs; None when its command line is gone for good."""
@@ -279,7 +283,8 @@ class HAProxy:
             for item in config.listeners
         ]
         if config.routes:
-            places.append(Endpoint(address=self._place.http_address, port=self._place.http_port))
+            ports = (self._place.http_port, self._place.https_port)
+            places += [Endpoint(address=self._place.http_address, port=p) for p in ports if p]
         own = self._program.processes()
         return await asyncio.to_thread(unavailable, places, own)
 

@@ -11,13 +11,15 @@ from vmorch.config import Settings
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """`config_dir` keeps the configuration, `run_dir` the sockets and the pid file; both are
-    vmorch's alone. `http_address` and `http_port` are where routes are answered. The workers
+    vmorch's alone. `http_address` and `http_port` are where routes are answered, `https_port`
+    (0: nowhere) where they are by TLS. The workers
     run as `user` and `group`; the master stays root, for ports below 1024 and namespaces."""
 
     config_dir: Path
     run_dir: Path
     http_address: str = "127.0.0.1"
     http_port: int = 8080
+    https_port: int = 0
     user: str = "haproxy"
     group: str = "haproxy"
 
@@ -28,6 +30,7 @@ class Place:
             run_dir=settings.proxy_run_dir,
             http_address=settings.http_address,
             http_port=settings.http_port,
+            https_port=settings.https_port,
         )
 
     @property
@@ -38,6 +41,16 @@ class Place:
     def candidate_file(self) -> Path:
         """A configuration that HAProxy has not accepted yet."""
         return self.config_dir / "haproxy.cfg.new"
+
+    @property
+    def tls_dir(self) -> Path:
+        """Certificates and their keys."""
+        return self.config_dir / "tls"
+
+    @property
+    def certificate_list(self) -> Path:
+        """One certificate's path a line, for HAProxy."""
+        return self.tls_dir / "list"
 
     @property
     def admin_socket(self) -> Path:

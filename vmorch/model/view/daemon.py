@@ -14,6 +14,15 @@ class VersionView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorityView:
+    """The local certificate authority: its certificate as PEM, which is no secret, and the address
+    at which routes answer by TLS, empty when they do not."""
+
+    certificate: str
+    https: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccelerationView:
     """`time_scale` is how much longer guests take than under KVM; `reason` says why KVM is used or
     is not."""

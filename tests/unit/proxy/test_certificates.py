@@ -1,0 +1,177 @@
+"""The local authority and the list of certificates for HAProxy."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from vmorch.errors import ProxyError
+from vmorch.proxy.authority import LocalAuthority
+from vmorch.proxy.certificates import Certificates
+from vmorch.proxy.place import Place
+
+NOW = 1_800_000_000.0
+DAY = 86400.0
+
+
+class StoodClock:
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError
+
+
+@pytest.fixture
+def clock() -> StoodClock:
+    return StoodClock()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(config_dir=tmp_path, run_dir=tmp_path)
+
+
+@pytest.fixture
+def certificates(place: Place, clock: StoodClock) -> Certificates:
+    return Certificates(place, clock)
+
+
+def listed(place: Place) -> list[str]:
+    files = map(Path, place.certificate_list.read_text().split())
+    return [str(file.relative_to(place.tls_dir)) for file in files]
+
+
+def give(place: Place, name: str, host: str) -> Path:
+    """A certificate of another authority, as an operator has one."""
+    file = place.tls_dir / "given" / name
+    LocalAuthority(place.tls_dir / "another").issue(host, file, NOW)
+    return file
+
+
+def verdict(authority: str, file: Path, host: str, tmp_path: Path) -> str:
+    """What OpenSSL says of a server that shows this certificate to a client that asked `host`."""
+    (tmp_path / "authority").write_text(authority)
+    moment = ["-attime", str(int(NOW)), "-verify_hostname", host, "-purpose", "sslserver"]
+    command = ["openssl", "verify", "-x509_strict", *moment, "-CAfile", tmp_path / "authority"]
+    done = subprocess.run([*command, file], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def test_openssl_accepts_what_the_authority_issued_for_that_host_alone(
+    certificates: Certificates, place: Place, tmp_path: Path
+) -> None:
+    certificates.ensure(["Web.localhost", "example.org"])
+    assert listed(place) == ["issued/web.localhost.pem"]
+    file, authority = place.tls_dir / "issued/web.localhost.pem", certificates.authority()
+    assert verdict(authority, file, "web.localhost", tmp_path).endswith(": OK\n")
+    assert "hostname mismatch" in verdict(authority, file, "api.localhost", tmp_path)
+
+
+def test_the_authority_cannot_vouch_for_another_domain(place: Place, tmp_path: Path) -> None:
+    authority, file = LocalAuthority(tmp_path), tmp_path / "evil.pem"
+    authority.issue("evil.example", file, NOW)
+    said = verdict(authority.certificate(NOW), file, "evil.example", tmp_path)
+    assert "permitted subtree violation" in said
+
+
+def test_keys_are_roots_alone_and_the_authority_is_made_once(
+    certificates: Certificates, place: Place, clock: StoodClock
+) -> None:
+    first = certificates.authority()
+    certificates.ensure(["web.localhost"])
+    assert Certificates(place, clock).authority() == first
+    for file in (place.tls_dir / "authority.pem", place.tls_dir / "issued/web.localhost.pem"):
+        assert file.stat().st_mode & 0o777 == 0o600
+    assert place.tls_dir.stat().st_mode & 0o077 == 0
+    assert "PRIVATE" not in first
+
+
+def test_the_digest_changes_with_the_certificates_only(
+    certificates: Certificates, place: Place, clock: StoodClock
+) -> None:
+    assert certificates.ensure(["example.org"]) == ""
+    one = certificates.ensure(["web.localhost"])
+    assert one
+    assert Certificates(place, clock).ensure(["web.localhost"]) == one
+    two = certificates.ensure(["web.localhost", "api.localhost"])
+    assert two != one
+    assert certificates.ensure(["web.localhost"]) == one
+    assert not (place.tls_dir / "issued/api.localhost.pem").exists()
+
+
+def test_a_certificate_is_made_anew_a_month_before_its_end(
+    certificates: Certificates, clock: StoodClock
+) -> None:
+    first = certificates.ensure(["web.localhost"])
+    clock.time = NOW + 366 * DAY
+    assert certificates.ensure(["web.localhost"]) == first
+    clock.time = NOW + 368 * DAY
+    assert certificates.ensure(["web.localhost"]) != first
+
+
+def test_one_of_an_earlier_authority_is_made_anew(certificates: Certificates, place: Place) -> None:
+    first = certificates.ensure(["web.localhost"])
+    (place.tls_dir / "authority.pem").unlink()
+    assert certificates.ensure(["web.localhost", "api.localhost"]) != first
+    file = place.tls_dir / "issued/web.localhost.pem"
+    own = x509.load_pem_x509_certificate(file.read_bytes())
+    own.verify_directly_issued_by(x509.load_pem_x509_certificate(certificates.authority().encode()))
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("web.localhost", ["given/own.pem"]),
+        ("*.localhost", ["given/own.pem"]),
+        ("*.web.localhost", ["given/own.pem", "issued/web.localhost.pem"]),
+        ("shop.example", ["given/own.pem", "issued/web.localhost.pem"]),
+    ],
+)
+def test_what_is_given_goes_first_and_spares_the_authority(
+    certificates: Certificates, place: Place, name: str, files: list[str]
+) -> None:
+    give(place, "own.pem", name)
+    certificates.ensure(["web.localhost"])
+    assert listed(place) == files
+
+
+def test_a_given_one_is_noticed_when_it_changes_and_when_it_goes(
+    certificates: Certificates, place: Place
+) -> None:
+    file = give(place, "own.pem", "shop.example")
+    first = certificates.ensure([])
+    file.unlink()
+    give(place, "own.pem", "other.example")
+    second = certificates.ensure([])
+    file.unlink()
+    assert len({first, second, certificates.ensure([])}) == 3
+    assert certificates.ensure([]) == ""
+
+
+def test_an_unusable_one_is_left_out(certificates: Certificates, place: Place) -> None:
+    good, other = give(place, "good.pem", "a.example"), give(place, "other.pem", "b.example")
+    mixed = good.read_text().partition("-----BEGIN PRIVATE")[0] + (
+        "-----BEGIN PRIVATE" + other.read_text().partition("-----BEGIN PRIVATE")[2]
+    )
+    (place.tls_dir / "given/mixed.pem").write_text(mixed)
+    (place.tls_dir / "given/nokey.pem").write_text(good.read_text().partition("-----BEGIN PR")[0])
+    (place.tls_dir / "given/empty.pem").write_text("")
+    certificates.ensure([])
+    assert listed(place) == ["given/good.pem", "given/other.pem"]
+
+
+def test_a_damaged_authority_is_an_error_with_its_file(
+    certificates: Certificates, place: Place
+) -> None:
+    certificates.authority()
+    (place.tls_dir / "authority.pem").write_text("nothing")
+    with pytest.raises(ProxyError, match=r"authority.pem") as caught:
+        certificates.authority()
+    assert "vmorch tls trust" in (caught.value.hint or "")
