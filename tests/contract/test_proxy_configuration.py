@@ -24,6 +24,7 @@ from vmorch.proxy.protocol import (
     Mode,
     ProxyConfig,
     Server,
+    Treatment,
 )
 from vmorch.proxy.validation import namespaces
 
@@ -87,6 +88,32 @@ CONFIGS = {
         ),
     ),
 }
+
+CONFIGS["treated"] = ProxyConfig(
+    backends=(
+        ORDERS,
+        replace(
+            ORDERS,
+            name="shop.orders.8080.1",
+            treatment=Treatment(timeout_seconds=1.5, body_bytes=1024),
+        ),
+        replace(
+            IDLE,
+            name="shop.orders.8080.2",
+            treatment=Treatment(maintenance='It\'s \\n "closed" & costs $HOME #1 %[path] 50% {ü}'),
+        ),
+    ),
+    routes=(
+        HttpRoute(host="orders.localhost", path="/", backend=ORDERS.name),
+        HttpRoute(
+            host="orders.localhost",
+            path="/",
+            backend="shop.orders.8080.1",
+            headers=(("X-Canary", "yes please"), ("x-b", '"${1}')),
+        ),
+        HttpRoute(host="orders.localhost", path="/closed", backend="shop.orders.8080.2"),
+    ),
+)
 
 
 def text_of(name: str) -> str:

@@ -120,11 +120,17 @@ class PublishedPort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """An HTTP route: requests for `host` whose path starts with `path` go to `port`."""
+    """An HTTP route: requests for `host` whose path starts with `path` and that have `headers` with
+    these values go to `port`. An instance may be silent for `timeout_seconds`, a request's body
+    have `body_bytes`. A text in `maintenance` is the answer to everything instead."""
 
     host: str
     path: str = "/"
     port: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    timeout_seconds: float | None = None
+    body_bytes: int | None = None
+    maintenance: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv6Address, ip_address
 
 from vmorch.proxy.place import Place
-from vmorch.proxy.protocol import Backend, Check, HttpRoute, Listener, Mode, ProxyConfig, Server
+from vmorch.proxy.protocol import Backend, Check, Listener, Mode, ProxyConfig, Server
+from vmorch.proxy.routes import endpoint, http_lines, http_side
 from vmorch.proxy.validation import validate
 
-NO_ROUTE = "vmorch-no-route"
-RETRY_AFTER_SECONDS = 1
 _NAMESPACE_LINE = re.compile(r"^# namespace (\S+) is (\d+)$", re.MULTILINE)
 
 
@@ -79,7 +77,7 @@ def added_server(server: Server, check: Check | None) -> str:
 
 
 def _server_words(server: Server, check: Check | None) -> str:
-    words = f"{_endpoint(server.address, server.port)} id {server.id} weight {server.weight}"
+    words = f"{endpoint(server.address, server.port)} id {server.id} weight {server.weight}"
     return f"{words} check" if check else words
 
 
@@ -106,7 +104,7 @@ def _document(
         _head(outside),
         _global(place, marker),
         _defaults(),
-        *(_http(config.routes, place, tls=bool(outside.certificates)) if config.routes else ()),
+        *(http_side(config.routes, place, tls=bool(outside.certificates)) if config.routes else ()),
         *(_listener(item) for item in sorted(config.listeners, key=_listener_order)),
         *(_backend(backend) for backend in backends),
     ]
@@ -168,48 +166,6 @@ def _defaults() -> list[str]:
     ]
 
 
-def _http(routes: Iterable[HttpRoute], place: Place, *, tls: bool) -> tuple[list[str], list[str]]:
-    """Routes by host and longest path prefix."""
-    ordered = sorted(routes, key=lambda route: (route.host.lower(), -len(route.path), route.path))
-    scheme = "%[ssl_fc,iif(https,http)]" if tls else "http"
-    frontend = [
-        "frontend http",
-        "    mode http",
-        f"    bind {_endpoint(place.http_address, place.http_port)}",
-        *([_tls_bind(place)] if tls else []),
-        # On a reload, idle clients are told to close with their next answer; a bare close
-        # would race with a request under way.
-        "    option idle-close-on-response",
-        "    option forwardfor",
-        f"    http-request set-header X-Forwarded-Proto {scheme}",
-        "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
-        "    http-request set-var(req.host) req.hdr(host),field(1,:),lower,rtrim(.)",
-        *(f"    use_backend {route.backend} if {_conditions(route)}" for route in ordered),
-        f"    default_backend {NO_ROUTE}",
-    ]
-    no_route = [
-        f"backend {NO_ROUTE}",
-        "    mode http",
-        "    http-request return status 404 content-type text/plain"
-        ' lf-string "vmorch has no route for %[req.hdr(host)]%[path].\\n"',
-    ]
-    return frontend, no_route
-
-
-def _tls_bind(place: Place) -> str:
-    # Without a certificate for the name asked, none at all is better than a wrong one.
-    words = f"ssl crt-list '{place.certificate_list}' strict-sni alpn h2,http/1.1"
-    return f"    bind {_endpoint(place.http_address, place.https_port)} {words}"
-
-
-def _conditions(route: HttpRoute) -> str:
-    """Every one of them must hold. A prefix ends at a slash: /api is no /apix."""
-    found = [f"{{ var(req.host) -m str -- '{route.host.lower()}' }}"]
-    if prefix := route.path.rstrip("/"):
-        found.append(f"{{ path,concat(/) -m beg -- '{prefix}/' }}")
-    return " ".join(found)
-
-
 def _listener_order(item: Listener) -> tuple[str, str, int]:
     return (item.namespace or "", item.address, item.port)
 
@@ -223,7 +179,7 @@ def _listener(item: Listener) -> list[str]:
         "    mode tcp",
         # Idle connections of a pool live as long as in a network without a proxy.
         "    timeout client 24h",
-        f"    bind {_endpoint(item.address, item.port)}{where}",
+        f"    bind {endpoint(item.address, item.port)}{where}",
         f"    default_backend {item.backend}",
     ]
 
@@ -236,28 +192,11 @@ def _backend(backend: Backend) -> list[str]:
         # leastconn sends less to an instance that its cap has made slow, but where nobody is busy
         # it takes no notice of weights.
         f"    balance {'roundrobin' if backend.by_weight else 'leastconn'}",
-        *(_http_lines(backend) if backend.mode is Mode.HTTP else ["    timeout server 24h"]),
+        *(http_lines(backend) if backend.mode is Mode.HTTP else ["    timeout server 24h"]),
         *(_check_lines(backend.check) if backend.check else ()),
         # In the structure, so that a changed check is seen also where no server is.
         f"    default-server {_server_defaults(backend.check)}",
         *(_server_line(server, backend.check) for server in backend.servers),
-    ]
-
-
-def _http_lines(backend: Backend) -> list[str]:
-    return [
-        # A request that never left is always repeated; one that a server hung up on, only
-        # when repeating it changes nothing (METH_GET is GET and HEAD), and only the first of its
-        # connection: of a later one the connection is closed, and it is the client's to repeat
-        # (RFC 9112, 9.3.1). To be repeated a request is copied, with the whole of its buffer,
-        # which would cost more than all the rest that is done here.
-        "    retry-on conn-failure empty-response",
-        "    http-request disable-l7-retry if !METH_GET or !{ http_first_req }",
-        # For no server and for none that answers. A rule on nbsrv would be wrong: a worker
-        # that is leaving counts none at all, and has its last requests still to send on.
-        "    http-error status 503 content-type text/plain"
-        f" hdr Retry-After {RETRY_AFTER_SECONDS}"
-        f' string "No instance of {backend.name} is ready. Try again.\\n"',
     ]
 
 
@@ -277,8 +216,3 @@ def _server_line(server: Server, check: Check | None) -> str:
     # instead, so that its checks go on.
     words = f"    server {server.name} {_server_words(server, check)}"
     return words if server.admitted else f"{words} disabled"
-
-
-def _endpoint(address: str, port: int) -> str:
-    bracketed = f"[{address}]" if isinstance(ip_address(address), IPv6Address) else address
-    return f"{bracketed}:{port}"

@@ -131,15 +131,22 @@ class FakeProxy:
         self._sessions[session] -= 1
         self._requests[session] += 1
 
-    def routed(self, host: str, path: str = "/") -> str | None:
-        """The backend that a request is led to; None is 404. The longest path prefix wins."""
+    def routed(
+        self, host: str, path: str = "/", headers: Mapping[str, str] | None = None
+    ) -> str | None:
+        """The backend that a request is led to; None is 404. The longest path prefix wins, and of
+        equal ones that with the most headers. `headers` have names in lower case."""
+        sent = headers or {}
         name = host.partition(":")[0].rstrip(".").lower()
         fitting = [
             route
             for route in (self.config.routes if self.config else ())
-            if route.host.lower() == name and f"{path}/".startswith(route.path.rstrip("/") + "/")
+            if route.host.lower() == name
+            and f"{path}/".startswith(route.path.rstrip("/") + "/")
+            and all(sent.get(key.lower()) == value for key, value in route.headers)
         ]
-        return max(fitting, key=lambda route: len(route.path)).backend if fitting else None
+        found = max(fitting, key=lambda route: (len(route.path), len(route.headers)), default=None)
+        return found.backend if found else None
 
     def _servers(self, name: str) -> tuple[Server, ...]:
         backends: tuple[Backend, ...] = self.config.backends if self.config else ()

@@ -42,6 +42,17 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Treatment:
+    """What an HTTP backend does with requests. A server may be silent for `timeout_seconds` (None:
+    5 minutes); a body may have `body_bytes` (None: any number). With a text in `maintenance` that
+    is the answer to everything, and no server is asked."""
+
+    timeout_seconds: float | None = None
+    body_bytes: int | None = None
+    maintenance: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """`name` is unique and made of [A-Za-z0-9_.-]: ENVIRONMENT.SERVICE.PORT. `by_weight`: its
     servers get exactly the shares that their weights say, however busy they are."""
@@ -51,6 +62,7 @@ class Backend:
     servers: tuple[Server, ...]
     check: Check | None
     by_weight: bool = False
+    treatment: Treatment = Treatment()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +78,13 @@ class Listener:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRoute:
+    """Requests for `host` whose path begins with `path` and that have each of `headers`, pairs of
+    name and whole value, go to `backend`."""
+
     host: str
     path: str
     backend: str
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
 from vmorch.errors import ProxyError
-from vmorch.proxy.protocol import Mode, ProxyConfig
+from vmorch.proxy.protocol import HttpRoute, Mode, ProxyConfig
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _HOST = re.compile(r"[A-Za-z0-9_.-]+\Z")
 # What may stand between single quotes in a configuration file: printable, no quote, no space.
 _PATH = re.compile(r"/[!-&(-~]*\Z")
+_HEADER = re.compile(r"[A-Za-z0-9_-]+\Z")
+_VALUE = re.compile(r"[ -&(-~]+\Z")
 
 
 def namespaces(config: ProxyConfig) -> tuple[str, ...]:
@@ -46,6 +48,8 @@ def _backend_problems(config: ProxyConfig) -> Iterator[str]:
                 yield f"'{server.name}' of {backend.name} has no proper name, id or weight"
             if not _is_endpoint(server.address, server.port):
                 yield f"{server.address}:{server.port} of {backend.name} is no address and port"
+        if not (backend.treatment.maintenance or "").isprintable():
+            yield f"the text of {backend.name}'s maintenance is not one line"
         if backend.check and backend.check.path and not _PATH.match(backend.check.path):
             yield f"the check of {backend.name} has the unusable path {backend.check.path!r}"
 
@@ -65,12 +69,20 @@ def _listener_problems(config: ProxyConfig) -> Iterator[str]:
 
 def _route_problems(config: ProxyConfig) -> Iterator[str]:
     modes = {backend.name: backend.mode for backend in config.backends}
-    yield from _twice("route", (f"{r.host.lower()}{r.path}" for r in config.routes))
+    yield from _twice("route", map(_shown, config.routes))
     for route in config.routes:
         if not _HOST.match(route.host) or not _PATH.match(route.path):
             yield f"{route.host!r} with {route.path!r} is no host and path"
+        for name, value in route.headers:
+            if not _HEADER.match(name) or not _VALUE.match(value):
+                yield f"{name!r} with {value!r} is no header of {route.host}{route.path}"
         if modes.get(route.backend) is not Mode.HTTP:
             yield f"{route.host}{route.path} leads to '{route.backend}', which is no HTTP backend"
+
+
+def _shown(route: HttpRoute) -> str:
+    headers = sorted(f" {name.lower()}: {value}" for name, value in route.headers)
+    return f"{route.host.lower()}{route.path}{';'.join(headers)}"
 
 
 def _is_endpoint(address: str, port: int) -> bool:

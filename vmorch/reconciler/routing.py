@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from vmorch.model.instance import Instance, State
 from vmorch.model.names import Installation, instance_name
 from vmorch.model.rollout import Rollout
-from vmorch.model.spec import HealthCheck, HealthKind, Protocol, ServiceSpec
+from vmorch.model.spec import HealthCheck, HealthKind, Protocol, Route, ServiceSpec
 from vmorch.proxy.protocol import (
     Backend,
     Check,
@@ -17,6 +17,7 @@ from vmorch.proxy.protocol import (
     Mode,
     ProxyConfig,
     Server,
+    Treatment,
 )
 from vmorch.store.protocol import EnvironmentRecord
 
@@ -57,27 +58,55 @@ def proxy_config(
     for environment in environments:
         if environment.record.removing and not environment.instances:
             continue
-        for name, spec in environment.record.spec.services.items():
+        for spec in environment.record.spec.services.values():
             backends += _backends(environment, spec)
             listeners += _inner_listeners(installation, environment, spec)
             listeners += _outer_listeners(environment, spec, publish_address)
-            routes += _routes(environment.record.name, name, spec)
+            routes += _routes(environment.record.name, spec)
     return ProxyConfig(backends=tuple(backends), listeners=tuple(listeners), routes=tuple(routes))
 
 
 def _backends(environment: Routed, spec: ServiceSpec) -> Iterator[Backend]:
-    routed = {route.port or spec.main_port for route in spec.routes}
     instances = environment.of(spec.name)
     weights = canary_weights(instances, environment.rollouts.get(spec.name))
     for port in environment.ports[spec.name]:
-        for mode in (Mode.TCP, Mode.HTTP) if port in routed else (Mode.TCP,):
-            yield Backend(
-                name=backend_name(environment.record.name, spec.name, port, mode),
-                mode=mode,
-                servers=tuple(_servers(instances, port, weights)),
-                check=_common_check(environment, spec, port),
-                by_weight=bool(weights),
+        plain = Backend(
+            name=backend_name(environment.record.name, spec.name, port, Mode.TCP),
+            mode=Mode.TCP,
+            servers=tuple(_servers(instances, port, weights)),
+            check=_common_check(environment, spec, port),
+            by_weight=bool(weights),
+        )
+        yield plain
+        for treatment, name in _http_names(environment.record.name, spec, port).items():
+            closed = treatment.maintenance is not None
+            yield replace(
+                plain,
+                name=name,
+                mode=Mode.HTTP,
+                servers=() if closed else plain.servers,
+                check=None if closed else plain.check,
+                treatment=treatment,
             )
+
+
+def _http_names(environment: str, spec: ServiceSpec, port: int) -> dict[Treatment, str]:
+    """A backend for each way in which the service's routes to this port treat requests; those that
+    treat them specially are counted."""
+    name = backend_name(environment, spec.name, port, Mode.HTTP)
+    found = dict.fromkeys(_treatment(r) for r in spec.routes if _port(r, spec) == port)
+    special = [treatment for treatment in found if treatment != Treatment()]
+    return {t: f"{name}.{special.index(t) + 1}" if t in special else name for t in found}
+
+
+def _treatment(route: Route) -> Treatment:
+    if route.maintenance is not None:
+        return Treatment(maintenance=route.maintenance)
+    return Treatment(timeout_seconds=route.timeout_seconds, body_bytes=route.body_bytes)
+
+
+def _port(route: Route, spec: ServiceSpec) -> int | None:
+    return route.port or spec.main_port
 
 
 def _servers(
@@ -174,14 +203,15 @@ def _outer_listeners(
             )
 
 
-def _routes(environment: str, service: str, spec: ServiceSpec) -> Iterator[HttpRoute]:
+def _routes(environment: str, spec: ServiceSpec) -> Iterator[HttpRoute]:
     for route in spec.routes:
-        port = route.port or spec.main_port
+        port = _port(route, spec)
         if port is not None:
             yield HttpRoute(
                 host=route.host,
                 path=route.path,
-                backend=backend_name(environment, service, port, Mode.HTTP),
+                headers=tuple(sorted(route.headers.items())),
+                backend=_http_names(environment, spec, port)[_treatment(route)],
             )
 
 

@@ -223,6 +223,37 @@ MALFORMED: dict[str, tuple[str, dict[int, str]]] = {
     "route without a host": (web("route: {path: /}"), {4: "'host' is missing"}),
     "route with a scheme": (web("route: {host: 'http://a'}"), {4: "a host name"}),
     "path of no route": (web("route: {host: a, path: api, port: 80}"), {4: "a path such as"}),
+    "same route by header": (
+        web(
+            "expose: [80]\nroute:\n"
+            "  - {host: a, headers: {X-A: b}}\n  - {host: a, headers: {x-a: b}}"
+        ),
+        {5: "leads to 'web' already"},
+    ),
+    "name of no header": (
+        web("expose: [80]\nroute:\n  host: a\n  headers: {'X A': b}"),
+        {7: "'X A' is not the name of a header"},
+    ),
+    "value of no header": (
+        web('expose: [80]\nroute:\n  host: a\n  headers:\n    X-A: "it\'s"'),
+        {8: "without an apostrophe"},
+    ),
+    "header twice": (
+        web("expose: [80]\nroute:\n  - host: a\n    headers: {X-A: b, x-a: c}"),
+        {7: "A header is there twice"},
+    ),
+    "route that never waits": (
+        web("expose: [80]\nroute:\n  - host: a\n    timeout: 1ms"),
+        {7: "to 168h"},
+    ),
+    "body of no size": (
+        web("expose: [80]\nroute:\n  host: a\n  body_limit: much"),
+        {7: "a size such as"},
+    ),
+    "maintenance of two lines": (
+        web('expose: [80]\nroute:\n  host: a\n  maintenance: "a\\nb"'),
+        {7: "a line of text"},
+    ),
     "check without a port": (web("healthcheck: {test: [HTTP, /]}"), {4: "needs a port"}),
     "TCP without a port": (web("healthcheck:\n  test: [TCP]"), {5: "needs a port"}),
     "unknown check": (web("healthcheck: {test: [HTTPS, /]}"), {4: "Did you mean 'HTTP'?"}),

@@ -153,6 +153,36 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
         "route:\n  - {host: a, path: /x, port: 80}\n  - {host: a, port: 81}",
         {"routes": (Route(host="a", path="/x", port=80), Route(host="a", port=81))},
     ),
+    "route with everything": (
+        "route:\n  host: a\n  port: 80\n  headers: {X-Canary: 'yes', x-v: 2}\n"
+        "  timeout: 1m30s\n  body_limit: 10M\n  maintenance: 'It''s $$5; back at 12.'",
+        {
+            "routes": (
+                Route(
+                    host="a",
+                    port=80,
+                    headers={"X-Canary": "yes", "x-v": "2"},
+                    timeout_seconds=90,
+                    body_bytes=10 * 1024**2,
+                    maintenance="It's $5; back at 12.",
+                ),
+            )
+        },
+    ),
+    "maintenance without a text": (
+        "expose: [80]\nroute: [{host: a, maintenance: true}, {host: b, maintenance: false}]",
+        {
+            "expose": (80,),
+            "routes": (
+                Route(host="a", maintenance="This service is under maintenance. Try again later."),
+                Route(host="b"),
+            ),
+        },
+    ),
+    "routes by header": (
+        "route:\n  - {host: a, port: 80}\n  - {host: a, port: 81, headers: {X-A: b}}",
+        {"routes": (Route(host="a", port=80), Route(host="a", port=81, headers={"X-A": "b"}))},
+    ),
     "HTTP check": (
         "expose: [80]\nhealthcheck: {test: [HTTP, /up], interval: 2s, retries: 3, timeout: 1m30s}",
         {

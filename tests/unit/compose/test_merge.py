@@ -197,11 +197,13 @@ def test_ports_are_the_same_by_address_ports_and_protocol(
         assert [(p.published, p.target) for p in service(*files).ports] == expected
 
 
-def test_routes_are_the_same_by_host_and_path() -> None:
+def test_routes_are_the_same_by_host_path_and_headers() -> None:
     one = lines("route: {host: a, port: 80}")
     assert [r.port for r in service(one, lines("route: {port: 81}")).routes] == [81]
     other = lines("route: [{host: a, port: 82}, {host: b, port: 83}]")
     assert [(r.host, r.port) for r in service(one, other).routes] == [("a", 82), ("b", 83)]
+    preview = lines("route: [{host: a, port: 82, headers: {X-A: b}}]")
+    assert [r.port for r in service(one, preview).routes] == [80, 82]
 
 
 def test_three_files_and_services_of_later_files() -> None:

@@ -29,11 +29,13 @@ def config(*servers: Server) -> ProxyConfig:
         backends=(
             Backend(name="b", mode=Mode.HTTP, servers=servers, check=None),
             Backend(name="t", mode=Mode.TCP, servers=(), check=None),
+            Backend(name="h", mode=Mode.HTTP, servers=(), check=None),
         ),
         listeners=(Listener(address="127.0.0.1", port=80, namespace=None, backend="t"),),
         routes=(
             HttpRoute(host="a.localhost", path="/", backend="b"),
             HttpRoute(host="a.localhost", path="/api", backend="b"),
+            HttpRoute(host="a.localhost", path="/", backend="h", headers=(("X-A", "1"),)),
         ),
     )
 
@@ -60,6 +62,9 @@ def test_routes_are_found_as_haproxy_finds_them() -> None:
     asyncio.run(proxy.apply(config()))
     assert proxy.routed("A.localhost.:8080", "/x") == "b"
     assert proxy.routed("b.localhost") is None
+    assert proxy.routed("a.localhost", "/x", {"x-a": "1"}) == "h"
+    assert proxy.routed("a.localhost", "/x", {"x-a": "2"}) == "b"
+    assert proxy.routed("a.localhost", "/api", {"x-a": "1"}) == "b"
 
 
 def test_killed_it_runs_again_after_the_next_apply() -> None:

@@ -13,6 +13,7 @@ from vmorch.proxy.protocol import (
     Mode,
     ProxyConfig,
     Server,
+    Treatment,
 )
 from vmorch.proxy.validation import validate
 
@@ -77,6 +78,20 @@ def check(path: str) -> Check:
         (with_route(host="a' }"), "is no host and path"),
         (with_route(path="api"), "is no host and path"),
         (with_route(path="/a'"), "is no host and path"),
+        (with_route(headers=(("X A", "b"),)), "'X A' with 'b' is no header of web.localhost/"),
+        (with_route(headers=(("X-A", "it's"),)), "is no header"),
+        (with_route(headers=(("X-A", ""),)), "is no header"),
+        (with_backend(treatment=Treatment(maintenance="a\nb")), "is not one line"),
+        (
+            replace(
+                GOOD,
+                routes=tuple(
+                    replace(ROUTE, headers=pairs)
+                    for pairs in ((("a", "1"), ("B", "2")), (("b", "2"), ("A", "1")))
+                ),
+            ),
+            "route web.localhost/ a: 1; b: 2 is there 2 times",
+        ),
         (with_route(backend="a.db.5432"), "which is no HTTP backend"),
         (with_route(backend="nothing"), "which is no HTTP backend"),
         (

@@ -17,7 +17,7 @@ from vmorch.model.spec import (
     Route,
     ServiceSpec,
 )
-from vmorch.proxy.protocol import Mode, ProxyConfig
+from vmorch.proxy.protocol import Mode, ProxyConfig, Treatment
 from vmorch.reconciler.routing import Routed, names, proxy_config
 from vmorch.store.protocol import EnvironmentRecord
 
@@ -117,6 +117,45 @@ def test_a_published_port_leads_to_its_target() -> None:
             (of_settings, 8081, "shop.web.80.tcp"),
             ("127.0.0.2", 8082, "shop.web.80.tcp"),
         ]
+
+
+def test_routes_that_treat_requests_alike_share_a_backend() -> None:
+    spec = replace(
+        WEB,
+        routes=(
+            Route(host="a.localhost"),
+            Route(host="b.localhost", timeout_seconds=1.0),
+            Route(host="c.localhost", headers={"X-B": "1", "X-A": "2"}),
+            Route(host="d.localhost", body_bytes=5),
+            Route(host="e.localhost", timeout_seconds=1.0),
+        ),
+    )
+    config = config_of([routed(spec, instance(1, State.READY))])
+    assert {route.host[0]: route.backend for route in config.routes} == {
+        "a": "shop.web.80.http",
+        "b": "shop.web.80.http.1",
+        "c": "shop.web.80.http",
+        "d": "shop.web.80.http.2",
+        "e": "shop.web.80.http.1",
+    }
+    assert config.routes[2].headers == (("X-A", "2"), ("X-B", "1"))
+    assert {b.name: b.treatment for b in config.backends} == {
+        "shop.web.80.tcp": Treatment(),
+        "shop.web.80.http": Treatment(),
+        "shop.web.80.http.1": Treatment(timeout_seconds=1.0),
+        "shop.web.80.http.2": Treatment(body_bytes=5),
+    }
+    assert all(backend.servers for backend in config.backends)
+
+
+def test_under_maintenance_no_server_is_asked_by_that_route() -> None:
+    closed = Route(host="b.localhost", maintenance="Later.", timeout_seconds=1.0)
+    spec = replace(WEB, routes=(Route(host="a.localhost"), closed))
+    config = config_of([routed(spec, instance(1, State.READY))])
+    found = {backend.name: backend for backend in config.backends}
+    assert found["shop.web.80.http.1"].treatment == Treatment(maintenance="Later.")
+    assert not found["shop.web.80.http.1"].servers
+    assert found["shop.web.80.http"].servers
 
 
 def test_a_route_has_an_http_backend_of_its_own() -> None:

@@ -5,17 +5,24 @@ Works on the resolved model, so that it holds for a user's file and for the API 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 from itertools import islice
 
 from vmorch.model.compose.nodes import quoted
-from vmorch.model.compose.quantities import byte_text, cpus_text, duration_text
+from vmorch.model.compose.quantities import (
+    HEADER_NAME,
+    HEADER_VALUE,
+    byte_text,
+    cpus_text,
+    duration_text,
+)
 from vmorch.model.compose.reading import MOST_PROBLEMS, did_you_mean
 from vmorch.model.compose.rollout_checks import rollout_findings, rollout_times
 from vmorch.model.compose.storage_checks import storage_findings
 from vmorch.model.names import host_name, is_name
-from vmorch.model.spec import DependencyCondition, EnvironmentSpec, HealthKind, ServiceSpec
+from vmorch.model.spec import DependencyCondition, EnvironmentSpec, HealthKind, Route, ServiceSpec
 
 Finding = tuple[str, str]  # path such as "services.web.ports[0]", message
 
@@ -148,17 +155,33 @@ def _published(spec: EnvironmentSpec) -> Iterator[Finding]:
 
 
 def _routes(spec: EnvironmentSpec) -> Iterator[Finding]:
-    taken: dict[tuple[str, str], str] = {}
+    taken: dict[tuple[object, ...], str] = {}
     for service in spec.services.values():
         path = f"services.{service.name}.route"
-        for route in service.routes:
-            where = (route.host, route.path)
+        for index, route in enumerate(service.routes):
+            headers = sorted((name.lower(), value) for name, value in route.headers.items())
+            where = (route.host, route.path, *headers)
             if where in taken:
                 message = f"The route {route.host}{route.path} leads to '{taken[where]}' already."
                 yield path, message
             taken.setdefault(where, service.name)
             if route.port is None and service.main_port is None:
                 yield path, "The route needs a port: add 'expose', or 'port' to the route."
+            yield from _route(route, f"{path}[{index}]")
+
+
+def _route(route: Route, path: str) -> Iterator[Finding]:
+    seconds = route.timeout_seconds
+    if seconds is not None and not 0.1 <= seconds <= LONGEST_SECONDS:
+        texts = map(duration_text, (seconds, 0.1, LONGEST_SECONDS))
+        yield f"{path}.timeout", _between(*texts)
+    for name, value in route.headers.items():
+        if not (re.fullmatch(HEADER_NAME, name) and re.fullmatch(HEADER_VALUE, value)):
+            yield f"{path}.headers", f"{quoted(name)} with {quoted(value)} is no header."
+    if len({name.lower() for name in route.headers}) < len(route.headers):
+        yield f"{path}.headers", "A header is there twice: upper and lower case are the same."
+    if route.maintenance is not None and not route.maintenance.isprintable():
+        yield f"{path}.maintenance", "The text must be one line."
 
 
 def _caps(service: ServiceSpec) -> Iterator[Finding]:

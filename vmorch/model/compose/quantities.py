@@ -1,4 +1,4 @@
-"""Numbers with units as Compose writes them: durations, byte sizes, CPUs, ports."""
+"""Numbers with units as Compose writes them: durations, byte sizes, CPUs, ports; and headers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ DURATION = r"0|(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:h|ms|m|s|us|µs|ns)){1,6}"
 BYTES = r"[0-9]{1,18}(?:\.[0-9]{1,9})? ?(?:[kKmMgGtTpP][iI]?)?[bB]?"
 DECIMAL = r"[0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}"
 PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+HEADER_NAME = r"[A-Za-z0-9_-]{1,100}"
+# Printable, and without the quote that ends a text for HAProxy.
+HEADER_VALUE = r"[ -&(-~]{1,200}"
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 IPV4 = rf"(?:{_OCTET}\.){{3}}{_OCTET}"
 SUBNET_24 = rf"(?:{_OCTET}\.){{3}}0/24"

@@ -134,7 +134,18 @@ def _port(port: PublishedPort) -> dict[str, Any]:
 
 
 def _route(route: Route) -> dict[str, Any]:
-    return _without_empty({"host": route.host, "path": route.path, "port": route.port})
+    seconds, most = route.timeout_seconds, route.body_bytes
+    return _without_empty(
+        {
+            "host": route.host,
+            "path": route.path,
+            "port": route.port,
+            "headers": dict(route.headers),
+            "timeout": None if seconds is None else duration_text(seconds),
+            "body_limit": None if most is None else byte_text(most),
+            "maintenance": route.maintenance,
+        }
+    )
 
 
 def _healthcheck(check: HealthCheck) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from vmorch.model.compose.containers import ListOf, OneOrMany
-from vmorch.model.compose.forms import COUNT, PORT, Word
+import json
+
+from vmorch.model.compose import quantities
+from vmorch.model.compose.containers import ListOf, MapOf, OneOrMany
+from vmorch.model.compose.forms import BYTES, COUNT, DURATION, PORT, Word
 from vmorch.model.compose.nodes import Fields, Node, to_plain
 from vmorch.model.compose.objects import Key, Object, Values
 from vmorch.model.spec import Route
@@ -11,20 +14,39 @@ from vmorch.model.spec import Route
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = Word("a host name in lower case", rf"{_LABEL}(?:\.{_LABEL}){{0,20}}")
 _PATH = Word("a path such as /api", r"/[A-Za-z0-9._~!&'()*+,;=:@%/-]*")
+_VALUE = Word("a line of ASCII without an apostrophe", quantities.HEADER_VALUE, numbers=True)
+_HEADERS = MapOf(_VALUE, quantities.HEADER_NAME, "the name of a header")
+_NOTHING = "This service is under maintenance. Try again later."
+
+
+def _maintenance(text: str) -> str | None:
+    return {"true": _NOTHING, "false": None}.get(text, text)
+
+
+_MAINTENANCE = Word("true, false or a line of text", r"[^\n\r]{1,500}", _maintenance, booleans=True)
 _PERCENT = Word("a percentage such as 70%", r"[1-9][0-9]?%|100%", lambda text: int(text[:-1]))
 
 
 def _route(values: Values) -> Route | None:
     if "host" not in values:
         return None
-    return Route(host=values.get("host"), path=values.get("path", "/"), port=values.get("port"))
+    return Route(
+        host=values.get("host"),
+        path=values.get("path", "/"),
+        port=values.get("port"),
+        headers=values.get("headers", {}),
+        timeout_seconds=values.get("timeout"),
+        body_bytes=values.get("body_limit"),
+        maintenance=values.get("maintenance"),
+    )
 
 
 def _key(node: Node) -> object:
     if not isinstance(node, Fields):
         return id(node)
     plain = {name: to_plain(field.node) for name, field in node.fields.items()}
-    return str(plain.get("host")), str(plain.get("path") or "/")
+    headers = json.dumps(plain.get("headers") or {}, sort_keys=True)
+    return str(plain.get("host")), str(plain.get("path") or "/"), headers
 
 
 ROUTE = OneOrMany(
@@ -36,6 +58,10 @@ ROUTE = OneOrMany(
                 "host": Key(_HOST, "The host name of the requests.", required=True),
                 "path": Key(_PATH, "How their path begins; / if not given."),
                 "port": Key(PORT, "The port of the service; its first one if not given."),
+                "headers": Key(_HEADERS, "Headers that they must have, with their values."),
+                "timeout": Key(DURATION, "How long an instance may be silent; 5m if not given."),
+                "body_limit": Key(BYTES, "The longest body that they may have."),
+                "maintenance": Key(_MAINTENANCE, "The answer to all of them instead, with 503."),
             },
         ),
         _key,
