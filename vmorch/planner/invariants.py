@@ -96,7 +96,7 @@ def _overdrawn(snapshot: Snapshot, result: Plan) -> Iterator[str]:
 
 def _too_few_left(environment: EnvironmentView, dismissed: set[Key]) -> Iterator[str]:
     """Because of us: an instance that was ready, or has done its work, and is dismissed."""
-    if environment.removing:
+    if environment.removing or not dismissed:
         return
     newly: dict[str, int] = {}
     ready: dict[str, int] = {}
@@ -123,5 +123,5 @@ def _least_ready(environment: EnvironmentView, service: str) -> int:
 
 def _shared_volumes(environment: EnvironmentView, started: set[Key]) -> Iterator[str]:
     for view in environment.instances:
-        if view.instance.key in started and occupied(environment, view):
+        if started and view.instance.key in started and occupied(environment, view):
             yield f"The plan starts {view.instance.name} while another one has its volume."

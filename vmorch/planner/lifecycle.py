@@ -7,7 +7,7 @@ and out of it) and `faults` (guests that are given up).
 
 from __future__ import annotations
 
-from vmorch.model.instance import Goal, State
+from vmorch.model.instance import Goal
 from vmorch.planner import faults, leaving, running, sleeping
 from vmorch.planner.snapshot import InstanceView
 from vmorch.planner.verdict import (
@@ -110,11 +110,3 @@ def decide(view: InstanceView, moment: Moment) -> Verdict:
         if verdict is not None:
             return verdict
     return NOTHING
-
-
-def is_booting(view: InstanceView) -> bool:
-    """Whether it takes one of the boot slots."""
-    instance = view.instance
-    if instance.state is State.STARTING:
-        return True
-    return instance.state is State.RUNNING and instance.ready_at is None and not instance.capped

@@ -11,11 +11,12 @@ from vmorch.model.spec import DependencyCondition, ServiceSpec
 from vmorch.planner.actions import Action, DestroyOrphan, Note, Plan, StartGuest, WakeGuest
 from vmorch.planner.capacity import Room, room_of
 from vmorch.planner.invariants import check
-from vmorch.planner.lifecycle import decide, is_booting
+from vmorch.planner.lifecycle import decide
 from vmorch.planner.occupied import occupied
 from vmorch.planner.replicas import shape
+from vmorch.planner.slots import Slots
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
-from vmorch.planner.verdict import Moment
+from vmorch.planner.verdict import ALIVE, Moment
 from vmorch.planner.warming import warm_up
 
 GOING = frozenset({Goal.STOP, Goal.SLEEP, Goal.REMOVE})
@@ -27,9 +28,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         DestroyOrphan(domain=name, reason="its instance is gone") for name in snapshot.orphans
     ]
     wakes: list[float] = []
-    free_slots = snapshot.boots_at_once - sum(
-        is_booting(view) for env in snapshot.environments for view in env.instances
-    )
+    slots = Slots.free(snapshot)
     room = room_of(snapshot)
     for environment in snapshot.environments:
         shaping = shape(environment, now)
@@ -39,15 +38,15 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         for view in environment.instances:
             if view.instance.key in reshaped:
                 continue
-            verdict = decide(view, _moment(environment, view, snapshot, now, free_slots, room))
+            verdict = decide(view, _moment(environment, view, snapshot, now, slots, room))
             if verdict.wake_at is not None:
                 wakes.append(verdict.wake_at)
             if verdict.action is not None:
                 actions.append(verdict.action)
                 if isinstance(verdict.action, StartGuest | WakeGuest):
-                    free_slots -= not is_booting(view)
+                    slots.take(verdict.action)
                     room = room.with_start(view)
-    if warming := warm_up(snapshot, free_slots, room):
+    if warming := warm_up(snapshot, slots, room):
         actions.append(warming)
     result = Plan(actions=tuple(actions), wake_at=min(wakes, default=None))
     check(snapshot, result)
@@ -59,31 +58,29 @@ def _moment(
     view: InstanceView,
     snapshot: Snapshot,
     now: float,
-    free_slots: int,
+    slots: Slots,
     room: Room,
 ) -> Moment:
-    no_room = room.lacks(view)
-    waiting_for = _unmet(environment, view.spec) or occupied(environment, view) or no_room
-    if not waiting_for and free_slots < 1:
-        waiting_for = waiting_for_slots(snapshot)
+    warm = (view.instance.service, view.instance.revision) in environment.warm
+    no_slot = no_room = waiting_for = ""
+    if view.guest not in ALIVE:  # else nothing is to be started, and most of a fleet is like that
+        no_slot, no_room = slots.lacks(view.instance, warm=warm), room.lacks(view)
+        waiting_for = _unmet(environment, view.spec) or occupied(environment, view)
+        waiting_for = waiting_for or no_room or no_slot
     return Moment(
         now=now,
         time_scale=snapshot.time_scale,
         may_boot=not waiting_for,
-        may_wake=environment.network_ready and free_slots >= 1,
+        may_wake=environment.network_ready and not no_slot,
         no_room=no_room,
         waiting_for=waiting_for,
         held_by=held_by(environment, view),
-        warm=(view.instance.service, view.instance.revision) in environment.warm,
+        warm=warm,
     )
 
 
 def waiting_for_service(name: str, condition: DependencyCondition) -> str:
     return f"waiting for '{name}' ({condition})"
-
-
-def waiting_for_slots(snapshot: Snapshot) -> str:
-    return f"waiting for one of {snapshot.boots_at_once} boot slots"
 
 
 def _unmet(environment: EnvironmentView, spec: ServiceSpec) -> str:

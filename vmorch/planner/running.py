@@ -80,8 +80,7 @@ def start(view: InstanceView, moment: Moment) -> Verdict | None:
                 instance=instance,
                 boot=instance.boot + 1,
                 reason="a new instance" if instance.boot == 0 else "restarted",
-                # Later its disk is its own, and not what the snapshot's memory knows.
-                fork=instance.boot == 0 and moment.warm,
+                fork=is_forked(instance, warm=moment.warm),
             )
         )
     if instance.reason != moment.waiting_for:
@@ -92,6 +91,12 @@ def start(view: InstanceView, moment: Moment) -> Verdict | None:
             )
         )
     return NOTHING
+
+
+def is_forked(instance: Instance, *, warm: bool) -> bool:
+    """Whether its next start is a fork, if its revision has a warm snapshot. Only the first can
+    be: later its disk is its own, and not what the snapshot's memory knows."""
+    return instance.boot == 0 and warm
 
 
 def note_death(view: InstanceView, moment: Moment) -> Verdict | None:

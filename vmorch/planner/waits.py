@@ -8,8 +8,8 @@ from vmorch.model.instance import Goal, State
 from vmorch.model.spec import DependencyCondition, HealthCheck, HealthKind
 from vmorch.planner.backoff import delay_seconds
 from vmorch.planner.faults import restart_words
-from vmorch.planner.lifecycle import is_booting
-from vmorch.planner.plan import held_by, meets, waiting_for_service, waiting_for_slots
+from vmorch.planner.plan import held_by, meets, waiting_for_service
+from vmorch.planner.slots import WAITING_FOR_RESTORE, is_coming_up, waiting_for_boot
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
 from vmorch.planner.upcoming import Forecast
 from vmorch.planner.verdict import ALIVE
@@ -62,8 +62,8 @@ def _kept_from_starting(
         for name, condition in view.spec.depends_on.items()
         if not _met(environment, name, condition)
     }
-    if reason == waiting_for_slots(forecast.snapshot):
-        yield f"{reason}: {_listed(_booting(forecast.snapshot), now)}"
+    if reason in {waiting_for_boot(forecast.snapshot.boots_at_once), WAITING_FOR_RESTORE}:
+        yield f"{reason}: {_listed(_coming_up(forecast.snapshot), now)}"
     elif reason not in unmet:
         yield reason
     yield from (f"{words}: {progress}" for words, progress in unmet.items())
@@ -93,8 +93,8 @@ _GOAL_OF = {
 }
 
 
-def _booting(snapshot: Snapshot) -> list[InstanceView]:
-    return [view for env in snapshot.environments for view in env.instances if is_booting(view)]
+def _coming_up(snapshot: Snapshot) -> list[InstanceView]:
+    return [view for env in snapshot.environments for view in env.instances if is_coming_up(view)]
 
 
 def _listed(views: list[InstanceView], now: float) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import Goal, Instance, State
-from vmorch.model.spec import ServiceSpec
+from vmorch.model.spec import ServiceSpec, StartMode
 from vmorch.planner.actions import StartGuest, WarmUp
 from vmorch.planner.plan import plan
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
@@ -100,3 +100,34 @@ def test_one_at_a_time_and_wishes_come_first() -> None:
 
 def test_a_wish_of_another_revision_is_none() -> None:
     assert warm_ups(shop(wanted_warm=frozenset({("web", 2), ("db", 1)}))) == []
+
+
+def pending(ordinal: int) -> InstanceView:
+    return view(ordinal, State.PENDING)
+
+
+def starts(environment: EnvironmentView, **changes: Any) -> list[tuple[int, bool]]:
+    """Ordinals that are started, and whether by a fork."""
+    actions = plan(Snapshot(environments=(environment,), **changes), NOW).actions
+    return [(a.instance.ordinal, a.fork) for a in actions if isinstance(a, StartGuest)]
+
+
+def forked(one: InstanceView) -> InstanceView:
+    return replace(one, instance=replace(one.instance, start=StartMode.FORK))
+
+
+def test_forks_wait_for_no_boot_slot_and_are_bounded_by_themselves() -> None:
+    booting = [view(n, State.RUNNING, GuestState.RUNNING) for n in (1, 2)]
+    coming = [pending(n) for n in (3, 4, 5)]
+    found = starts(shop(*booting, *coming, warm=WEB), boots_at_once=2)
+    assert found == [(3, True), (4, True)]
+    assert starts(shop(*booting, *coming), boots_at_once=2) == []
+
+
+def test_a_fork_holds_no_slot_once_it_runs() -> None:
+    restored = forked(view(1, State.STARTING))
+    running = [forked(view(n, State.RUNNING, GuestState.RUNNING)) for n in (2, 3, 4)]
+    coming = [pending(n) for n in (5, 6, 7)]
+    found = starts(shop(restored, *running, *coming, warm=WEB), boots_at_once=1)
+    assert found == [(1, True), (5, True)], "the first of these was interrupted"
+    assert starts(shop(*running, *coming), boots_at_once=1) == [(5, False)]
