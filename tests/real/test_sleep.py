@@ -124,22 +124,48 @@ def test_it_goes_on_where_it_was(daemon: LabDaemon, project: Path) -> None:
     assert "instance-woken" in events(daemon)
 
 
-def test_a_daemon_killed_with_a_guest_restored_lets_it_go_on(
-    daemon: LabDaemon, project: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("point", ["sleep:synced", "sleep:saved", "sleep:recorded"])
+def test_a_daemon_killed_on_the_way_into_sleep(
+    daemon: LabDaemon, project: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    before = inside(daemon, IDENTITY)
+    die_at(daemon, monkeypatch, point, "stop", "--sleep")
+    until_asleep(daemon)
+    assert (libvirt.open().listDomainsID(), memory_files(daemon)) == ([], ["ram"])
+    daemon.cli("-p", "nap", "start")
+    assert (row(daemon)["start"], inside(daemon, IDENTITY)) == ("resume", before)
+    assert memory_files(daemon) == []
+
+
+@pytest.mark.parametrize("point", ["wake:intended", "wake:restored", "wake:resumed", "wake:told"])
+def test_a_daemon_killed_on_the_way_out_of_sleep(
+    daemon: LabDaemon, project: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     before = inside(daemon, IDENTITY)
     daemon.cli("-p", "nap", "stop", "--sleep")
-    daemon.stop()
-    with monkeypatch.context() as patch:
-        patch.setenv("VMORCH_CRASH_AT", "wake:restored")
-        daemon.start()
-        daemon.cli("-p", "nap", "start", "--detach")
-        assert daemon.process is not None
-        daemon.process.wait(timeout=120)
-    daemon.start()
+    die_at(daemon, monkeypatch, point, "start")
     daemon.cli("-p", "nap", "start")
     assert inside(daemon, IDENTITY) == before
     assert memory_files(daemon) == []
+
+
+def until_asleep(daemon: LabDaemon, seconds: float = 120) -> None:
+    limit = time.monotonic() + seconds
+    while row(daemon)["state"] != "sleeping":
+        assert time.monotonic() < limit, events(daemon)
+        time.sleep(0.2)
+
+
+def die_at(daemon: LabDaemon, monkeypatch: pytest.MonkeyPatch, point: str, *order: str) -> None:
+    """Give an order to a daemon that dies there, as by kill -9, and start the next one."""
+    daemon.stop()
+    with monkeypatch.context() as patch:
+        patch.setenv("VMORCH_CRASH_AT", point)
+        daemon.start()
+        daemon.cli("-p", "nap", *order, "--detach")
+        assert daemon.process is not None
+        daemon.process.wait(timeout=120)
+    daemon.start()
 
 
 def test_a_full_disk_keeps_it_awake(daemon: LabDaemon, project: Path) -> None:

@@ -17,7 +17,7 @@ from bench.lab_daemon import LabDaemon, lab_daemon
 from tests.real.test_crash import restart_to_die_at, wait_dead
 
 SECRET = "correct-horse-battery-staple"
-FORKS = 3
+FORKS = 10
 SERVICES = 3
 COMPOSE = """
 name: warm
@@ -131,9 +131,11 @@ def test_forks_are_others_and_keep_their_service(daemon: LabDaemon, project: Pat
     assert len(ids) == FORKS
     keys = {inside(daemon, name, "cat /etc/ssh/ssh_host_ed25519_key") for name in forks}
     assert len(keys) == FORKS
-    assert (
-        len({inside(daemon, name, "head -c 16 /dev/urandom | od -An -tx1") for name in forks}) == 3
-    )
+    draws = {inside(daemon, name, "head -c 16 /dev/urandom | od -An -tx1") for name in forks}
+    assert len(draws) == FORKS
+    domains = [row["domain"] for row in rows[1:]]
+    uuids = {subprocess.check_output(["virsh", "domuuid", domain]) for domain in domains}
+    assert len(uuids) == FORKS
     for name in forks:
         before = time.time()
         clock = float(inside(daemon, name, "date +%s"))
@@ -209,7 +211,7 @@ def test_a_daemon_killed_while_it_makes_a_snapshot_makes_it_anew(
 def test_a_daemon_killed_while_it_forks_forks_anew(
     daemon: LabDaemon, project: Path, point: str
 ) -> None:
-    before = [row for row in daemon.ps("-p", "warm") if row["service"] == "kept"]
+    before = scaled(daemon, "kept", 2)
     restart_to_die_at(daemon, point)
     daemon.client.scale("warm", {"kept": len(before) + 1})
     wait_dead(daemon, point)
@@ -222,13 +224,34 @@ def test_a_daemon_killed_while_it_forks_forks_anew(
     scaled(daemon, "kept", len(before))
 
 
+def test_a_full_disk_leaves_no_half_snapshot(daemon: LabDaemon, project: Path) -> None:
+    present = {snapshot.name for snapshot in snapshots(daemon)}
+    scaled(daemon, "kept", 1)  # its memory is for the anonymous guest
+    place = daemon.settings.snapshots_dir
+    small = ["mount", "-t", "tmpfs", "-o", "size=16M,mode=0711", "small", str(place)]
+    subprocess.run(small, check=True)
+    try:
+        made = daemon.cli("-p", "warm", "snapshot", "create", "kept", check=False)
+        assert made.returncode == 1, made
+        assert "snapshot-failed" in events(daemon)
+        assert snapshots(daemon) == []
+        daemon.stop()
+        running = subprocess.check_output(["virsh", "list", "--all", "--name"], text=True)
+        assert "-warm." not in running
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    daemon.start()
+    assert {snapshot.name for snapshot in snapshots(daemon)} == present
+    assert scaled(daemon, "kept", 2)[-1]["start"] == "fork"
+
+
 def test_a_damaged_snapshot_is_told_and_then_given_up(daemon: LabDaemon, project: Path) -> None:
     for snapshot in snapshots(daemon):
         with (snapshot / "ram").open("r+b") as ram:
             ram.write(b"LibvirtQemudPart")
-    rows = scaled(daemon, "kept", 1 + FORKS + 1)
+    rows = scaled(daemon, "kept", 3)
     assert rows[-1]["start"] == "cold"
     assert "it was not finished" in events(daemon)
-    rows = scaled(daemon, "kept", 1 + FORKS + 3)
+    scaled(daemon, "kept", 5)
     until(lambda: len(snapshots(daemon)) == SERVICES, "another snapshot is made", daemon)
     assert "too many forks of it have failed" in events(daemon)
