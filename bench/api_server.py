@@ -23,6 +23,7 @@ from vmorch.model.instance import State
 from vmorch.model.names import Installation
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 from vmorch.model.view import Check
+from vmorch.proxy.fake import FakeProxy
 from vmorch.snapshots.shelf import SnapshotShelf
 from vmorch.store.sqlite import SqliteStore
 
@@ -59,6 +60,7 @@ def services_of(store: SqliteStore, settings: Settings) -> ApiServices:
         checks=no_checks,
         shutdown=lambda: None,
         authority=str,
+        accesses=FakeProxy().accesses,
         snapshots=SnapshotShelf(settings.snapshots_dir, SystemClock()),
         history=History(),
         ask_warm_up=lambda environment, service: None,

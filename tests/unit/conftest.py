@@ -45,6 +45,7 @@ from vmorch.model.spec import ServiceSpec
 from vmorch.model.view import Check
 from vmorch.planner.look import Look
 from vmorch.proxy.certificates import Certificates
+from vmorch.proxy.fake import FakeProxy
 from vmorch.proxy.place import Place
 from vmorch.snapshots.shelf import SnapshotShelf
 from vmorch.snapshots.subject import key_of
@@ -276,6 +277,7 @@ class ServedDaemon:
         self.warm_up_failure = ""
         self.host = FakeHost()
         self.look: Look | None = None
+        self.proxy = FakeProxy()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -349,6 +351,7 @@ class ServedDaemon:
             last_look=lambda: self.look,
             checks=checks,
             shutdown=lambda: setattr(self._server, "should_exit", True),
+            accesses=self.proxy.accesses,
             authority=Certificates(Place.of(self.settings), SystemClock()).authority,
         )
 

@@ -19,6 +19,7 @@ from vmorch.api.logfiles import LogFile
 from vmorch.api.services import ApiServices
 from vmorch.api.streams import Rows, ndjson
 from vmorch.errors import NotFound, UsageError
+from vmorch.model.access import Access
 from vmorch.model.names import is_name, split_instance_name
 from vmorch.model.view.stream import LogLine
 
@@ -75,6 +76,25 @@ def router(services: ApiServices) -> APIRouter:
         )
         await _check_names(services, name, wish)
         return ndjson(_logs(services, name, wish, follow=follow))
+
+    @routes.get("/environments/{name}/accesses")
+    async def accesses(
+        name: str,
+        service: Annotated[list[str], Query()] = [],  # noqa: B006
+        tail: Annotated[int | None, Query(ge=0, le=TAIL_LIMIT)] = None,
+        since: float | None = None,
+    ) -> list[Access]:
+        """The last requests that routes with `access_log` led to these services or instances (or
+        to all), the oldest first."""
+        await services.store.environment(name)
+        found = [
+            line
+            for line in await services.accesses()
+            if line.environment == name
+            and (not service or {line.service, line.instance} & set(service))
+            and (since is None or line.time >= since)
+        ]
+        return found if tail is None else found[max(0, len(found) - tail) :]
 
     return routes
 

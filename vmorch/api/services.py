@@ -11,6 +11,7 @@ from vmorch.host.protocol import Host
 from vmorch.hypervisor.protocol import Hypervisor
 from vmorch.images.protocol import Images
 from vmorch.metrics.history import History
+from vmorch.model.access import Access
 from vmorch.model.exec import ExecSessions
 from vmorch.model.view import Check
 from vmorch.planner.look import Look
@@ -32,6 +33,7 @@ class ApiServices:
     of these be made unasked;
     `last_look` is what the reconciler saw last (None: nothing yet), and answers at once;
     `history` has the measures;
+    `accesses` are the last requests of the access log;
     `authority` is the certificate of the local authority, PEM;
     `shutdown` asks the daemon to end, and returns before it has."""
 
@@ -46,6 +48,7 @@ class ApiServices:
     checks: Callable[[], Awaitable[list[Check]]]
     shutdown: Callable[[], None]
     authority: Callable[[], str]
+    accesses: Callable[[], Awaitable[list[Access]]]
     snapshots: Snapshots
     history: History
     ask_warm_up: Callable[[str, str], None]

@@ -122,7 +122,8 @@ class PublishedPort:
 class Route:
     """An HTTP route: requests for `host` whose path starts with `path` and that have `headers` with
     these values go to `port`. An instance may be silent for `timeout_seconds`, a request's body
-    have `body_bytes`. A text in `maintenance` is the answer to everything instead."""
+    have `body_bytes`. A text in `maintenance` is the answer to everything instead. `access_log`:
+    the requests are logged."""
 
     host: str
     path: str = "/"
@@ -131,6 +132,7 @@ class Route:
     timeout_seconds: float | None = None
     body_bytes: int | None = None
     maintenance: str | None = None
+    access_log: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

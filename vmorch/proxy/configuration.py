@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from vmorch.proxy.access import ring_section
 from vmorch.proxy.place import Place
 from vmorch.proxy.protocol import Backend, Check, Listener, Mode, ProxyConfig, Server
 from vmorch.proxy.routes import endpoint, http_lines, http_side
@@ -100,13 +101,16 @@ def _document(
     backends: tuple[Backend, ...],
     marker: str,
 ) -> str:
+    tls = bool(outside.certificates)
+    logged = any(backend.treatment.logged for backend in backends)
     blocks = [
         _head(outside),
         _global(place, marker),
         _defaults(),
-        *(http_side(config.routes, place, tls=bool(outside.certificates)) if config.routes else ()),
+        *([ring_section()] if logged else []),
+        *(http_side(config.routes, place, tls=tls, logged=logged) if config.routes else ()),
         *(_listener(item) for item in sorted(config.listeners, key=_listener_order)),
-        *(_backend(backend) for backend in backends),
+        *(_backend(backend, silent=logged) for backend in backends),
     ]
     return "\n".join("\n".join(block) + "\n" for block in blocks)
 
@@ -184,7 +188,8 @@ def _listener(item: Listener) -> list[str]:
     ]
 
 
-def _backend(backend: Backend) -> list[str]:
+def _backend(backend: Backend, *, silent: bool) -> list[str]:
+    """`silent`: there is an access log, which is not of what this backend does not want there."""
     return [
         f"backend {backend.name}",
         f"    mode {backend.mode.value}",
@@ -192,7 +197,11 @@ def _backend(backend: Backend) -> list[str]:
         # leastconn sends less to an instance that its cap has made slow, but where nobody is busy
         # it takes no notice of weights.
         f"    balance {'roundrobin' if backend.by_weight else 'leastconn'}",
-        *(http_lines(backend) if backend.mode is Mode.HTTP else ["    timeout server 24h"]),
+        *(
+            http_lines(backend, silent=silent)
+            if backend.mode is Mode.HTTP
+            else ["    timeout server 24h"]
+        ),
         *(_check_lines(backend.check) if backend.check else ()),
         # In the structure, so that a changed check is seen also where no server is.
         f"    default-server {_server_defaults(backend.check)}",

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from vmorch.effects import Faults, NoFaults
 from vmorch.errors import ProxyError
+from vmorch.model.access import Access
 from vmorch.model.counters import TrafficCounters, TrafficReport
 from vmorch.proxy.protocol import (
     AddressUnavailable,
@@ -33,6 +34,7 @@ class FakeProxy:
     def __init__(self, faults: Faults | None = None) -> None:
         self.config: ProxyConfig | None = None
         self.applied = 0
+        self.log: list[Access] = []
         self.down: set[tuple[str, str]] = set()
         self.taken: set[Endpoint] = set()
         self.refusal: ProxyError | None = None
@@ -95,6 +97,9 @@ class FakeProxy:
             connections=sum(self._connections[key] for key in keys),
             requests=sum(self._requests[key] for key in keys),
         )
+
+    async def accesses(self) -> list[Access]:
+        return self.log
 
     async def running(self) -> bool:
         return self.config is not None

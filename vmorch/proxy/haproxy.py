@@ -17,7 +17,9 @@ from typing import TypeVar
 
 from vmorch.effects import Clock, Faults
 from vmorch.errors import ProxyError
+from vmorch.model.access import Access
 from vmorch.model.counters import TrafficReport
+from vmorch.proxy.access import RING, read_accesses
 from vmorch.proxy.admin import CommandLine, Unreachable
 from vmorch.proxy.certificates import Certificates
 from vmorch.proxy.changes import Command, changes
@@ -43,6 +45,7 @@ _RELOAD_SECONDS = 60.0
 _ASK_AGAIN_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
+_ACCESSES = f"show events {RING}"
 _ALL_SERVERS = "show stat -1 4 -1"
 _COUNTERS = "show info;show stat -1 6 -1"
 
@@ -86,7 +89,7 @@ class HAProxy:
                 found = read_status(await self._admin.ask(_ALL_SERVERS))
             except Unreachable:  # it has just ended, or the next `apply` starts it anew
                 return {}
-            for other in await self._leaving_statuses():
+            for other in map(read_status, await self._of_leaving(_ALL_SERVERS)):
                 for key in other.keys() & found.keys():
                     sessions = found[key].sessions + other[key].sessions
                     found[key] = replace(found[key], sessions=sessions)
@@ -99,13 +102,23 @@ class HAProxy:
                 return read_counters(await self._admin.ask(_COUNTERS))
         return None
 
-    async def _leaving_statuses(self) -> list[dict[tuple[str, str], ServerStatus]]:
-        """As far as leaving workers can be asked: they end at any moment."""
+    async def _of_leaving(self, command: str) -> list[str]:
+        """The answers of leaving workers, as far as they can be asked: they end at any moment."""
         found = []
         with contextlib.suppress(ProxyError):
             for pid in (await self._processes()).leaving:
-                found.append(read_status(await self._master.ask_worker(pid, _ALL_SERVERS)))
+                found.append(await self._master.ask_worker(pid, command))
         return found
+
+    async def accesses(self) -> list[Access]:
+        async with self._lock:
+            if self._program.master() is None:
+                return []
+            texts = [*await self._of_leaving(_ACCESSES)]
+            with contextlib.suppress(Unreachable):
+                texts.append(await self._admin.ask(_ACCESSES))
+            found = [line for text in texts for line in read_accesses(text)]
+            return sorted(found, key=lambda line: line.time)
 
     async def wait_gone(self) -> None:
         while (pid := self._program.master()) is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vmorch.errors import ProxyError
+from vmorch.model.access import Access
 from vmorch.model.counters import TrafficReport
 
 
@@ -45,11 +46,13 @@ class Check:
 class Treatment:
     """What an HTTP backend does with requests. A server may be silent for `timeout_seconds` (None:
     5 minutes); a body may have `body_bytes` (None: any number). With a text in `maintenance` that
-    is the answer to everything, and no server is asked."""
+    is the answer to everything, and no server is asked. Of what is `logged`, each request has a
+    line in the access log."""
 
     timeout_seconds: float | None = None
     body_bytes: int | None = None
     maintenance: str | None = None
+    logged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +150,11 @@ class Proxy(Protocol):
     async def counters(self) -> TrafficReport | None:
         """What HAProxy has counted; None when it does not answer just now. Requests that workers
         left behind by a reload still answer are in none of it."""
+        ...
+
+    async def accesses(self) -> list[Access]:
+        """The last requests that were to be logged, the oldest first, as many as there is room
+        for. They end with HAProxy, and after a reload with the last connection of its worker."""
         ...
 
     async def running(self) -> bool: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address
 
+from vmorch.proxy.access import SILENT, log_lines
 from vmorch.proxy.place import Place
 from vmorch.proxy.protocol import Backend, HttpRoute, Treatment
 
@@ -14,7 +15,7 @@ MAINTENANCE_RETRY_SECONDS = 60
 
 
 def http_side(
-    routes: Iterable[HttpRoute], place: Place, *, tls: bool
+    routes: Iterable[HttpRoute], place: Place, *, tls: bool, logged: bool
 ) -> tuple[list[str], list[str]]:
     """The frontend and the answer where no route leads. Of the routes that fit a request the first
     wins: of a longer path before a shorter, of more headers before fewer."""
@@ -34,13 +35,15 @@ def http_side(
         "    option forwardfor",
         f"    http-request set-header X-Forwarded-Proto {scheme}",
         "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
-        "    http-request set-var(req.host) req.hdr(host),field(1,:),lower,rtrim(.)",
+        "    http-request set-var(txn.host) req.hdr(host),field(1,:),lower,rtrim(.)",
+        *(log_lines() if logged else []),
         *leading,
         f"    default_backend {NO_ROUTE}",
     ]
     no_route = [
         f"backend {NO_ROUTE}",
         "    mode http",
+        *([SILENT] if logged else []),
         "    http-request return status 404 content-type text/plain"
         ' lf-string "vmorch has no route for %[req.hdr(host)]%[path].\\n"',
     ]
@@ -59,19 +62,23 @@ def _order(route: HttpRoute) -> tuple[object, ...]:
 
 def _conditions(route: HttpRoute) -> str:
     """Every one of them must hold. A prefix ends at a slash: /api is no /apix."""
-    found = [f"{{ var(req.host) -m str -- '{route.host.lower()}' }}"]
+    found = [f"{{ var(txn.host) -m str -- '{route.host.lower()}' }}"]
     if prefix := route.path.rstrip("/"):
         found.append(f"{{ path,concat(/) -m beg -- '{prefix}/' }}")
     found += [f"{{ req.fhdr({name}) -m str -- '{value}' }}" for name, value in route.headers]
     return " ".join(found)
 
 
-def http_lines(backend: Backend) -> list[str]:
-    """What a backend does with a request before it goes to a server, or instead."""
+def http_lines(backend: Backend, *, silent: bool) -> list[str]:
+    """What a backend does with a request before it goes to a server, or instead. `silent`: and
+    without a word in the access log, unless it is to be there."""
     treatment = backend.treatment
+    level = [SILENT] if silent and not treatment.logged else []
     if treatment.maintenance is not None:
-        return [_answer(503, treatment.maintenance, retry_after=MAINTENANCE_RETRY_SECONDS)]
+        closed = _answer(503, treatment.maintenance, retry_after=MAINTENANCE_RETRY_SECONDS)
+        return [*level, closed]
     return [
+        *level,
         *_limits(treatment),
         # A request that never left is always repeated; one that a server hung up on, only
         # when repeating it changes nothing (METH_GET is GET and HEAD), and only the first of its

@@ -101,8 +101,12 @@ def _http_names(environment: str, spec: ServiceSpec, port: int) -> dict[Treatmen
 
 def _treatment(route: Route) -> Treatment:
     if route.maintenance is not None:
-        return Treatment(maintenance=route.maintenance)
-    return Treatment(timeout_seconds=route.timeout_seconds, body_bytes=route.body_bytes)
+        return Treatment(maintenance=route.maintenance, logged=route.access_log)
+    return Treatment(
+        timeout_seconds=route.timeout_seconds,
+        body_bytes=route.body_bytes,
+        logged=route.access_log,
+    )
 
 
 def _port(route: Route, spec: ServiceSpec) -> int | None:

@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vmorch.errors import StoreError
+from vmorch.model.access import Access
 from vmorch.model.instance import State
 
 Run = Callable[..., tuple[int, str, str]]
@@ -346,3 +348,44 @@ def test_a_daemon_that_stays_away_is_5(
     assert err.splitlines()[-2].startswith("error: No daemon answers")
     with contextlib.suppress(OSError):
         daemon.settings.socket.unlink()
+
+
+def test_logs_of_access_are_of_that_environment_and_of_whom_one_asks(run: Run, daemon: Any) -> None:
+    run("up")
+    line = Access(
+        time=1795539076.5,
+        environment="demo",
+        service="web",
+        instance="web-1",
+        client="127.0.0.1",
+        http=1,
+        tls="",
+        method="GET",
+        host="web.localhost",
+        uri="/\x1b[31m",
+        status=200,
+        sent_bytes=1,
+        received_bytes=2,
+        seconds=0.0125,
+        wait_seconds=0.0,
+        answer_seconds=0.012,
+        end="--",
+    )
+    late = replace(
+        line, time=line.time + 60, service="db", instance=None, status=503, tls="TLSv1.3"
+    )
+    daemon.proxy.log = [line, replace(line, environment="other"), late]
+    code, out, _ = run("logs", "--access")
+    rows = [row.split()[1:] for row in out.splitlines()]
+    assert code == 0
+    assert [row[:2] for row in rows] == [["web-1", "200"], ["db", "503"]]
+    assert rows[0][2:5] == ["12", "ms", "127.0.0.1"]
+    assert "\x1b" not in out
+    assert [row[-1][:8] for row in rows] == ["http://w", "https://"]
+    assert run("logs", "--access", "web-1")[1] == out.splitlines()[0] + "\n"
+    assert run("logs", "--access", "-n", "1")[1] == out.splitlines()[1] + "\n"
+    assert run("logs", "--access", "-n", "0")[1] == ""
+    shown = json.loads(run("logs", "--access", "db", "-o", "json")[1])
+    assert (shown["service"], shown["instance"], shown["seconds"]) == ("db", None, 0.0125)
+    assert run("logs", "--access", "-f")[0] == 2
+    assert run("-p", "none", "logs", "--access")[0] == 4

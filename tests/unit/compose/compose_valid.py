@@ -155,7 +155,8 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "route with everything": (
         "route:\n  host: a\n  port: 80\n  headers: {X-Canary: 'yes', x-v: 2}\n"
-        "  timeout: 1m30s\n  body_limit: 10M\n  maintenance: 'It''s $$5; back at 12.'",
+        "  timeout: 1m30s\n  body_limit: 10M\n  access_log: yes\n"
+        "  maintenance: 'It''s $$5; back at 12.'",
         {
             "routes": (
                 Route(
@@ -164,6 +165,7 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
                     headers={"X-Canary": "yes", "x-v": "2"},
                     timeout_seconds=90,
                     body_bytes=10 * 1024**2,
+                    access_log=True,
                     maintenance="It's $5; back at 12.",
                 ),
             )

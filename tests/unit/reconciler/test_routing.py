@@ -128,6 +128,7 @@ def test_routes_that_treat_requests_alike_share_a_backend() -> None:
             Route(host="c.localhost", headers={"X-B": "1", "X-A": "2"}),
             Route(host="d.localhost", body_bytes=5),
             Route(host="e.localhost", timeout_seconds=1.0),
+            Route(host="f.localhost", access_log=True),
         ),
     )
     config = config_of([routed(spec, instance(1, State.READY))])
@@ -137,6 +138,7 @@ def test_routes_that_treat_requests_alike_share_a_backend() -> None:
         "c": "shop.web.80.http",
         "d": "shop.web.80.http.2",
         "e": "shop.web.80.http.1",
+        "f": "shop.web.80.http.3",
     }
     assert config.routes[2].headers == (("X-A", "2"), ("X-B", "1"))
     assert {b.name: b.treatment for b in config.backends} == {
@@ -144,6 +146,7 @@ def test_routes_that_treat_requests_alike_share_a_backend() -> None:
         "shop.web.80.http": Treatment(),
         "shop.web.80.http.1": Treatment(timeout_seconds=1.0),
         "shop.web.80.http.2": Treatment(body_bytes=5),
+        "shop.web.80.http.3": Treatment(logged=True),
     }
     assert all(backend.servers for backend in config.backends)
 

@@ -33,6 +33,7 @@ app = new_app()
         ("vmorch logs -f", "follow all services"),
         ("vmorch logs orders-1 --tail 50 -t", "the last 50 lines of one instance, with times"),
         ("vmorch logs --source console orders-1", "what its kernel and boot said"),
+        ("vmorch logs --access web --tail 20", "its last requests (route: access_log: true)"),
         ("vmorch logs --since 10m -o json", "one JSON object a line"),
     ),
 )
@@ -51,6 +52,9 @@ def command(
     since: Since = None,
     timestamps: Annotated[bool, typer.Option("-t", "--timestamps", help="Show times.")] = False,
     source: Annotated[Literal["service", "console"], typer.Option(help="Whose lines.")] = "service",
+    access: Annotated[
+        bool, typer.Option("--access", help="Requests that the proxy answered, instead.")
+    ] = False,
     no_log_prefix: Annotated[
         bool, typer.Option("--no-log-prefix", help="Leave out the instances' names.")
     ] = False,
@@ -60,6 +64,18 @@ def command(
 ) -> None:
     """Show what services (or consoles) wrote, also of instances that are gone."""
     session = session_of(ctx, files=files, project=project)
+    if access:
+        if follow:
+            raise typer.BadParameter("--access shows what has been; it does not follow.")
+        show_accesses(
+            session.client,
+            require_environment(session),
+            names,
+            tail=_tail(tail),
+            since=moment(since, time.time()) if since else None,
+            json=output == "json",
+        )
+        return
     show(
         session.client,
         require_environment(session),
@@ -98,6 +114,27 @@ def show(
         start = f"{line.instance.ljust(width)} | " if prefix else ""
         stamp = f"{shown(line.time)} " if timestamps and line.time is not None else ""
         print(f"{start}{stamp}{clean(line.line)}", flush=follow)
+
+
+def show_accesses(
+    client: Client,
+    environment: str,
+    names: Sequence[str] = (),
+    *,
+    tail: int | None = None,
+    since: float | None = None,
+    json: bool = False,
+) -> None:
+    """Print the last requests that the proxy has answered, a line each."""
+    for line in client.accesses(environment, names, tail=tail, since=since):
+        if json:
+            print_json_line(line)
+            continue
+        scheme = "https" if line.tls else "http"
+        asked = clean(f"{line.method} {scheme}://{line.host}{line.uri}")
+        took = f"{line.seconds * 1000:.0f} ms"
+        instance = line.instance or line.service
+        print(f"{shown(line.time)} {instance} {line.status} {took} {line.client} {asked}")
 
 
 def _tail(text: str) -> int | None:

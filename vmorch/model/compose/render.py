@@ -144,6 +144,7 @@ def _route(route: Route) -> dict[str, Any]:
             "timeout": None if seconds is None else duration_text(seconds),
             "body_limit": None if most is None else byte_text(most),
             "maintenance": route.maintenance,
+            "access_log": route.access_log or None,
         }
     )
 

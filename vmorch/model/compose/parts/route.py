@@ -6,7 +6,7 @@ import json
 
 from vmorch.model.compose import quantities
 from vmorch.model.compose.containers import ListOf, MapOf, OneOrMany
-from vmorch.model.compose.forms import BYTES, COUNT, DURATION, PORT, Word
+from vmorch.model.compose.forms import BOOLEAN, BYTES, COUNT, DURATION, PORT, Word
 from vmorch.model.compose.nodes import Fields, Node, to_plain
 from vmorch.model.compose.objects import Key, Object, Values
 from vmorch.model.spec import Route
@@ -38,6 +38,7 @@ def _route(values: Values) -> Route | None:
         timeout_seconds=values.get("timeout"),
         body_bytes=values.get("body_limit"),
         maintenance=values.get("maintenance"),
+        access_log=values.get("access_log", False),
     )
 
 
@@ -61,6 +62,7 @@ ROUTE = OneOrMany(
                 "headers": Key(_HEADERS, "Headers that they must have, with their values."),
                 "timeout": Key(DURATION, "How long an instance may be silent; 5m if not given."),
                 "body_limit": Key(BYTES, "The longest body that they may have."),
+                "access_log": Key(BOOLEAN, "true: 'vmorch logs --access' shows the requests."),
                 "maintenance": Key(_MAINTENANCE, "The answer to all of them instead, with 503."),
             },
         ),

@@ -1,0 +1,44 @@
+"""What HAProxy writes into its ring, read."""
+
+from __future__ import annotations
+
+from vmorch.model.access import Access
+from vmorch.proxy.access import read_accesses
+
+# Written by HAProxy 2.6.12 with the format of vmorch.proxy.access.
+SAID = r"""
+{"time":1795539076.014,"client":"127.0.0.1","http":2,"tls":"TLSv1.3","method":"GET","host":"a.localhost","uri":"\/\u00fc\"?x=1","status":200,"sent_bytes":75,"received_bytes":90,"all":1250,"wait":0,"answer":1200,"end":"--","backend":"shop.web.80.http.1","server":"web-3"}
+{"time":1795539076.578,"client":"::1","http":1,"tls":"-","method":"POST","host":"-","uri":"/","status":503,"sent_bytes":9,"received_bytes":0,"all":0,"wait":-1,"answer":-1,"end":"LR","backend":"shop.web.80.http","server":"<NOSRV>"}
+{"time":1795539076.600,"client":"::1","http":1,"tls":"-","method":"<BADREQ>","host":"-","uri":"-","status":400,"sent_bytes":0,"received_bytes":0,"all":0,"wait":-1,"answer":-1,"end":"PR","backend":"http","server":"<NOSRV>"}
+
+"""
+
+
+def test_lines_are_read_and_what_was_no_request_is_left_out() -> None:
+    first, second = read_accesses(SAID)
+    assert first == Access(
+        time=1795539076.014,
+        environment="shop",
+        service="web",
+        instance="web-3",
+        client="127.0.0.1",
+        http=2,
+        tls="TLSv1.3",
+        method="GET",
+        host="a.localhost",
+        uri='/ü"?x=1',
+        status=200,
+        sent_bytes=75,
+        received_bytes=90,
+        seconds=1.25,
+        wait_seconds=0.0,
+        answer_seconds=1.2,
+        end="--",
+    )
+    assert (second.instance, second.tls) == (None, "")
+    assert (second.wait_seconds, second.answer_seconds) == (None, None)
+
+
+def test_without_the_ring_there_is_nothing() -> None:
+    assert read_accesses("Can't find that sink: vmorch-access.\n") == []
+    assert read_accesses("") == []
