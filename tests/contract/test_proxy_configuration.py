@@ -89,6 +89,18 @@ CONFIGS = {
     ),
 }
 
+CONFIGS["proxied"] = ProxyConfig(
+    backends=(replace(DATABASE, send_proxy=True),),
+    listeners=(
+        Listener(
+            address="127.0.0.1",
+            port=5432,
+            namespace=None,
+            backend=DATABASE.name,
+            accept_proxy=True,
+        ),
+    ),
+)
 CONFIGS["treated"] = ProxyConfig(
     backends=(
         ORDERS,

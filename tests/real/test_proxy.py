@@ -564,3 +564,36 @@ def workers(world: World) -> set[int]:
     pid = int(world.place.pid_file.read_text())
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return {max(map(int, children))}
+
+
+def test_the_proxy_protocol_is_asked_for_and_passed_on(world: World) -> None:
+    told = socket.create_server(("127.0.0.1", 0))
+    world.stack.callback(told.close)
+    told.settimeout(10)
+    one = Server(name="db-1", id=1, address="127.0.0.1", port=told.getsockname()[1], admitted=True)
+    listener = Listener(
+        address="127.0.0.1",
+        port=free_port(),
+        namespace=None,
+        backend="shop.web.80.tcp",
+        accept_proxy=True,
+    )
+    backend = replace(plain(), send_proxy=True)
+    world.apply(ProxyConfig(backends=(backend,), listeners=(listener,)))
+    # Added at run time: it must be told as one from the file is.
+    world.apply(ProxyConfig(backends=(replace(backend, servers=(one,)),), listeners=(listener,)))
+    where = ("127.0.0.1", listener.port)
+    with closing(socket.create_connection(where, 10)) as client:
+        client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.8 4711 5432\r\nhello")
+        connection, _ = told.accept()
+        with closing(connection):
+            connection.settimeout(10)
+            got = b""
+            while not got.endswith(b"hello"):
+                got += connection.recv(4096)
+    assert got.startswith(b"\r\n\r\n\0\r\nQUIT\n\x21\x11")
+    assert got[16:20] == bytes((192, 0, 2, 7))
+    with closing(socket.create_connection(where, 10)) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        with suppress(ConnectionResetError):
+            assert client.recv(1) == b""

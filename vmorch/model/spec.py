@@ -106,12 +106,15 @@ class HealthCheck:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedPort:
     """`ports:`. `published` None lets vmorch choose a free port of the host, `host_ip` None leaves
-    the address to the daemon's settings."""
+    the address to the daemon's settings. By the PROXY protocol, connections may have to say who
+    their client is (`accept_proxy`), and may say so to the service (`send_proxy`)."""
 
     target: int
     published: int | None
     host_ip: str | None = None
     protocol: Protocol = Protocol.TCP
+    accept_proxy: bool = False
+    send_proxy: bool = False
 
     def address(self, publish_address: str) -> str:
         """Where it listens when `publish_address` is what the settings say."""

@@ -53,7 +53,7 @@ def _backend_changes(backend: Backend, running: Mapping[str, RunningServer]) -> 
 
 def _additions(backend: Backend, server: Server) -> Iterator[Command]:
     target = f"{backend.name}/{server.name}"
-    words = added_server(server, backend.check)
+    words = added_server(server, backend)
     yield Command(text=f"add server {target} {words}", expected="New server registered")
     if backend.check:
         yield Command(text=f"enable health {target}")

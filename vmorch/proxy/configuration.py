@@ -72,9 +72,9 @@ def namespaces_in(text: str) -> dict[str, int]:
     return {name: int(inode) for name, inode in _NAMESPACE_LINE.findall(text)}
 
 
-def added_server(server: Server, check: Check | None) -> str:
+def added_server(server: Server, backend: Backend) -> str:
     """What follows a server's name in `add server`, which knows no defaults."""
-    return f"{_server_words(server, check)} {_server_defaults(check)}"
+    return f"{_server_words(server, backend.check)} {_server_defaults(backend)}"
 
 
 def _server_words(server: Server, check: Check | None) -> str:
@@ -82,9 +82,13 @@ def _server_words(server: Server, check: Check | None) -> str:
     return f"{words} check" if check else words
 
 
-def _server_defaults(check: Check | None) -> str:
+def _server_defaults(backend: Backend) -> str:
+    check = backend.check
     # Idle connections hinder `del server`; by default the last one stays for 15 s.
     words = "pool-purge-delay 1s"
+    if backend.send_proxy:
+        # Checks go without it, as the daemon's own do.
+        words += " send-proxy-v2"
     if check is None:
         return words
     # rise 1: a check may only take away what the daemon has already found ready, so one good
@@ -177,13 +181,14 @@ def _listener_order(item: Listener) -> tuple[str, str, int]:
 def _listener(item: Listener) -> list[str]:
     # TCP also where HTTP is spoken: what one service says to another, or a published port
     # carries, needs none of HTTP's features, and bytes that pass unread cannot be misread.
-    where = f" namespace {item.namespace}" if item.namespace else ""
+    words = f" namespace {item.namespace}" if item.namespace else ""
+    words += " accept-proxy" if item.accept_proxy else ""
     return [
         f"frontend tcp:{item.namespace or 'host'}:{item.address}:{item.port}",
         "    mode tcp",
         # Idle connections of a pool live as long as in a network without a proxy.
         "    timeout client 24h",
-        f"    bind {endpoint(item.address, item.port)}{where}",
+        f"    bind {endpoint(item.address, item.port)}{words}",
         f"    default_backend {item.backend}",
     ]
 
@@ -204,7 +209,7 @@ def _backend(backend: Backend, *, silent: bool) -> list[str]:
         ),
         *(_check_lines(backend.check) if backend.check else ()),
         # In the structure, so that a changed check is seen also where no server is.
-        f"    default-server {_server_defaults(backend.check)}",
+        f"    default-server {_server_defaults(backend)}",
         *(_server_line(server, backend.check) for server in backend.servers),
     ]
 

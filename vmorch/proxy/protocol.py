@@ -58,25 +58,29 @@ class Treatment:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """`name` is unique and made of [A-Za-z0-9_.-]: ENVIRONMENT.SERVICE.PORT. `by_weight`: its
-    servers get exactly the shares that their weights say, however busy they are."""
+    servers get exactly the shares that their weights say, however busy they are. `send_proxy`: they
+    are told of each connection's client by a header of the PROXY protocol, version 2."""
 
     name: str
     mode: Mode
     servers: tuple[Server, ...]
     check: Check | None
     by_weight: bool = False
+    send_proxy: bool = False
     treatment: Treatment = Treatment()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
     """A TCP listener of the host (`namespace` None; published ports) or of a router namespace
-    (service addresses), leading to one backend."""
+    (service addresses), leading to one backend. `accept_proxy`: each connection must begin with a
+    header of the PROXY protocol, and is taken to be its client's."""
 
     address: str
     port: int
     namespace: str | None
     backend: str
+    accept_proxy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

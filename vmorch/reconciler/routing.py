@@ -25,6 +25,9 @@ FULL_WEIGHT = 100
 MOST_WEIGHT = 256
 """HAProxy's bound of a server's weight."""
 
+PROXIED = "proxied"
+"""Ends the name of the backend whose servers are told of the client by the PROXY protocol."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routed:
@@ -78,6 +81,8 @@ def _backends(environment: Routed, spec: ServiceSpec) -> Iterator[Backend]:
             by_weight=bool(weights),
         )
         yield plain
+        if any(p.send_proxy and p.target == port for p in spec.ports):
+            yield replace(plain, name=f"{plain.name}.{PROXIED}", send_proxy=True)
         for treatment, name in _http_names(environment.record.name, spec, port).items():
             closed = treatment.maintenance is not None
             yield replace(
@@ -197,13 +202,13 @@ def _outer_listeners(
 ) -> Iterator[Listener]:
     for published in spec.ports:
         if published.protocol is Protocol.TCP and published.published is not None:
+            name = backend_name(environment.record.name, spec.name, published.target, Mode.TCP)
             yield Listener(
                 address=published.address(publish_address),
                 port=published.published,
                 namespace=None,
-                backend=backend_name(
-                    environment.record.name, spec.name, published.target, Mode.TCP
-                ),
+                backend=f"{name}.{PROXIED}" if published.send_proxy else name,
+                accept_proxy=published.accept_proxy,
             )
 
 

@@ -161,7 +161,7 @@ def _earlier(old: EnvironmentSpec | None, name: str, taken: set[int | None]) -> 
 
 
 def _like(one: PublishedPort, other: PublishedPort) -> bool:
-    return replace(one, published=None) == replace(other, published=None)
+    return (one.target, one.host_ip, one.protocol) == (other.target, other.host_ip, other.protocol)
 
 
 def _choose(

@@ -223,6 +223,10 @@ MALFORMED: dict[str, tuple[str, dict[int, str]]] = {
     "route without a host": (web("route: {path: /}"), {4: "'host' is missing"}),
     "route with a scheme": (web("route: {host: 'http://a'}"), {4: "a host name"}),
     "path of no route": (web("route: {host: a, path: api, port: 80}"), {4: "a path such as"}),
+    "PROXY protocol of a version": (
+        web("ports:\n  - target: 80\n    proxy_protocol: v2"),
+        {6: "accept or send or both"},
+    ),
     "same route by header": (
         web(
             "expose: [80]\nroute:\n"

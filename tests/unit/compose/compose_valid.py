@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from vmorch.model.rollout import FailureAction, UpdateConfig, UpdateOrder
@@ -140,6 +141,18 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
         "ports:\n  - {target: 80, published: '8080', host_ip: 0.0.0.0, protocol: tcp, x-a: 1}\n"
         "  - target: '81'",
         {"ports": (port(80, 8080, "0.0.0.0"), port(81))},
+    ),
+    "ports with the PROXY protocol": (
+        "ports:\n  - {target: 80, published: 80, proxy_protocol: accept}\n"
+        "  - {target: 81, published: 81, proxy_protocol: send}\n"
+        "  - {target: 82, published: 82, proxy_protocol: both}",
+        {
+            "ports": (
+                replace(port(80, 80), accept_proxy=True),
+                replace(port(81, 81), send_proxy=True),
+                replace(port(82, 82), accept_proxy=True, send_proxy=True),
+            )
+        },
     ),
     "same port of two addresses": (
         "ports: ['127.0.0.1:80:80', '127.0.0.2:80:80']",

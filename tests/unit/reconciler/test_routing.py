@@ -151,6 +151,25 @@ def test_routes_that_treat_requests_alike_share_a_backend() -> None:
     assert all(backend.servers for backend in config.backends)
 
 
+def test_only_who_asks_for_it_is_told_by_the_proxy_protocol() -> None:
+    ports = (
+        PublishedPort(target=80, published=8001, send_proxy=True),
+        PublishedPort(target=80, published=8002, accept_proxy=True),
+    )
+    config = config_of([routed(replace(WEB, ports=ports), instance(1, State.READY))])
+    told = {(item.port, item.backend, item.accept_proxy) for item in config.listeners}
+    assert told == {
+        (80, "shop.web.80.tcp", False),
+        (8001, "shop.web.80.tcp.proxied", False),
+        (8002, "shop.web.80.tcp", True),
+    }
+    assert {b.name: b.send_proxy for b in config.backends} == {
+        "shop.web.80.tcp": False,
+        "shop.web.80.tcp.proxied": True,
+    }
+    assert len({b.servers for b in config.backends}) == 1
+
+
 def test_under_maintenance_no_server_is_asked_by_that_route() -> None:
     closed = Route(host="b.localhost", maintenance="Later.", timeout_seconds=1.0)
     spec = replace(WEB, routes=(Route(host="a.localhost"), closed))

@@ -122,6 +122,14 @@ def _build(build: BuildSpec | None) -> dict[str, Any]:
     )
 
 
+_PROXY_PROTOCOL = {
+    (False, False): None,
+    (True, False): "accept",
+    (False, True): "send",
+    (True, True): "both",
+}
+
+
 def _port(port: PublishedPort) -> dict[str, Any]:
     return _without_empty(
         {
@@ -129,6 +137,7 @@ def _port(port: PublishedPort) -> dict[str, Any]:
             "published": None if port.published is None else str(port.published),
             "host_ip": port.host_ip,
             "protocol": port.protocol.value,
+            "proxy_protocol": _PROXY_PROTOCOL[port.accept_proxy, port.send_proxy],
         }
     )
 

@@ -63,6 +63,8 @@ def _long(values: Values) -> tuple[PublishedPort, ...]:
         target=values.get("target"),
         published=values.get("published"),
         host_ip=values.get("host_ip"),
+        accept_proxy=values.get("proxy_protocol") in ("accept", "both"),
+        send_proxy=values.get("proxy_protocol") in ("send", "both"),
     )
     return (port,)
 
@@ -122,6 +124,10 @@ PORTS = ListOf(
                 "published": Key(PORT, "The port of the host; without it, a free one."),
                 "host_ip": Key(
                     ADDRESS, "The host's address to listen on; without it, that of the settings."
+                ),
+                "proxy_protocol": Key(
+                    Choice(("accept", "send", "both")),
+                    "accept: its connections say who their client is. send: the service is told.",
                 ),
                 "protocol": Key(Choice(("tcp", "udp")), "tcp."),
             },
