@@ -1,0 +1,107 @@
+"""How the number of a service's instances follows its load: what the user asks for, and what the
+decisions of `vmorch.planner.autoscale` remember from one to the next."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import tzinfo
+from zoneinfo import ZoneInfo
+
+DEFAULT_STABILIZATION_SECONDS = 300.0
+"""As in Kubernetes."""
+DEFAULT_WINDOW_SECONDS = 60.0
+"""As in Knative."""
+LEAST_WINDOW_SECONDS = 6.0
+"""Three ticks of the measures. In less, one that is late or odd would decide alone."""
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class Load(enum.StrEnum):
+    """What can be measured of a service and held at a target."""
+
+    CONCURRENCY = "concurrency"
+    RPS = "rps"
+    CPU = "cpu"
+    MEMORY = "memory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledFloor:
+    """At least `min` instances from `start_minute` to `end_minute` of the day, by the clocks of
+    the time zone `tz`, on `days` (0 is Monday). An end that is not after the start is on the next
+    day; the days are those on which it starts."""
+
+    start_minute: int
+    end_minute: int
+    min: int
+    days: tuple[int, ...] = tuple(range(7))
+    tz: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoscaleSpec:
+    """From `min` to `max` instances, as many as it takes to hold every target.
+
+    `concurrency` and `rps` are requests in flight and per second that one instance should have,
+    `cpu` and `memory` the share of its cap that it should use (0.7 is 70 %). A `min` of 0 lets the
+    last instance sleep once nothing was asked of it for `idle_seconds`; that is not decided here.
+    """
+
+    max: int
+    min: int = 1
+    concurrency: float | None = None
+    rps: float | None = None
+    cpu: float | None = None
+    memory: float | None = None
+    idle_seconds: float | None = None
+    stabilization_seconds: float = DEFAULT_STABILIZATION_SECONDS
+    window_seconds: float = DEFAULT_WINDOW_SECONDS
+    schedule: tuple[ScheduledFloor, ...] = ()
+
+    @property
+    def panic_window_seconds(self) -> float:
+        """What shows a burst: a tenth, as in Knative."""
+        return max(LEAST_WINDOW_SECONDS, self.window_seconds / 10)
+
+    @property
+    def tracking_window_seconds(self) -> float:
+        """Over which rates and shares are averaged: by default the 15 s of Kubernetes' period."""
+        return max(LEAST_WINDOW_SECONDS, self.window_seconds / 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """A number of instances, at a time."""
+
+    at: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoscaleMemory:
+    """What one decision leaves to the next; it is stored, so that a new daemon goes on with it.
+
+    `panicked_at`: a burst was last seen then; None when it is over. `recommended` are the counts
+    that the load asked for, each with the last time it did, from the greatest down; `in_force` the
+    counts that held, each with the time from which it did.
+    """
+
+    panicked_at: float | None = None
+    recommended: tuple[Count, ...] = ()
+    in_force: tuple[Count, ...] = ()
+
+
+def clock(minute: int) -> str:
+    """A minute of the day as `08:00`."""
+    return f"{minute // 60:02}:{minute % 60:02}"
+
+
+def zone_named(name: str) -> tzinfo | None:
+    """The time zone of that name in the host's own tables; None if there is none."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        # A key that is no zone is any of these, by what lies at its place among the tables.
+        return None

@@ -1,0 +1,198 @@
+"""The decision: what the loads ask for, then one restraint after the other. Pure; the daemon asks
+at each tick of the measures, stores `Decision.memory` and makes `count` the desired one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vmorch.model.autoscale import AutoscaleMemory, AutoscaleSpec, Count, Load
+from vmorch.model.use import ServiceUse
+from vmorch.planner.autoscale import restraint
+from vmorch.planner.autoscale.demand import Demand, of_concurrency, of_tracked, panicking_since
+from vmorch.planner.autoscale.schedule import floor_at, floor_text, next_edge
+from vmorch.planner.autoscale.window import window
+from vmorch.planner.autoscale.words import seconds_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """`count` instances, and why, with the numbers. At `wake_at`, which is to come, it may be
+    another one though the load is the same. `memory` is for the next decision."""
+
+    count: int
+    reason: str
+    memory: AutoscaleMemory
+    wake_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A count on its way through the restraints; `until` is when the last of them may let go."""
+
+    count: int
+    why: str
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a decision is about."""
+
+    spec: AutoscaleSpec
+    measures: Sequence[ServiceUse]
+    now: float
+    current: int
+
+
+def desired(
+    spec: AutoscaleSpec,
+    measures: Sequence[ServiceUse],
+    *,
+    now: float,
+    current: int,
+    memory: AutoscaleMemory,
+) -> Decision:
+    """How many instances there should be instead of `current`, the count that holds by now.
+
+    `measures` are in the order of time and reach back for at least `spec.window_seconds`; an empty
+    memory is that of a service that was never decided on.
+    """
+    look = _Look(spec, measures, now, current)
+    memory = _begun(memory, look)
+    panicked_at = _panicked_at(look, memory)
+    wanted = _bounded(_asked(look, panicking=panicked_at is not None), look)
+    recommended = restraint.recommended(
+        memory.recommended, wanted.count, now=now, seconds=spec.stabilization_seconds
+    )
+    steady = _stabilized(wanted, recommended[0], look)
+    final = _stepped(steady, memory.in_force, look)
+    return Decision(
+        count=final.count,
+        reason=_sentence(final, current),
+        wake_at=_wake_at(look, final, panicked_at),
+        memory=AutoscaleMemory(
+            panicked_at=panicked_at,
+            recommended=recommended,
+            in_force=restraint.in_force(memory.in_force, final.count, now=now),
+        ),
+    )
+
+
+def _begun(memory: AutoscaleMemory, look: _Look) -> AutoscaleMemory:
+    """With `current` as what holds. Without a past it was recommended now: a service whose past is
+    unknown is not scaled in at the first look. Nothing is from the future: a clock that was set
+    back must not hold up what follows."""
+    now, current = look.now, look.current
+    past = tuple(replace(held, at=min(held.at, now)) for held in memory.in_force)
+    recommended = tuple(replace(old, at=min(old.at, now)) for old in memory.recommended)
+    panicked_at = memory.panicked_at
+    return AutoscaleMemory(
+        panicked_at=None if panicked_at is None else min(panicked_at, now),
+        recommended=recommended or (Count(at=now, count=current),),
+        in_force=restraint.in_force(past, current, now=now),
+    )
+
+
+def _panicked_at(look: _Look, memory: AutoscaleMemory) -> float | None:
+    spec = look.spec
+    if spec.concurrency is None:
+        return None
+    seconds = spec.panic_window_seconds
+    return panicking_since(
+        window(look.measures, Load.CONCURRENCY, now=look.now, seconds=seconds),
+        target=spec.concurrency,
+        before=memory.panicked_at,
+        stable_seconds=spec.window_seconds,
+    )
+
+
+def _asked(look: _Look, *, panicking: bool) -> _Choice:
+    """The greatest of what the loads ask for. What is not known might ask for all there is."""
+    targets = [load for load in Load if getattr(look.spec, load.value) is not None]
+    demands = {load: _demand(load, look, panicking) for load in targets}
+    known = [demand for demand in demands.values() if demand is not None]
+    unsure = [load for load, demand in demands.items() if demand is None or not demand.certain]
+    greatest = max(known, key=lambda demand: demand.count, default=None)
+    if unsure and (greatest is None or greatest.count < look.current):
+        names = " and ".join(unsure)
+        return _Choice(look.current, f"measures of {names} are missing, so none is taken away")
+    if greatest is None:
+        return _Choice(look.spec.min, "no load has a target")
+    return _Choice(greatest.count, greatest.reason)
+
+
+def _demand(load: Load, look: _Look, panicking: bool) -> Demand | None:
+    spec = look.spec
+    target: float = getattr(spec, load.value)
+    hole = spec.panic_window_seconds
+    if load is Load.CONCURRENCY:
+        stable, panic = (
+            window(look.measures, load, now=look.now, seconds=seconds)
+            for seconds in (spec.window_seconds, spec.panic_window_seconds)
+        )
+        return of_concurrency(
+            stable, panic, target=target, current=look.current, panicking=panicking
+        )
+    recent = window(look.measures, load, now=look.now, seconds=spec.tracking_window_seconds)
+    return of_tracked(load, recent, target=target, current=look.current, longest_hole_seconds=hole)
+
+
+def _bounded(choice: _Choice, look: _Look) -> _Choice:
+    """Within min, max and the schedule. The last instance is not taken away here: that one goes
+    to sleep, once it is idle."""
+    spec, bottom = look.spec, _bottom(look)
+    if choice.count > spec.max:
+        return _Choice(spec.max, f"{choice.why}; {choice.count} would be above max")
+    if choice.count < bottom:
+        return _Choice(bottom, _why_not_less(choice, bottom, look))
+    if choice.count == 0 and look.current > 0:
+        return _Choice(1, f"{choice.why}; the last one stays until it is idle")
+    return choice
+
+
+def _why_not_less(choice: _Choice, bottom: int, look: _Look) -> str:
+    floor = floor_at(look.spec.schedule, look.now)
+    if floor is None or bottom == look.spec.min:
+        return f"{choice.why}; {choice.count} would be below min"
+    return f"the schedule asks for {floor_text(floor)}"
+
+
+def _stabilized(choice: _Choice, greatest: Count, look: _Look) -> _Choice:
+    """In no further than the greatest that was wanted lately; out at once."""
+    held = min(look.current, greatest.count, look.spec.max)
+    if choice.count >= held:
+        return choice
+    seconds = look.spec.stabilization_seconds
+    why = f"{greatest.count} were wanted within the last {seconds_text(seconds)}"
+    return _Choice(held, f"{choice.why}; but {why}", until=greatest.at + seconds)
+
+
+def _stepped(choice: _Choice, past: tuple[Count, ...], look: _Look) -> _Choice:
+    """No step holds up the bounds, nor goes back on another one's way."""
+    now, spec = look.now, look.spec
+    least = min(restraint.least(past, now), look.current, spec.max)
+    most = max(restraint.most(past, now), look.current, _bottom(look))
+    count = max(least, min(choice.count, most))
+    if count == choice.count:
+        return choice
+    step = restraint.OUT if choice.count > look.current else restraint.IN
+    why = f"{choice.why}; on the way to {choice.count} in steps of {seconds_text(step.seconds)}"
+    return _Choice(count, why, until=now + step.seconds)
+
+
+def _bottom(look: _Look) -> int:
+    floor = floor_at(look.spec.schedule, look.now)
+    return max(look.spec.min, min(floor.min, look.spec.max) if floor else 0)
+
+
+def _sentence(choice: _Choice, current: int) -> str:
+    if choice.count == current:
+        return f"stays at {current}: {choice.why}"
+    return f"from {current} to {choice.count}: {choice.why}"
+
+
+def _wake_at(look: _Look, choice: _Choice, panicked_at: float | None) -> float | None:
+    calm = None if panicked_at is None else panicked_at + look.spec.window_seconds
+    times = (choice.until, next_edge(look.spec.schedule, look.now), calm)
+    return min((time for time in times if time is not None), default=None)
