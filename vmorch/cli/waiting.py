@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -147,9 +148,19 @@ def wait_ready(
             for name, view in wanted.items()
         )
 
+    _refuse_paused(client, environment.name, wanted)
     count = sum(view.replicas for view in wanted.values())
     timeout = limits.timeout_seconds or _ready_timeout(client, count) + watched_seconds
     return _until(watch, settled, timeout, limits.poll_seconds, "was not ready")
+
+
+def _refuse_paused(client: Client, environment: str, services: Iterable[str]) -> None:
+    """One that was paused before this wait began is told by no event in it."""
+    for name in services:
+        with contextlib.suppress(NotFound):
+            rollout = client.rollout(environment, name)
+            if rollout.phase == "paused":
+                raise RolloutStopped(name, rollout.reason)
 
 
 def _is_whole(name: str, view: ServiceView, rows: list[InstanceView]) -> bool:

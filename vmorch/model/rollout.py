@@ -35,8 +35,9 @@ class UpdateConfig:
     max_failure_ratio: float = 0.0
 
 
-BACKWARDS = UpdateConfig(parallelism=0, failure_action=FailureAction.PAUSE)
-"""A rollback without a `rollback_config`: at once, as what is left behind has failed."""
+BACKWARDS = UpdateConfig(parallelism=0, failure_action=FailureAction.CONTINUE)
+"""A rollback without a `rollback_config`: at once, as what is left behind has failed, and on and
+on, as there is nothing better to go to."""
 
 
 class Phase(enum.StrEnum):

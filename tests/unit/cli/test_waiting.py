@@ -65,6 +65,7 @@ class Looks:
         self.told: list[EventView] = []
         self.gone_after = 10**9
         self.canary: int | None = None
+        self.phase = "running"
         self.looks = 0
 
     def instances(self, environment: str) -> list[InstanceView]:
@@ -80,7 +81,9 @@ class Looks:
         return [event for event in self.told if event.id > after]
 
     def rollout(self, environment: str, service: str) -> Any:
-        return SimpleNamespace(canary=self.canary, passed=["web-1"])
+        return SimpleNamespace(
+            canary=self.canary, passed=["web-1"], phase=self.phase, reason="HTTP 500"
+        )
 
     def acceleration(self) -> AccelerationView:
         return AccelerationView(acceleration="tcg", time_scale=0.0, reason="")
@@ -123,6 +126,13 @@ def test_a_rollout_that_stops_ends_the_wait(kind: str, message: str, told: str) 
     client.told[:] = [replace(event, service="db")]
     client.states = [[ROW]]
     assert ready(client) == [ROW], "another service's"
+
+
+def test_a_rollout_that_was_paused_before_is_not_waited_for() -> None:
+    client = Looks([OLD])
+    client.phase = "paused"
+    with pytest.raises(RolloutStopped, match="is paused: HTTP 500"):
+        ready(client)
 
 
 def test_a_failure_must_last() -> None:
