@@ -24,6 +24,7 @@ from vmorch.config import Settings
 from vmorch.effects import NoFaults, SystemClock, SystemEntropy
 from vmorch.guest.fake import FakeGuests
 from vmorch.health.fake import FakeProber
+from vmorch.host.fake import FakeHost
 from vmorch.hypervisor.fake import FakeHypervisor
 from vmorch.images.fake import FakeImages
 from vmorch.model.guest import GuestReport
@@ -58,6 +59,7 @@ def parts_in(directory: Path) -> Parts:
     )
     return Parts(
         settings=settings,
+        host=FakeHost(),
         store=store,
         hypervisor=FakeHypervisor(clock, boot_seconds=0.0),
         network=FakeNetwork(),

@@ -16,8 +16,10 @@ from vmorch.model.instance import Goal, Instance, State
 from vmorch.model.spec import RestartCondition, RestartPolicy, ServiceSpec
 from vmorch.planner.actions import Note, Plan, StartGuest, WakeGuest, WarmUp
 from vmorch.planner.capacity import FIRST_START_BYTES, need_of, room_of
+from vmorch.planner.explain import explain_instance
 from vmorch.planner.fitting import never_fits
 from vmorch.planner.invariants import check
+from vmorch.planner.look import Look
 from vmorch.planner.plan import plan
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
 
@@ -232,6 +234,16 @@ def test_one_that_must_wake_to_stop_says_that_it_waits_for_room() -> None:
 def test_what_waits_is_told_once() -> None:
     _, (told,) = planned(running(1), view(2), on=memory_for(1.9))
     assert planned(running(1), view(2, reason=told), on=memory_for(1.9)) == ([], [])
+
+
+def test_why_it_is_pending_is_the_planners_own_arithmetic() -> None:
+    seen = snapshot(running(1), view(2), on=memory_for(1.9))
+    (shop,) = seen.environments
+    found = explain_instance(Look(snapshot=seen, at=NOW), shop, shop.instances[1], [], NOW)
+    assert found.waits == (
+        "waiting for memory: needs 561 MiB (512 MiB + 49 MiB for QEMU), 504 MiB of 1.54 GiB are "
+        "free (561 MiB reserved by 1 instance, 512 MiB kept for the host)",
+    )
 
 
 def test_a_warm_snapshot_is_made_only_where_its_guest_fits() -> None:
