@@ -119,6 +119,24 @@ def test_both_instances_answer_through_the_proxy(web: Any) -> None:
     assert names == {"the web on web-1", "the web on web-2"}
 
 
+def test_curl_verifies_a_route_with_the_local_authority(web: Any, tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_text(web.cli("tls", "ca").stdout)
+    host, port = "web.lab.localhost", web.settings.https_port
+    done = subprocess.run(
+        [
+            *("curl", "-sS", "--http2", "--noproxy", "*", "--cacert", str(authority)),
+            *("--resolve", f"{host}:{port}:127.0.0.1", "-w", "%{http_version} %{http_code}"),
+            f"https://{host}:{port}/",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("the web on web-"), done.stderr
+    assert done.stdout.endswith("2 200")
+
+
 def test_a_published_port_leads_to_the_service(web: Any) -> None:
     with urllib.request.urlopen("http://127.0.0.1:18999/", timeout=20) as answer:
         assert b"the web on web-" in answer.read()
