@@ -151,6 +151,7 @@ def test_forks_are_others_and_keep_their_service(daemon: LabDaemon, project: Pat
     for _ in range(2 * len(rows)):
         with urllib.request.urlopen(request, timeout=30) as answer:
             assert answer.status == 200
+    scaled(daemon, "kept", 2)  # the others' CPUs are needed below
 
 
 def test_a_fork_has_its_own_volume_and_secret_and_the_snapshot_neither(
