@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -21,7 +22,8 @@ from vmorch.errors import NotFound, Refused, UsageError
 from vmorch.model import codec
 from vmorch.model.event import EventKind
 from vmorch.model.instance import Goal
-from vmorch.model.spec import EnvironmentSpec
+from vmorch.model.rollout import Rollout
+from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 from vmorch.model.view.environment import EnvironmentView
 from vmorch.model.view.step import StepView
 from vmorch.planner.rollout_words import way
@@ -186,26 +188,29 @@ async def _applied(
         now=now,
         environment=spec.name,
     )
-    for service, number in record.current.items():
-        if before.get(service) != number:
-            await services.store.add_event(
-                EventKind.REVISION_CREATED,
-                f"Revision {number} is {record.spec.services[service].image[:19]}.",
-                now=now,
-                environment=spec.name,
-                service=service,
-            )
+    await _tell_revisions(services, before, record, now)
     if old is not None:
         await _tell_scaled(services, old.spec, record, "by 'up'")
-        if service in before and before[service] != number:
-            await services.store.add_event(
-                EventKind.ROLLOUT_BEGUN,
-                _begun(record, service, body.canary),
-                now=now,
-                environment=spec.name,
-                service=service,
-            )
     return record
+
+
+async def _tell_revisions(
+    services: ApiServices, before: Mapping[str, int], record: EnvironmentRecord, now: float
+) -> None:
+    """An event for each service that has another revision now, and one for how it is rolled out
+    where it had one `before`."""
+    changed = {name: n for name, n in record.current.items() if before.get(name) != n}
+    rollouts = await services.store.latest_rollouts(record.name)
+    for name, number in changed.items():
+        spec = record.spec.services[name]
+        created = f"Revision {number} is {spec.image[:19]}."
+        told = [(EventKind.REVISION_CREATED, created)]
+        if name in before:
+            told.append((EventKind.ROLLOUT_BEGUN, _begun(rollouts[name], spec)))
+        for kind, message in told:
+            await services.store.add_event(
+                kind, message, now=now, environment=record.name, service=name
+            )
 
 
 async def _tell_scaled(
@@ -224,9 +229,9 @@ async def _tell_scaled(
             )
 
 
-def _begun(record: EnvironmentRecord, service: str, canary: int | None) -> str:
-    share = f" with {canary} % of the requests" if canary else ""
-    return f"To revision {record.current[service]}{share}: {way(record.spec.services[service])}."
+def _begun(rollout: Rollout, spec: ServiceSpec) -> str:
+    share = f" with {rollout.canary} % of the requests" if rollout.canary else ""
+    return f"To revision {rollout.revision}{share}: {way(spec)}."
 
 
 async def _found(services: ApiServices, name: str) -> EnvironmentRecord | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from vmorch.client import Client
 from vmorch.errors import NotFound, Refused
 from vmorch.model.rollout import Phase, Rollout
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec, VolumeMount, VolumeSpec
+from vmorch.model.view.stream import EventView
 
 
 class Shop:
@@ -25,10 +28,20 @@ class Shop:
         self.up("one")
         self.complete()
 
-    def up(self, command: str, *, canary: int | None = None, **changes: Any) -> None:
+    def up(
+        self,
+        command: str,
+        *,
+        canary: int | None = None,
+        beside: Mapping[str, str] = MappingProxyType({}),
+        **changes: Any,
+    ) -> None:
+        """With this command, and with services `beside` it with theirs."""
         self.spec = replace(self.spec, command=(command,), **changes)
         volumes = {mount.source: VolumeSpec() for mount in self.spec.volumes}
-        environment = EnvironmentSpec(name="shop", services={"web": self.spec}, volumes=volumes)
+        others = {name: replace(self.spec, name=name, command=(c,)) for name, c in beside.items()}
+        services = {"web": self.spec, **others}
+        environment = EnvironmentSpec(name="shop", services=services, volumes=volumes)
         self.client.apply(environment, canary=canary)
 
     def complete(self) -> None:
@@ -47,6 +60,9 @@ class Shop:
     def declared(self) -> tuple[int, ServiceSpec]:
         record = self.daemon.do(self.daemon.store.environment("shop"))
         return record.current["web"], record.spec.services["web"]
+
+    def told(self, kind: str) -> list[EventView]:
+        return [e for e in self.client.events(environment="shop", after=0) if e.kind == kind]
 
     def events(self) -> list[tuple[str, str]]:
         told = self.client.events(environment="shop", after=0)
@@ -69,6 +85,27 @@ def test_a_new_revision_begins_a_rollout_and_says_how_it_goes(shop: Shop) -> Non
     ((kind, message),) = shop.events()
     assert kind == "rollout-begun"
     assert message.startswith("To revision 2: 1 at once; a successor is ready first")
+
+
+def test_each_new_revision_that_replaces_one_is_told(shop: Shop) -> None:
+    """Whichever service of how many it is, and none for a first revision."""
+    shop.up("two", beside={"api": "one"})
+    shop.up("three", beside={"api": "one"})
+    assert [event.service for event in shop.told("rollout-begun")] == ["web", "web"]
+    assert [event.service for event in shop.told("revision-created")] == [
+        "web",
+        "web",
+        "api",
+        "web",
+    ]
+
+
+def test_a_canary_that_nobody_gets_is_not_told(shop: Shop) -> None:
+    """There is nothing beside which it could get a share."""
+    shop.put(phase=Phase.RUNNING, ended_at=None)
+    shop.up("two", canary=25)
+    assert shop.last.canary is None
+    assert "25 %" not in shop.told("rollout-begun")[0].message
 
 
 def test_what_no_guest_sees_begins_none(shop: Shop) -> None:
