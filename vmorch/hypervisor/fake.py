@@ -72,7 +72,7 @@ def _no_answer(_guest: FakeGuest, command: str, _arguments: dict[str, Any]) -> A
 
 class FakeHypervisor:
     """`shutdown_seconds` is how long a guest takes to power off when asked; a hung one never
-    does. `call_seconds` is what every call takes."""
+    does. `call_seconds` is what every call takes. `ended` says when each guest last ended."""
 
     def __init__(
         self,
@@ -87,6 +87,7 @@ class FakeHypervisor:
     ) -> None:
         self.domains: dict[str, FakeGuest] = {}
         self.foreign: list[ObservedGuest] = []
+        self.ended: dict[str, float] = {}
         self.consoles: dict[str, socket.socket] = {}
         self.boot_seconds = boot_seconds
         self.shutdown_seconds = shutdown_seconds
@@ -349,6 +350,7 @@ class FakeHypervisor:
 
     def _end(self, name: str, detail: str) -> None:
         if self.domains.pop(name, None) is not None:
+            self.ended[name] = self._clock.now()
             self._publish(name, detail)
 
     def _publish(self, name: str, detail: str) -> None:

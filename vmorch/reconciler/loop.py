@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from vmorch.planner.actions import (
     DestroyGuest,
     DestroyOrphan,
     Note,
+    Plan,
     PutRollout,
     RemoveEnvironment,
     RemoveInstance,
@@ -40,6 +41,7 @@ from vmorch.planner.actions import (
 from vmorch.planner.backoff import delay_seconds
 from vmorch.planner.look import Look
 from vmorch.planner.plan import plan
+from vmorch.planner.snapshot import Snapshot
 from vmorch.reconciler import perform
 from vmorch.reconciler.endings import ending
 from vmorch.reconciler.looking import Looks
@@ -63,8 +65,16 @@ log = structlog.get_logger("vmorch.reconciler")
 class Reconciler:
     """Runs until cancelled. `boots_at_once` bounds cold boots under way."""
 
-    def __init__(self, parts: Parts, *, boots_at_once: int, time_scale: float) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        boots_at_once: int,
+        time_scale: float,
+        planner: Callable[[Snapshot, float], Plan] = plan,
+    ) -> None:
         self._parts = parts
+        self._plan = planner
         self._memory = Memory()
         self._looks = Looks(parts.clock, self._memory.busy)
         self._sync = Sync(parts, self._memory, time_scale=time_scale)
@@ -134,7 +144,7 @@ class Reconciler:
             boots_at_once=self._boots_at_once,
         )
         self._looks.take(snapshot)
-        planned = plan(snapshot, parts.clock.now())
+        planned = self._plan(snapshot, parts.clock.now())
         for action in planned.actions:
             log.info("action", kind=type(action).__name__, reason=action.reason)
             self._looks.begin(action)
