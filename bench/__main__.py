@@ -1,4 +1,4 @@
-"""python -m bench [--json] NAME…: run the named benchmarks and print their figures."""
+"""python -m bench [--json] [--steps N] NAME…: run the named benchmarks and print their figures."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ def names() -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--steps", type=int, help="how many the simulation (sim) takes")
     parser.add_argument("names", nargs="+", metavar="NAME", choices=names(), help=str(names()))
     arguments = parser.parse_args()
     if not arguments.json:
         print(HEADER)
     for name in arguments.names:
-        for figure in importlib.import_module(f"bench.bench_{name}").run():
+        given = {"steps": arguments.steps} if name == "sim" and arguments.steps else {}
+        for figure in importlib.import_module(f"bench.bench_{name}").run(**given):
             print(figure.line() if arguments.json else figure.row(), flush=True)
     return 0
 

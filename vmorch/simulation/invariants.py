@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import Goal, Instance, State
+from vmorch.simulation.watch import Violation
 from vmorch.simulation.world import INSTALLATION, World
 
 ASLEEP = (State.SLEEPING, None)
@@ -20,49 +22,71 @@ AT_REST: dict[Goal, frozenset[tuple[State, GuestState | None]]] = {
 """State and guest of an instance with a goal, once nothing happens to it any more."""
 
 
+CALM_SECONDS = 20.0
+NOTICED_SECONDS = 1.0
+"""How soon the end of a guest of which an event told must be noticed; without, it is at the
+daemon's next idle look."""
+
 WARM = INSTALLATION.warm_domain("")
 """The beginning of what anonymous guests are called."""
 
 
-class Violation(AssertionError):
-    """An invariant does not hold; the text says which and where."""
-
-
 async def check_always(world: World) -> None:
     """Holds between any two steps, whatever failed or crashed."""
+    world.watch.raise_first()
     instances = await world.store.instances()
     _unique("address", [i.outer_address for i in instances])
     _unique("MAC", [i.mac for i in instances])
+    _check_guests(world, instances)
+    for instance in instances:
+        own = world.hypervisor.domains.get(INSTALLATION.domain(*instance.key))
+        if instance.state is State.READY and own is not None and not own.linked:
+            raise Violation("an instance is ready, but its link is down", instance.name)
+        if instance.state is State.READY and not instance.capped:
+            raise Violation("an instance is ready, but still in its boot burst", instance.name)
+
+
+def _check_guests(world: World, instances: Sequence[Instance]) -> None:
+    guests = world.hypervisor.domains
+    configs = [guest.config for guest in guests.values()]
+    _unique("guest's uuid", [config.uuid for config in configs])
+    _unique("guest's disk", [str(config.system_disk) for config in configs])
+    _unique("volume", [str(volume.path) for config in configs for volume in config.volumes])
     by_domain = {INSTALLATION.domain(*i.key): i for i in instances}
-    for name, guest in world.hypervisor.domains.items():
+    for name, guest in guests.items():
         if name.startswith(WARM):
             continue
         instance = by_domain.get(name)
         if instance is None:
-            raise Violation(f"the guest {name} runs, but nothing remembers it")
+            raise Violation("a guest runs, but nothing remembers it", name)
         if guest.config.uuid != instance.uuid:
-            raise Violation(f"the guest {name} has another instance's uuid")
-    for instance in instances:
-        own = world.hypervisor.domains.get(INSTALLATION.domain(*instance.key))
-        if instance.state is State.READY and own is not None and not own.linked:
-            raise Violation(f"{instance.name} is ready, but its link is down")
-        if instance.state is State.READY and not instance.capped:
-            raise Violation(f"{instance.name} is ready, but still in its boot burst")
+            raise Violation("a guest has another instance's uuid", name)
+
+
+async def check_prompt(world: World) -> None:
+    """Holds while nothing goes wrong with the daemon: who died gets no traffic any more."""
+    if world.calm_seconds() < CALM_SECONDS:
+        return
+    now = world.clock.now()
+    for instance in await world.store.instances():
+        domain = INSTALLATION.domain(*instance.key)
+        ended = world.hypervisor.ended.get(domain)
+        if instance.state is not State.READY or domain in world.hypervisor.domains:
+            continue
+        if ended is not None and now - ended > NOTICED_SECONDS:
+            why = f"{instance.name} since {now - ended:.1f} s"
+            raise Violation("a dead guest still gets traffic", why)
 
 
 async def check_goals(world: World) -> None:
     """Holds after a while without faults: each instance is what its goal says, or waits."""
     await check_always(world)
-    for name in world.hypervisor.domains:
-        if name.startswith(WARM):
-            raise Violation(f"the anonymous guest {name} still runs")
     for instance in await world.store.instances():
         guest = world.hypervisor.domains.get(INSTALLATION.domain(*instance.key))
         seen = (instance.state, guest.state if guest else None)
         if seen not in AT_REST[instance.goal]:
-            raise Violation(
-                f"{instance.name} should {instance.goal}, is {seen} ({instance.reason})"
-            )
+            what = f"{instance.name} should {instance.goal}, is {seen} ({instance.reason})"
+            raise Violation("an instance is not what it should be", what)
 
 
 SLICE_SECONDS = 10.0
@@ -75,18 +99,25 @@ async def come_to_rest(world: World, limit_seconds: float) -> None:
     Raises:
         Violation: it does not within the limit.
     """
+    await settle(world, check_at_rest, limit_seconds)
+
+
+async def settle(
+    world: World, check: Callable[[World], Awaitable[None]], limit_seconds: float
+) -> None:
+    """The same for any check."""
     end = world.clock.now() + limit_seconds
     while True:
         await world.live(SLICE_SECONDS)
         try:
-            await check_at_rest(world)
+            await check(world)
         except Violation:
             if world.clock.now() >= end:
                 raise
         else:
             break
     await world.live(QUIET_SECONDS)
-    await check_at_rest(world)
+    await check(world)
 
 
 async def check_at_rest(world: World) -> None:
@@ -97,7 +128,7 @@ async def check_at_rest(world: World) -> None:
     instances = await world.store.instances()
     for environment in environments.values():
         if environment.removing:
-            raise Violation(f"{environment.name} is still being removed")
+            raise Violation("an environment is still being removed", environment.name)
         for name, spec in environment.spec.services.items():
             if any(environment.spec.services[other].replicas == 0 for other in spec.depends_on):
                 continue  # it waits, for as long as nobody has said otherwise
@@ -110,7 +141,8 @@ async def check_at_rest(world: World) -> None:
             ]
             if len(mine) != spec.replicas or len(good) != spec.replicas:
                 states = [f"{i.name} {i.state} ({i.reason})" for i in mine]
-                raise Violation(f"{name} wants {spec.replicas} ready instances, has {states}")
+                what = f"{name} wants {spec.replicas} ready instances, has {states}"
+                raise Violation("a service is not at rest", what)
             ready = [i for i in good if i.state is State.READY]
             _check_caps(world, [INSTALLATION.domain(*i.key) for i in ready], spec.cpus)
     running = {i.name for i in instances if not _is_done(i)}
@@ -121,6 +153,7 @@ async def check_at_rest(world: World) -> None:
     if set(await world.network.present()) != {e.network.index for e in environments.values()}:
         raise Violation("there are networks that nobody needs, or networks are missing")
     _check_proxy(world, running)
+    await _check_left(world, instances)
 
 
 def _is_done(instance: Instance) -> bool:
@@ -130,7 +163,7 @@ def _is_done(instance: Instance) -> bool:
 def _check_caps(world: World, domains: list[str], cpus: float) -> None:
     for name in domains:
         if world.hypervisor.domains[name].cpus != cpus:
-            raise Violation(f"{name} may use {world.hypervisor.domains[name].cpus} CPUs")
+            raise Violation("a cap is wrong", f"{name}: {world.hypervisor.domains[name].cpus}")
 
 
 def _check_proxy(world: World, instances: set[str]) -> None:
@@ -138,10 +171,28 @@ def _check_proxy(world: World, instances: set[str]) -> None:
     for backend in backends:
         for server in backend.servers:
             if server.name not in instances or not server.admitted:
-                raise Violation(f"the proxy knows {server.name} in {backend.name} at rest")
+                raise Violation(
+                    "the proxy knows who is not there", f"{server.name}, {backend.name}"
+                )
 
 
 def _unique(what: str, values: list[str]) -> None:
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
-        raise Violation(f"the {what} {twice[0]} was given twice")
+        raise Violation(f"one {what} is there twice", twice[0])
+
+
+async def _check_left(world: World, instances: Sequence[Instance]) -> None:
+    """Nothing is left of what is gone: files of instances but for logs, volumes, drafts."""
+    settings = world.parts.settings
+    alive = {settings.instance_dir(i.environment, i.name) for i in instances}
+    for name in ("disk.qcow2", "frozen.qcow2", "ram", "ram.spent"):
+        for path in settings.instance_dir("", "").glob(f"*/*/{name}"):
+            if path.parent not in alive:
+                raise Violation("a file of a gone instance is left", str(path.name))
+    known = {(v.environment, v.file_name) for v in await world.store.volumes()}
+    for path in world.disks.disks:
+        if (path.parent.name, path.name) not in known:
+            raise Violation("a volume's disk is left", path.name)
+    if world.network.names.keys() - world.network.ensured.keys():
+        raise Violation("names of a gone network are left")

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vmorch.config import Settings
 from vmorch.guest.fake import FakeGuests
@@ -27,7 +27,10 @@ from vmorch.network.fake import FakeNetwork
 from vmorch.proxy.fake import FakeProxy
 from vmorch.reconciler.loop import Reconciler
 from vmorch.reconciler.parts import Parts
+from vmorch.simulation.hearing import Hearing
+from vmorch.simulation.troubles import Troubled, Troubles
 from vmorch.simulation.virtual import SeededEntropy, VirtualClock, VirtualProcesses
+from vmorch.simulation.watch import Watch
 from vmorch.snapshots.shelf import SnapshotShelf
 from vmorch.store.sqlite import SqliteStore
 from vmorch.volumes.fake import FakeDisks
@@ -99,7 +102,7 @@ class World:
     """`boot` starts the daemon, `crash` ends it as kill -9 would. `warm`: with snapshots.
 
     Guests in `sick` answer their check with an error, and so do those of an image in `bad_images`,
-    once they have been well for so many seconds."""
+    once they have been well for so many seconds. `booted_at` is when the daemon began."""
 
     def __init__(self, seed: int, directory: Path, *, warm: bool = False) -> None:
         self.clock = VirtualClock()
@@ -112,6 +115,10 @@ class World:
         self.disks = FakeDisks()
         self.guests = FakeGuests(reports=_Reports(self.hypervisor, self.clock))
         self.proxy = FakeProxy(self.faults)
+        self.troubles = Troubles(self.clock, self.faults.crashed.set)
+        self.hearing = Hearing(self.clock)
+        self.watch = Watch(INSTALLATION)
+        self.booted_at = 0.0
         settings = Settings(state_dir=directory, warm_snapshots="auto" if warm else "off")
         self.store = SqliteStore(
             ":memory:",
@@ -124,17 +131,21 @@ class World:
         self.sick: set[str] = set()
         self.bad_images: dict[str, float] = {}
         self.processes = VirtualProcesses()
+        self.watch.look(self.store, self.hypervisor)
+        self.snapshots = SnapshotShelf(settings.snapshots_dir, self.clock, in_place)
         self.parts = Parts(
             settings=settings,
             host=self.host,
-            store=self.store,
-            hypervisor=self.hypervisor,
-            network=self.network,
-            images=self.images,
-            disks=self.disks,
-            snapshots=SnapshotShelf(settings.snapshots_dir, self.clock, in_place),
-            guests=self.guests,
-            proxy=self.proxy,
+            store=self._port("store", self.store),
+            hypervisor=self._port(
+                "hypervisor", self.hypervisor, hints=lambda: self.hearing.of(self.hypervisor)
+            ),
+            network=self._port("network", self.network),
+            images=self._port("images", self.images),
+            disks=self._port("disks", self.disks),
+            snapshots=self._port("snapshots", self.snapshots),
+            guests=self._port("guests", self.guests),
+            proxy=self._port("proxy", self.proxy),
             prober=self.prober,
             keys=FakeKeys(),
             clock=self.clock,
@@ -145,14 +156,21 @@ class World:
         self.reconciler: Reconciler | None = None
         self._running: asyncio.Task[None] | None = None
 
+    def _port(self, name: str, port: object, **instead: Any) -> Any:
+        return cast("Any", Troubled(name, port, self.troubles, self.watch.called, **instead))
+
     def image(self, name: str) -> str:
         """The digest of a made-up image that exposes port 80."""
         return self.images.add(name, RunConfig(exposed_ports=(80,))).digest
 
     def boot(self) -> None:
         self.reconciler = Reconciler(
-            self.parts, boots_at_once=2, time_scale=Acceleration.TCG.time_scale
+            self.parts,
+            boots_at_once=2,
+            time_scale=Acceleration.TCG.time_scale,
+            planner=self.watch.plan,
         )
+        self.booted_at = self.clock.now()
         self.prober.changed = self.reconciler.wake
         self._running = asyncio.create_task(self.reconciler.run(), name="daemon")
 
@@ -165,8 +183,28 @@ class World:
         with contextlib.suppress(asyncio.CancelledError):
             await self._running
         self.faults.armed, self.faults.skip = None, 0
+        self.troubles.crash_in = None
         self.faults.crashed.clear()
         self.prober.watch([])
+
+    async def end(self) -> None:
+        """Of the daemon, however it stands."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    def calm(self) -> None:
+        """From now on nothing goes wrong."""
+        self.faults.armed, self.faults.skip = None, 0
+        self.troubles.clear()
+        self.hearing.clear()
+        self.sick.clear()
+
+    def calm_seconds(self) -> float:
+        """For how long nothing has gone wrong with the daemon and what it hears."""
+        pending = self.troubles.pending or self.hearing.pending or self.faults.armed is not None
+        last = max(self.booted_at, self.troubles.last_at, self.hearing.last_at)
+        return 0.0 if pending else self.clock.now() - last
 
     async def live(self, seconds: float) -> None:
         """Let time pass; a daemon that reaches its crash point is started again a bit later."""
