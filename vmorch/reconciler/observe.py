@@ -144,8 +144,9 @@ async def _warmth(
     fingerprint = await parts.hypervisor.fingerprint()
     declared = {subject: spec for env in environments for subject, spec in env.declared.items()}
     specs = {subject: revision.spec for subject, revision in revisions.items()} | declared
+    digests = {subject: revision.digest for subject, revision in revisions.items()}
     able = {
-        subject: key_of(spec, fingerprint)
+        subject: key_of(spec, fingerprint, digests.get(subject, ""))
         for subject, spec in specs.items()
         if spec.start is not StartPolicy.COLD
     }

@@ -13,10 +13,11 @@ _VERSION = 1
 """Raise it when the same revision should come to another snapshot."""
 
 
-def key_of(spec: ServiceSpec, fingerprint: str) -> str:
+def key_of(spec: ServiceSpec, fingerprint: str, digest: str = "") -> str:
     """The digest of all that a snapshot's RAM and disk depend on. Of the host-side keys only those
-    that a guest's service manager was told at its boot."""
-    parts = [_VERSION, spec.name, spec.revision_digest(), fingerprint]
+    that a guest's service manager was told at its boot. `digest` is the revision's, where it is
+    known: to make it anew for each service in each cycle would be the dearest part of one."""
+    parts = [_VERSION, spec.name, digest or spec.revision_digest(), fingerprint]
     parts += [spec.restart.condition, spec.stop_grace_period_seconds]
     text = json.dumps(parts, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
