@@ -14,6 +14,7 @@ from vmorch.hypervisor.protocol import ObservedGuest
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import Goal
 from vmorch.model.rollout import Phase
+from vmorch.reconciler.loop import IDLE_SECONDS
 from vmorch.simulation import steps as do
 from vmorch.simulation.drafts import Drafts
 from vmorch.simulation.invariants import (
@@ -108,9 +109,10 @@ class Life:
                 await self._ordered(self._steer(environment, service, command))
 
     async def _drill(self) -> None:
-        """What a daemon must notice by an event, and not at its next idle look."""
-        guests = sorted(self.world.hypervisor.domains)
-        for name in guests[:1]:
+        """What a daemon must notice by an event, and not at its next idle look: hence not now,
+        when one has just been."""
+        await self.world.live(0.4 * IDLE_SECONDS)
+        for name in sorted(self.world.hypervisor.domains)[:1]:
             self.world.hypervisor.kill(name)
         await self.world.live(2 * NOTICED_SECONDS)
         await check_prompt(self.world)

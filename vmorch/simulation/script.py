@@ -64,12 +64,10 @@ WHOLE = frozenset({"store", "snapshots", "disks", "images"})
 
 @functools.cache
 def fault_points() -> tuple[str, ...]:
-    """Every point that the daemon's code names (see `vmorch.effects.Faults`)."""
+    """Every point that the reconciler and the fakes name (see `vmorch.effects.Faults`)."""
     package = Path(vmorch.__file__).parent
-    named = (
-        re.findall(r'(?:faults|points)\.at\("([a-z:._-]+)"\)', path.read_text())
-        for path in package.rglob("*.py")
-    )
+    sources = (*package.glob("reconciler/*.py"), *package.glob("*/fake.py"))
+    named = (re.findall(r'(?:faults|points)\.at\("([^"]+)"\)', p.read_text()) for p in sources)
     return tuple(sorted({point for points in named for point in points}))
 
 
@@ -79,9 +77,13 @@ def script_of(seed: int, count: int) -> Script:
 
 
 class _Writer:
+    """`single` are the services that may have a volume for one instance in this script; they
+    never have more instances than that one."""
+
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._random = random.Random(seed)
+        self._single = {name for name in SERVICES if self._random.random() < 0.3}
 
     def script(self, count: int) -> Script:
         warm = self._random.random() < 0.5
@@ -120,14 +122,15 @@ class _Writer:
 
     def _service(self, name: str, names: list[str]) -> Sketch:
         choose = self._random.choice
-        volume = choose((Volume.NONE, Volume.NONE, Volume.EACH, Volume.SHARED))
+        single = name in self._single
+        volume = choose((Volume.NONE, Volume.SHARED if single else Volume.EACH))
         needs = name == "web" and "db" in names and self._random.random() < 0.5
         orders = (None, UpdateOrder.STOP_FIRST, UpdateOrder.START_FIRST)
         return Sketch(
             name=name,
             edition=self._random.randint(0, 2),
             health=choose((*(Health.GOOD,) * 6, Health.NEVER, Health.SICKENS)),
-            replicas=self._random.randint(0, 1 if volume is Volume.SHARED else 3),
+            replicas=self._random.randint(0, 1 if single else 3),
             cpus=choose((0.25, 0.5)),
             grace=choose((2.0, 10.0)),
             delay=choose((0.5, 5.0)),
@@ -147,8 +150,8 @@ class _Writer:
         return Sketch(name=JOB, condition=self._random.choice(once))
 
     def _scale(self, then: float) -> Step:
-        count = self._random.randint(0, 4)
         service = self._random.choice(SERVICES)
+        count = self._random.randint(0, 1 if service in self._single else 4)
         return Scale(environment=self._environment(), service=service, replicas=count, then=then)
 
     def _down(self, then: float) -> Step:
