@@ -123,5 +123,5 @@ def _least_ready(environment: EnvironmentView, service: str) -> int:
 
 def _shared_volumes(environment: EnvironmentView, started: set[Key]) -> Iterator[str]:
     for view in environment.instances:
-        if started and view.instance.key in started and occupied(environment, view):
+        if started and view.instance.key in started and occupied(environment, view, started):
             yield f"The plan starts {view.instance.name} while another one has its volume."

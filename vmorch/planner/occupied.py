@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from vmorch.planner.snapshot import EnvironmentView, InstanceView
 
 
-def occupied(environment: EnvironmentView, view: InstanceView) -> str:
-    """For people, what the start waits for; empty when its volumes are free.
+def occupied(
+    environment: EnvironmentView,
+    view: InstanceView,
+    begun: Collection[tuple[str, str, int]] = (),
+) -> str:
+    """For people, what the start waits for; empty when its volumes are free. `begun` are the keys
+    of instances that start in the same plan.
 
     Volumes that each instance has its own of are told apart by the store.
     """
@@ -14,7 +21,8 @@ def occupied(environment: EnvironmentView, view: InstanceView) -> str:
     if not mine:
         return ""
     for other in environment.instances:
-        if other.instance.key == view.instance.key or not other.instance.boot:
+        has_begun = other.instance.boot or other.instance.key in begun
+        if other.instance.key == view.instance.key or not has_begun:
             continue
         for mount in other.spec.volumes:
             if mount.source in mine and not mount.per_instance:

@@ -6,6 +6,8 @@ What must hold of every plan is written down, and checked in every cycle, in `in
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from vmorch.model.instance import Goal, Instance, State
 from vmorch.model.spec import DependencyCondition, ServiceSpec
 from vmorch.planner.actions import Action, DestroyOrphan, Note, Plan, StartGuest, WakeGuest
@@ -28,6 +30,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         DestroyOrphan(domain=name, reason="its instance is gone") for name in snapshot.orphans
     ]
     wakes: list[float] = []
+    begun: set[tuple[str, str, int]] = set()
     slots = Slots.free(snapshot)
     room = room_of(snapshot)
     for environment in snapshot.environments:
@@ -38,12 +41,14 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         for view in environment.instances:
             if view.instance.key in reshaped:
                 continue
-            verdict = decide(view, _moment(environment, view, snapshot, now, slots, room))
+            moment = _moment(environment, view, snapshot, now, slots, room, begun)
+            verdict = decide(view, moment)
             if verdict.wake_at is not None:
                 wakes.append(verdict.wake_at)
             if verdict.action is not None:
                 actions.append(verdict.action)
                 if isinstance(verdict.action, StartGuest | WakeGuest):
+                    begun.add(view.instance.key)
                     slots.take(verdict.action)
                     room = room.with_start(view)
     if warming := warm_up(snapshot, slots, room):
@@ -60,12 +65,13 @@ def _moment(
     now: float,
     slots: Slots,
     room: Room,
+    begun: Collection[tuple[str, str, int]],
 ) -> Moment:
     warm = (view.instance.service, view.instance.revision) in environment.warm
     no_slot = no_room = waiting_for = ""
     if view.guest not in ALIVE:  # else nothing is to be started, and most of a fleet is like that
         no_slot, no_room = slots.lacks(view.instance, warm=warm), room.lacks(view)
-        waiting_for = _unmet(environment, view.spec) or occupied(environment, view)
+        waiting_for = _unmet(environment, view.spec) or occupied(environment, view, begun)
         waiting_for = waiting_for or no_room or no_slot
     return Moment(
         now=now,
