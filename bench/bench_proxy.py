@@ -2,9 +2,11 @@
 
 `proxy.rps_ratio`, `proxy.p99_ratio`: requests per second and the 99th percentile of the latency
 through vmorch's proxy, against a hand-written minimal configuration in front of the same servers
-under the same load, alternating. `proxy.failed`: requests that failed while 100 changes of
-servers (drained, taken away, added) were made under load; `proxy.change_seconds`: how long the
-commands of a change took at HAProxy's socket, the median; `proxy.slowest_change_seconds` of all.
+under the same load, alternating. `proxy.cpu_ratio`: HAProxy's CPU time per request of the same
+loads, which depends less on what else the machine does. `proxy.failed`: requests that failed while
+100 changes of servers (drained, taken away, added) were made under load; `proxy.change_seconds`:
+how long the commands of a change took at HAProxy's socket, the median;
+`proxy.slowest_change_seconds` of all.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
+
+import psutil
 
 from bench import http_load, plain_proxy
 from bench.figure import Figure
@@ -47,12 +51,13 @@ def run() -> Iterator[Figure]:
             plain_proxy.haproxy(plain_proxy.answering(SERVERS), scratch / "servers.cfg")
         )
         text = plain_proxy.minimal(port=PLAIN_PORT, host=HOST, servers=SERVERS)
-        stack.enter_context(plain_proxy.haproxy(text, scratch / "plain.cfg"))
+        plain = stack.enter_context(plain_proxy.haproxy(text, scratch / "plain.cfg"))
         place = Place(config_dir=scratch / "c", run_dir=scratch / "r", http_port=OUR_PORT)
         proxy = HAProxy(place, clock=SystemClock(), faults=NoFaults())
         stack.callback(lambda: asyncio.run(proxy.stop()))
         asyncio.run(proxy.apply(config(SERVERS)))
-        yield from compared_loads()
+        [ours] = psutil.Process(int(place.pid_file.read_text())).children()
+        yield from compared_loads(ours, psutil.Process(plain))
         yield from changes_under_load(place)
 
 
@@ -70,23 +75,45 @@ def config(admitted: Sequence[int], drained: Sequence[int] = ()) -> ProxyConfig:
     )
 
 
-def compared_loads() -> Iterator[Figure]:
+@dataclass(slots=True)
+class Side:
+    """One of the two proxies that are compared, and what each load of it came to."""
+
+    port: int
+    process: psutil.Process
+    loads: list[Load] = field(default_factory=list)
+    cpu_microseconds: list[float] = field(default_factory=list)
+
+    def measure(self) -> None:
+        before = _cpu_seconds(self.process)
+        load = http_load.result(_load(self.port, SECONDS))
+        self.loads.append(load)
+        used = _cpu_seconds(self.process) - before
+        self.cpu_microseconds.append(1e6 * used / load.requests)
+
+    @property
+    def rates(self) -> list[float]:
+        return [load.per_second for load in self.loads]
+
+    @property
+    def p99s(self) -> list[float]:
+        return [load.p99_seconds for load in self.loads]
+
+
+def compared_loads(our_worker: psutil.Process, plain_one: psutil.Process) -> Iterator[Figure]:
     """Both in turn, each pair turned around, so that what else the machine does hits both."""
-    ours, plain = [], []
+    ours, plain = Side(OUR_PORT, our_worker), Side(PLAIN_PORT, plain_one)
     for number in range(ROUNDS):
-        pair = [(ours, OUR_PORT), (plain, PLAIN_PORT)]
-        for loads, port in pair if number % 2 == 0 else reversed(pair):
-            loads.append(http_load.result(_load(port, SECONDS)))
-    yield _ratio("proxy.rps_ratio", "1/s", _rates(ours), _rates(plain))
-    yield _ratio("proxy.p99_ratio", "s", _p99s(ours), _p99s(plain))
+        for side in (ours, plain) if number % 2 == 0 else (plain, ours):
+            side.measure()
+    yield _ratio("proxy.rps_ratio", "1/s", ours.rates, plain.rates)
+    yield _ratio("proxy.p99_ratio", "s", ours.p99s, plain.p99s)
+    yield _ratio("proxy.cpu_ratio", "us", ours.cpu_microseconds, plain.cpu_microseconds)
 
 
-def _rates(loads: list[Load]) -> list[float]:
-    return [load.per_second for load in loads]
-
-
-def _p99s(loads: list[Load]) -> list[float]:
-    return [load.p99_seconds for load in loads]
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _ratio(name: str, unit: str, ours: list[float], plain: list[float]) -> Figure:

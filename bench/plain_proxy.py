@@ -58,12 +58,12 @@ def answering(ports: Sequence[int]) -> str:
 
 
 @contextmanager
-def haproxy(text: str, file: Path) -> Iterator[None]:
-    """Run HAProxy with this configuration; when it is entered, it listens."""
+def haproxy(text: str, file: Path) -> Iterator[int]:
+    """Run HAProxy with this configuration; when it is entered, it listens. Its process id."""
     file.write_text(text)
     pid_file = file.with_suffix(".pid")
     subprocess.run(["haproxy", "-D", "-f", file, "-p", pid_file], check=True)
     try:
-        yield
+        yield int(pid_file.read_text())
     finally:
         subprocess.run(["kill", pid_file.read_text().strip()], check=True)
