@@ -257,12 +257,15 @@ class Client:
         """The last one of a service. Raises NotFound."""
         return self._rollout("GET", _rollout_path(environment, service))
 
-    def rollouts(self, environment: str, service: str) -> list[RolloutView]:
-        """The last ones, oldest first."""
-        from vmorch.model.view.rollout import RolloutView
+    def latest_rollouts(self, environment: str) -> list[RolloutView]:
+        """The last one of each service."""
+        path = f"{_environment_path(environment)}/rollouts"
+        return [_rollout(row) for row in self._call("GET", path)]
 
+    def rollouts(self, environment: str, service: str) -> list[RolloutView]:
+        """The last ones of a service, oldest first."""
         path = f"{_rollout_path(environment, service)}/history"
-        return [view_of(RolloutView, row) for row in self._call("GET", path)]
+        return [_rollout(row) for row in self._call("GET", path)]
 
     def steer_rollout(self, environment: str, service: str, order: str) -> RolloutView:
         """`order`: pause, resume or promote. Raises NotFound, Refused (there is none like that)."""
@@ -293,9 +296,7 @@ class Client:
         return [view_of(DifferenceView, row) for row in rows]
 
     def _rollout(self, method: str, path: str, body: Any = None) -> RolloutView:
-        from vmorch.model.view.rollout import RolloutView
-
-        return view_of(RolloutView, self._call(method, path, body))
+        return _rollout(self._call(method, path, body))
 
     # All environments
 
@@ -577,6 +578,13 @@ def _measured(kind: type[Any], row: dict[str, Any]) -> dict[str, Any]:
 
 def _environment_path(name: str) -> str:
     return f"/v1/environments/{quote(name, safe='')}"
+
+
+def _rollout(row: dict[str, Any]) -> RolloutView:
+    from vmorch.model.view.rollout import RolloutInstanceView, RolloutView
+
+    instances = [view_of(RolloutInstanceView, one) for one in row["instances"]]
+    return view_of(RolloutView, {**row, "instances": instances})
 
 
 def _rollout_path(environment: str, service: str) -> str:

@@ -5,22 +5,27 @@ What a user says is written into the store at once; the planner acts on it at it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 
 from vmorch.api.instances import no_service
 from vmorch.api.preview import rollback_steps
+from vmorch.api.revisions import (
+    differences,
+    find_revision,
+    refuse_without_image,
+    revision_before,
+)
 from vmorch.api.services import ApiServices
-from vmorch.errors import NotFound, Refused
+from vmorch.errors import Refused
 from vmorch.model.event import EventKind
-from vmorch.model.instance import Revision
 from vmorch.model.names import instance_name
 from vmorch.model.rollout import Phase, Rollout
-from vmorch.model.view.rollout import DifferenceView, RolloutView
+from vmorch.model.view.rollout import DifferenceView, RolloutInstanceView, RolloutView
 from vmorch.model.view.step import StepView
 from vmorch.planner.rollout_words import progress
 from vmorch.store.protocol import EnvironmentRecord
@@ -29,24 +34,37 @@ PATH = "/environments/{name}/services/{service}/rollout"
 PAUSED_BY_USER = "paused by the user"
 UNDONE_BY_USER = "undone by the user"
 
+Number = Annotated[int, Query(ge=1)]
+"""Of a revision."""
+
 
 class UndoBody(BaseModel):
     """`to` is a revision; without it, the last one that was rolled out whole before."""
 
     model_config = ConfigDict(extra="forbid")
-    to: int | None = None
+    to: Number | None = None
 
 
 def router(services: ApiServices) -> APIRouter:
     routes = APIRouter(tags=["rollouts"])
     store = services.store
 
+    @routes.get("/environments/{name}/rollouts")
+    async def rollouts(name: str) -> list[RolloutView]:
+        """The last rollout of each service."""
+        record = await store.environment(name)
+        latest = await store.latest_rollouts(name)
+        return [
+            await _status(services, record, latest[service])
+            for service in record.spec.services
+            if service in latest
+        ]
+
     @routes.get(PATH)
     async def status(name: str, service: str) -> RolloutView:
         """The last rollout."""
         record = await _record(services, name, service)
-        rollout = await store.latest_rollout(name, service)
-        return await _view(services, record, rollout, with_lines=True)
+        return await _status(services, record, await store.latest_rollout(name, service))
 
     @routes.get(f"{PATH}/history")
     async def history(name: str, service: str) -> list[RolloutView]:
@@ -56,14 +74,16 @@ def router(services: ApiServices) -> APIRouter:
 
     @routes.get(f"{PATH}/diff")
     async def diff(
-        name: str, service: str, old: int | None = None, new: int | None = None
+        name: str, service: str, old: Number | None = None, new: Number | None = None
     ) -> list[DifferenceView]:
         """In what two revisions differ; without numbers, the current one and the one before it."""
         record = await _record(services, name, service)
         current = new or record.current[service]
-        before = old or await _before(services, name, service, current)
-        specs = [await _revision(services, name, service, number) for number in (before, current)]
-        return _differences(*specs)
+        before = old or await revision_before(services, name, service, current)
+        specs = [
+            await find_revision(services, name, service, number) for number in (before, current)
+        ]
+        return differences(*specs)
 
     @routes.post(f"{PATH}/pause")
     async def pause(name: str, service: str) -> RolloutView:
@@ -159,20 +179,20 @@ async def _tell(services: ApiServices, rollout: Rollout, kind: EventKind, messag
 async def _way_back(
     services: ApiServices, record: EnvironmentRecord, last: Rollout, to: int | None
 ) -> int:
-    """The revision that an undo leads to. Raises Refused, NotFound (no such revision, or its image
-    is gone)."""
+    """The revision that an undo leads to. Raises Refused (there is none, or it is the current one,
+    or its image is gone), NotFound (no such revision)."""
     target = to or last.previous or await _good_before(services, last)
     if target is None:
         raise Refused(
-            f"There is no revision of '{last.service}' to go back to: none was rolled out whole.",
+            f"'{last.service}' has nothing to go back to: no other revision was rolled out whole.",
             hint="Name one with --to: 'vmorch rollout history' lists them.",
         )
     if target == record.current[last.service]:
         raise Refused(
             f"'{last.service}' is at revision {target} already.", hint=_look(last.service)
         )
-    revision = await _revision(services, record.name, last.service, target)
-    await services.images.manifest(revision.spec.image)
+    revision = await find_revision(services, record.name, last.service, target)
+    await refuse_without_image(services, revision)
     return target
 
 
@@ -186,51 +206,9 @@ async def _good_before(services: ApiServices, last: Rollout) -> int | None:
     return good[-1] if good else None
 
 
-async def _revision(services: ApiServices, name: str, service: str, number: int) -> Revision:
-    numbers = []
-    for revision in await services.store.revisions(name):
-        if revision.service == service:
-            numbers.append(revision.number)
-            if revision.number == number:
-                return revision
-    raise NotFound(
-        f"'{service}' has no revision {number}.",
-        hint=f"It has {', '.join(map(str, numbers)) or 'none'}.",
-    )
-
-
-async def _before(services: ApiServices, name: str, service: str, number: int) -> int:
-    numbers = [r.number for r in await services.store.revisions(name) if r.service == service]
-    earlier = [n for n in numbers if n < number]
-    if not earlier:
-        raise NotFound(
-            f"Revision {number} of '{service}' is its first.", hint="There is none to compare with."
-        )
-    return max(earlier)
-
-
-def _differences(old: Revision, new: Revision) -> list[DifferenceView]:
-    before, after = asdict(old.spec), asdict(new.spec)
-    return [
-        DifferenceView(key=key, old=_text(before[key]), new=_text(after[key]))
-        for key in after
-        if before[key] != after[key]
-    ]
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-
-async def _view(
-    services: ApiServices,
-    record: EnvironmentRecord,
-    rollout: Rollout,
-    *,
-    with_lines: bool = False,
-) -> RolloutView:
-    spec = record.spec.services[rollout.service]
-    revision = await _revision(services, record.name, rollout.service, rollout.revision)
+async def _view(services: ApiServices, record: EnvironmentRecord, rollout: Rollout) -> RolloutView:
+    replicas = record.spec.services[rollout.service].replicas
+    revision = await find_revision(services, record.name, rollout.service, rollout.revision)
     return RolloutView(
         environment=rollout.environment,
         service=rollout.service,
@@ -242,12 +220,33 @@ async def _view(
         rollback=rollout.rollback,
         reason=rollout.reason,
         canary=rollout.canary,
-        replicas=spec.replicas,
+        replicas=replicas,
+        needed=rollout.canaries(replicas) or replicas,
         passed=_names(rollout.service, rollout.passed),
         failed=_names(rollout.service, rollout.failed),
         started_at=rollout.started_at,
         ended_at=rollout.ended_at,
-        lines=_lines(services, rollout, record) if with_lines else [],
+    )
+
+
+async def _status(
+    services: ApiServices, record: EnvironmentRecord, rollout: Rollout
+) -> RolloutView:
+    """With how far it has come, and each instance of its service."""
+    instances = await services.store.instances(record.name)
+    mine = [i for i in instances if i.service == rollout.service]
+    return replace(
+        await _view(services, record, rollout),
+        lines=_lines(services, rollout, record),
+        instances=[
+            RolloutInstanceView(
+                instance=i.name,
+                revision=i.revision,
+                state=i.state.value,
+                passed=i.ordinal in rollout.passed,
+            )
+            for i in sorted(mine, key=lambda i: i.ordinal)
+        ],
     )
 
 

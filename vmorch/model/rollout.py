@@ -90,6 +90,11 @@ class Rollout:
     def is_open(self) -> bool:
         return self.phase in OPEN
 
+    def canaries(self, replicas: int) -> int:
+        """As many as carry the canary's share of the requests like the others carry theirs; 0
+        without a canary."""
+        return max(1, round(replicas * self.canary / 100)) if self.canary else 0
+
     def resumed(self) -> Rollout:
         """A user bears what has failed so far."""
         return replace(

@@ -46,9 +46,7 @@ class Course:
 
     @property
     def canaries(self) -> int:
-        """As many as carry the canary's share of the requests like the others carry theirs."""
-        share = (self.rollout.canary or 0) / 100
-        return max(1, round(self.replicas * share)) if share else 0
+        return self.rollout.canaries(self.replicas)
 
     def has_passed(self, view: InstanceView) -> bool:
         return _has_passed(self.rollout, view)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from vmorch.client import Client
-from vmorch.errors import NotFound, Refused
+from vmorch.errors import NotFound, Refused, UsageError
 from vmorch.model.rollout import Phase, Rollout
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec, VolumeMount, VolumeSpec
 from vmorch.model.view.stream import EventView
@@ -177,7 +178,7 @@ def test_undo_to_any_revision(shop: Shop) -> None:
 
 
 def test_there_is_nothing_to_go_back_to_from_the_first(shop: Shop) -> None:
-    with pytest.raises(Refused, match="none was rolled out whole"):
+    with pytest.raises(Refused, match="no other revision was rolled out whole"):
         shop.client.undo("shop", "web")
 
 
@@ -198,8 +199,109 @@ def test_the_difference_of_two_revisions(shop: Shop) -> None:
         "cpus": ("1.0", "0.5"),
     }
     assert shop.client.differences("shop", "web", 2, 2) == []
+    (back, _) = shop.client.differences("shop", "web", 2, 1)
+    assert (back.old, back.new) == ('["two"]', '["one"]')
     with pytest.raises(NotFound, match="no revision 7"):
         shop.client.differences("shop", "web", 7, 1)
+
+
+def test_variables_differ_one_by_one(shop: Shop) -> None:
+    shop.up("one", environment={"PORT": "80", "HOST": "db", "GONE": "1"})
+    shop.up("one", environment={"PORT": "81", "HOST": "db", "NEW": "1"})
+    rows = shop.client.differences("shop", "web", 2, 3)
+    assert [(row.key, row.old, row.new) for row in rows] == [
+        ("environment.GONE", '"1"', None),
+        ("environment.NEW", None, '"1"'),
+        ("environment.PORT", '"80"', '"81"'),
+    ]
+
+
+def test_what_a_rollback_leaves_alone_is_no_difference(shop: Shop) -> None:
+    shop.up("two", replicas=3)
+    assert [row.key for row in shop.client.differences("shop", "web", 1, 2)] == ["command"]
+
+
+def test_the_first_revision_has_none_before_it(shop: Shop) -> None:
+    with pytest.raises(NotFound, match="is its first"):
+        shop.client.differences("shop", "web", None, None)
+    for call in (shop.client.differences, lambda *_: shop.client.undo("shop", "web", 0)):
+        with pytest.raises(UsageError):
+            call("shop", "web", 0, 1)
+
+
+def test_the_status_has_each_instance(shop: Shop) -> None:
+    shop.up("two")
+    shop.daemon.converges = False
+    new = shop.daemon.do(shop.daemon.store.create_instance("shop", "web", 2, uuid="n", now=2.0))
+    shop.put(passed=(new.ordinal,))
+    found = shop.client.rollout("shop", "web")
+    assert [(i.instance, i.revision, i.passed) for i in found.instances] == [
+        ("web-1", 1, False),
+        ("web-2", 1, False),
+        (new.name, 2, True),
+    ]
+    assert found.instances[-1].state == "pending"
+    assert shop.client.latest_rollouts("shop") == [found]
+
+
+def test_a_canary_needs_a_share_of_the_instances(shop: Shop) -> None:
+    shop.up("two", canary=50, replicas=4)
+    found = shop.client.rollout("shop", "web")
+    assert (found.needed, found.canary_passed) == (2, False)
+    shop.put(passed=(3,))
+    assert not shop.client.rollout("shop", "web").canary_passed
+    shop.put(passed=(3, 4))
+    assert shop.client.rollout("shop", "web").canary_passed
+    assert shop.client.steer_rollout("shop", "web", "promote").needed == 4
+
+
+def test_an_undo_without_its_image_changes_nothing(shop: Shop) -> None:
+    shop.up("two")
+    before = shop.declared, shop.last
+    shop.daemon.images.known.clear()
+    for call in (shop.client.undo, shop.client.preview_undo):
+        with pytest.raises(Refused, match="image of revision 1 of 'web' is gone; nothing was"):
+            call("shop", "web")
+    assert (shop.declared, shop.last) == before
+
+
+def test_undo_passes_over_what_was_rolled_back(shop: Shop) -> None:
+    """From 2, to which a failed 3 was led back, the way back is 1."""
+    shop.up("two")
+    shop.complete()
+    shop.up("three")
+    was = shop.last
+    failed = replace(was, phase=Phase.FAILED, reason="revision 3 failed", ended_at=1.0)
+    store = shop.daemon.store
+    shop.daemon.do(store.roll_back(failed, 2, was=was, reason="revision 3 failed", now=1.0))
+    shop.complete()
+    assert shop.client.undo("shop", "web").revision == 1
+
+
+def test_an_order_wakes_the_reconciler(shop: Shop) -> None:
+    woken: list[str] = []
+    shop.up("two", canary=25)
+
+    async def converge() -> None:
+        woken.append("woken")
+
+    shop.daemon._converge = converge
+    for order in ("pause", "resume", "promote"):
+        shop.client.steer_rollout("shop", "web", order)
+        shop.daemon.do(asyncio.sleep(0))  # Until then the loop has only promised to look.
+        assert woken.pop()
+    shop.client.undo("shop", "web")
+    shop.daemon.do(asyncio.sleep(0))
+    assert woken.pop()
+
+
+def test_a_scale_preview_in_a_rollout_leaves_its_instances_alone(shop: Shop) -> None:
+    shop.up("two")
+    shop.daemon.converges = False
+    shop.daemon.do(shop.daemon.store.create_instance("shop", "web", 2, uuid="n", now=2.0))
+    rows = shop.client.preview_scale("shop", {"web": 4})
+    assert [(row.action, row.subject) for row in rows] == [("create", "web")]
+    assert rows[0].reason.startswith("1 instance more")
 
 
 def test_unknown_services_and_environments(shop: Shop) -> None:
