@@ -6,18 +6,15 @@ import time
 from typing import TYPE_CHECKING
 
 from vmorch.cli.output import say
+from vmorch.cli.stopped import overtaken, paused, went_back
 from vmorch.cli.waiting import Absence
-from vmorch.errors import DaemonUnreachable, TimedOut, VmorchError
+from vmorch.errors import DaemonUnreachable, NotFound, TimedOut
 
 if TYPE_CHECKING:
     from vmorch.client import Client
     from vmorch.model.view.rollout import RolloutView
 
 _POLL_SECONDS = 0.5
-
-
-class RolloutFailed(VmorchError):
-    """It did not end well, or waits for a user."""
 
 
 def follow(
@@ -30,44 +27,55 @@ def follow(
     """Tell how it goes on until it is completed, or until its canary has passed and waits.
 
     Raises:
-        RolloutFailed: it was rolled back, paused or replaced by another. TimedOut.
+        RolloutStopped: it was rolled back (or is itself the way back from one that failed), is
+            paused, or was replaced by another. TimedOut.
     """
     deadline = time.monotonic() + timeout_seconds if timeout_seconds else None
     told: list[str] = []
     absence = Absence()
     while True:
         try:
-            now = _same(client, rollout)
+            latest = client.rollout(rollout.environment, rollout.service)
             absence.ends()
+            for line in latest.lines:
+                if line not in told:
+                    say(line)
+            told = latest.lines
+            if ended := _outcome(client, rollout, latest):
+                return ended
         except DaemonUnreachable:
             if not absence.bearable():
                 raise
-            time.sleep(poll_seconds)
-            continue
-        for line in now.lines:
-            if line not in told:
-                say(line)
-        told = now.lines
-        if now.phase == "completed" or (now.canary is not None and now.passed):
-            return now
-        if now.phase != "running":
-            raise RolloutFailed(
-                f"The rollout of '{now.service}' to revision {now.revision} is {now.phase}: "
-                f"{now.reason}",
-                hint=f"See 'vmorch rollout status {now.service}' and 'vmorch why {now.service}'.",
-            )
         if deadline is not None and time.monotonic() >= deadline:
             raise TimedOut(
-                f"The rollout of '{now.service}' had not ended within {timeout_seconds:.0f} s.",
+                f"The rollout of '{rollout.service}' had not ended within {timeout_seconds:.0f} s.",
                 hint="It goes on in the background.",
             )
         time.sleep(poll_seconds)
 
 
-def _same(client: Client, rollout: RolloutView) -> RolloutView:
-    """As it is now, also when another one has begun since."""
-    latest = client.rollout(rollout.environment, rollout.service)
-    if latest.number == rollout.number:
-        return latest
-    former = client.rollouts(rollout.environment, rollout.service)
-    return next(one for one in former if one.number == rollout.number)
+def _outcome(client: Client, rollout: RolloutView, latest: RolloutView) -> RolloutView | None:
+    """How it has ended well; None: it goes on. Raises RolloutStopped."""
+    if latest.number != rollout.number:
+        former = _numbered(client, rollout, rollout.number)
+        if former.phase != "completed":
+            raise overtaken(client, latest, rollout.revision)
+        return former
+    if latest.phase == "paused":
+        raise paused(latest)
+    if latest.phase == "completed" and latest.rollback:
+        left = _numbered(client, latest, latest.number - 1)
+        # A user's undo ends well; what came of itself tells of a revision that is bad.
+        if left.phase == "failed":
+            raise went_back(latest, left)
+    return latest if latest.phase == "completed" or latest.canary_passed else None
+
+
+def _numbered(client: Client, rollout: RolloutView, number: int) -> RolloutView:
+    for one in client.rollouts(rollout.environment, rollout.service):
+        if one.number == number:
+            return one
+    raise NotFound(
+        f"Rollout {number} of '{rollout.service}' is no longer remembered.",
+        hint=f"'vmorch rollout history {rollout.service}' lists those that are.",
+    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmorch.cli.output import say
+from vmorch.cli.stopped import overtaken, paused
 from vmorch.errors import DaemonUnreachable, NotFound, TimedOut, VmorchError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vmorch.client import Client
     from vmorch.model.view.environment import EnvironmentView, ServiceView
     from vmorch.model.view.instance import InstanceView
+    from vmorch.model.view.rollout import RolloutView
     from vmorch.model.view.stream import EventView
 
 _POLL_SECONDS = 0.4
@@ -53,18 +54,6 @@ class NotReady(VmorchError):
         self.instances = instances
 
 
-class RolloutStopped(VmorchError):
-    """A new revision was rolled back, or its rollout waits for a user."""
-
-    def __init__(self, service: str, message: str) -> None:
-        super().__init__(
-            f"The rollout of '{service}' went {message}"
-            if message.startswith("back ")
-            else f"The rollout of '{service}' is paused: {message}",
-            hint=f"See 'vmorch rollout status {service}' and 'vmorch why {service}'.",
-        )
-
-
 @dataclass(slots=True)
 class _Watch:
     """What one wait has seen so far."""
@@ -77,7 +66,7 @@ class _Watch:
     after: int = 0
     failed_looks: dict[str, int] = field(default_factory=dict)
     awake: dict[str, str] = field(default_factory=dict)
-    stopped: dict[str, str] = field(default_factory=dict)
+    revisions: Mapping[str, int] = field(default_factory=dict)
 
     def look(self) -> list[InstanceView]:
         rows = self.client.instances(self.environment)
@@ -86,8 +75,6 @@ class _Watch:
                 self.report.event(event)
             if event.kind == "sleep-failed":
                 self.awake[event.instance] = event.message
-            if event.kind in {"rolled-back", "rollout-paused"}:
-                self.stopped[event.service] = event.message
         self.report.instances(rows)
         return rows
 
@@ -101,13 +88,15 @@ class _Watch:
         return events
 
     def failed(self, rows: list[InstanceView]) -> list[InstanceView]:
-        """Instances that have been failed for several looks on end."""
+        """Instances that have been failed for several looks on end; not those of a revision that
+        is being replaced, which may be just why."""
         looks = self.failed_looks
         self.failed_looks = {
             row.instance: looks.get(row.instance, 0) + 1
             for row in rows
             if (row.state == "failed" or row.exit_code)
             and (not self.names or row.instance in self.names)
+            and row.revision == self.revisions.get(row.service, row.revision)
         }
         return [r for r in rows if self.failed_looks.get(r.instance, 0) >= _FAILED_LOOKS]
 
@@ -122,9 +111,9 @@ def wait_ready(
     limits: Limits,
 ) -> list[InstanceView]:
     """Wait until each service (of `services`, or all) has as many ready instances of its newest
-    revision as it should, and no others; where a rollout has a canary, until that one has passed.
-    A job that has ended well counts as ready. `watched_seconds` is what rollouts add to the time
-    that is allowed unless `limits` say one.
+    revision as it should, and no others, and the rollout to that one is completed; where it has a
+    canary, until that has passed. A job that has ended well counts as ready. `watched_seconds` is
+    what rollouts add to the time that is allowed unless `limits` say one.
 
     Raises:
         NotReady: an instance failed for good. TimedOut: it took too long.
@@ -136,48 +125,42 @@ def wait_ready(
         for name, view in environment.services.items()
         if not services or name in services
     }
-
-    watch = _Watch(client, environment.name, report, since=time.time())
+    revisions = {name: view.revision for name, view in wanted.items()}
+    watch = _Watch(client, environment.name, report, since=time.time(), revisions=revisions)
 
     def settled(rows: list[InstanceView]) -> bool:
-        for name, message in watch.stopped.items():
-            if name in wanted:
-                raise RolloutStopped(name, message)
+        # The records, not events: what happened before the first look must not be missed.
+        rollouts = {one.service: one for one in client.latest_rollouts(environment.name)}
+        for name, view in wanted.items():
+            if name in rollouts:
+                _refuse_stopped(client, rollouts[name], view.revision)
         return all(
-            _is_whole(name, view, rows) or _has_canary(client, environment.name, name, view, rows)
+            _is_settled(view, [row for row in rows if row.service == name], rollouts.get(name))
             for name, view in wanted.items()
         )
 
-    _refuse_paused(client, environment.name, wanted)
     count = sum(view.replicas for view in wanted.values())
     timeout = limits.timeout_seconds or _ready_timeout(client, count) + watched_seconds
     return _until(watch, settled, timeout, limits.poll_seconds, "was not ready")
 
 
-def _refuse_paused(client: Client, environment: str, services: Iterable[str]) -> None:
-    """One that was paused before this wait began is told by no event in it."""
-    for name in services:
-        with contextlib.suppress(NotFound):
-            rollout = client.rollout(environment, name)
-            if rollout.phase == "paused":
-                raise RolloutStopped(name, rollout.reason)
+def _refuse_stopped(client: Client, latest: RolloutView, revision: int) -> None:
+    """Raises RolloutStopped."""
+    if latest.revision != revision:
+        raise overtaken(client, latest, revision)
+    if latest.phase == "paused":
+        raise paused(latest)
 
 
-def _is_whole(name: str, view: ServiceView, rows: list[InstanceView]) -> bool:
-    mine = [row for row in rows if row.service == name]
-    ready = [row.revision for row in mine if row.ready or _complete(row)]
-    return ready == [view.revision] * view.replicas and len(mine) == view.replicas
-
-
-def _has_canary(
-    client: Client, environment: str, name: str, view: ServiceView, rows: list[InstanceView]
-) -> bool:
-    """Asked only where there are ready instances beside each other as a canary has them."""
-    ready = {row.revision for row in rows if row.service == name and row.ready}
-    if len(ready) < 2 or view.revision not in ready:
+def _is_settled(view: ServiceView, rows: list[InstanceView], rollout: RolloutView | None) -> bool:
+    """`rows` are the service's."""
+    if rollout is not None and rollout.canary_passed:
+        return True
+    # Without a revision to go back to, what fails is tried again: to be ready is enough.
+    is_watched = rollout is not None and rollout.previous is not None and rollout.is_open
+    if is_watched or len(rows) != view.replicas:
         return False
-    rollout = client.rollout(environment, name)
-    return rollout.canary is not None and bool(rollout.passed)
+    return all(row.revision == view.revision and (row.ready or _complete(row)) for row in rows)
 
 
 def wait_for(

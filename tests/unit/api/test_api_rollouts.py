@@ -295,13 +295,17 @@ def test_an_order_wakes_the_reconciler(shop: Shop) -> None:
     assert woken.pop()
 
 
-def test_a_scale_preview_in_a_rollout_leaves_its_instances_alone(shop: Shop) -> None:
+def test_a_scale_preview_in_a_rollout_tells_only_of_scaling(shop: Shop) -> None:
     shop.up("two")
     shop.daemon.converges = False
+
+    def told(count: int) -> list[tuple[str, str]]:
+        rows = shop.client.preview_scale("shop", {"web": count})
+        return [(row.action, row.reason) for row in rows]
+
+    assert told(2) == [("keep", "it has 2 instances already")], "no successor is counted"
     shop.daemon.do(shop.daemon.store.create_instance("shop", "web", 2, uuid="n", now=2.0))
-    rows = shop.client.preview_scale("shop", {"web": 4})
-    assert [(row.action, row.subject) for row in rows] == [("create", "web")]
-    assert rows[0].reason.startswith("1 instance more")
+    assert told(4) == [("create", "1 instance more: 3 of 4 are there")]
 
 
 def test_unknown_services_and_environments(shop: Shop) -> None:

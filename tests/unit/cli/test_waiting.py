@@ -2,18 +2,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from vmorch.cli.progress import PlainReporter, build_text
-from vmorch.cli.waiting import Limits, NotReady, RolloutStopped, wait_for, wait_gone, wait_ready
+from vmorch.cli.stopped import RolloutStopped
+from vmorch.cli.waiting import Limits, NotReady, wait_for, wait_gone, wait_ready
 from vmorch.errors import NotFound, TimedOut, VmorchError
 from vmorch.model.view.daemon import AccelerationView
 from vmorch.model.view.environment import EnvironmentView, ServiceView
 from vmorch.model.view.image import BuildLine
 from vmorch.model.view.instance import InstanceView
+from vmorch.model.view.rollout import RolloutView
 from vmorch.model.view.stream import EventView
 
 FAST = Limits(timeout_seconds=5.0, poll_seconds=0.0)
@@ -45,6 +46,29 @@ OLD = replace(ROW, instance="web-0", revision=1)
 BOOTING = replace(ROW, state="starting", ready=False, reason="boots")
 FAILED = replace(ROW, state="failed", ready=False, reason="no kernel")
 
+ROLLOUT = RolloutView(
+    environment="shop",
+    service="web",
+    number=2,
+    revision=2,
+    previous=1,
+    image="",
+    phase="running",
+    rollback=False,
+    reason="it was applied",
+    canary=None,
+    replicas=1,
+    needed=1,
+    passed=[],
+    failed=[],
+    started_at=0.0,
+    ended_at=None,
+)
+FAILED_ROLLOUT = replace(ROLLOUT, phase="failed", failed=["web-1"])
+BACK = replace(
+    ROLLOUT, number=3, revision=1, rollback=True, reason="revision 2 failed: web-1: HTTP 500"
+)
+
 SHOP = EnvironmentView(
     name="shop",
     version=1,
@@ -64,8 +88,8 @@ class Looks:
         self.states = list(states)
         self.told: list[EventView] = []
         self.gone_after = 10**9
-        self.canary: int | None = None
-        self.phase = "running"
+        self.rollout: list[RolloutView] = []
+        self.former: list[RolloutView] = []
         self.looks = 0
 
     def instances(self, environment: str) -> list[InstanceView]:
@@ -80,10 +104,12 @@ class Looks:
     def events(self, *, after: int = 0, **_: Any) -> list[EventView]:
         return [event for event in self.told if event.id > after]
 
-    def rollout(self, environment: str, service: str) -> Any:
-        return SimpleNamespace(
-            canary=self.canary, passed=["web-1"], phase=self.phase, reason="HTTP 500"
-        )
+    def latest_rollouts(self, environment: str) -> list[RolloutView]:
+        """The next with each look; the last stays."""
+        return [self.rollout.pop(0)] if len(self.rollout) > 1 else self.rollout[:1]
+
+    def rollouts(self, environment: str, service: str) -> list[RolloutView]:
+        return self.former
 
     def acceleration(self) -> AccelerationView:
         return AccelerationView(acceleration="tcg", time_scale=0.0, reason="")
@@ -101,38 +127,60 @@ def test_ready_means_the_newest_revision_and_no_other_instance() -> None:
     assert client.looks == 6
 
 
+def test_ready_is_not_enough_while_a_rollout_watches() -> None:
+    """Stop-first: the forerunner is gone, and what is ready may still be found bad."""
+    client = Looks([ROW])
+    client.rollout = [ROLLOUT, ROLLOUT, replace(ROLLOUT, phase="completed")]
+    assert ready(client) == [ROW]
+    assert client.looks == 3
+
+
+def test_a_first_revision_needs_only_to_be_ready() -> None:
+    client = Looks([BOOTING], [ROW])
+    client.rollout = [replace(ROLLOUT, previous=None)]
+    assert ready(client) == [ROW]
+
+
 def test_a_canary_that_has_passed_is_all_that_is_waited_for() -> None:
-    client = Looks([OLD, BOOTING], [OLD, ROW])
-    client.canary = 10
+    client = Looks([OLD, BOOTING], [OLD, ROW], [OLD, ROW])
+    canary = replace(ROLLOUT, canary=50, needed=2)
+    client.rollout = [canary, replace(canary, passed=["web-1"]), replace(canary, passed=["a", "b"])]
     assert ready(client) == [OLD, ROW]
+    assert client.looks == 3, "each of the canary's instances"
 
 
 @pytest.mark.parametrize(
-    ("kind", "message", "told"),
+    ("latest", "told", "hint"),
     [
-        ("rolled-back", "back to revision 1: web-1: HTTP 500", "went back to revision 1: web-1"),
-        ("rollout-paused", "revision 2 failed", "is paused: revision 2 failed"),
+        (BACK, r"'web' went back to revision 1: revision 2 failed: web-1: HTTP 500", "logs web-1'"),
+        (replace(ROLLOUT, number=3, revision=3), "to revision 2 was replaced by one to", "history"),
+        (replace(ROLLOUT, phase="paused", reason="revision 2 failed"), "paused: revi", "resume"),
+        (replace(ROLLOUT, phase="paused", failed=["web-7"]), "paused", "'vmorch logs web-7'"),
     ],
 )
-def test_a_rollout_that_stops_ends_the_wait(kind: str, message: str, told: str) -> None:
+def test_a_rollout_that_stops_ends_the_wait(latest: RolloutView, told: str, hint: str) -> None:
+    """Also one that did so before the first look: no event is waited for."""
     client = Looks([OLD])
-    event = EventView(
-        id=1, time=0.0, environment="shop", service="web", instance="", kind=kind, message=message
-    )
-    client.told.append(event)
+    client.rollout, client.former = [latest], [FAILED_ROLLOUT, BACK]
     with pytest.raises(RolloutStopped, match=told) as caught:
         ready(client)
     assert caught.value.exit_code == 1
-    client.told[:] = [replace(event, service="db")]
+    assert hint in caught.value.hint
+    client.rollout = [replace(latest, service="db")]
     client.states = [[ROW]]
     assert ready(client) == [ROW], "another service's"
 
 
-def test_a_rollout_that_was_paused_before_is_not_waited_for() -> None:
-    client = Looks([OLD])
-    client.phase = "paused"
-    with pytest.raises(RolloutStopped, match="is paused: HTTP 500"):
-        ready(client)
+def test_what_is_back_where_it_was_asked_to_be_is_ready() -> None:
+    """'up' with the file that the service was led back to."""
+    client = Looks([ROW])
+    client.rollout = [replace(BACK, revision=2, phase="completed")]
+    assert ready(client) == [ROW]
+
+
+def test_a_forerunner_that_has_failed_is_being_replaced() -> None:
+    broken = replace(OLD, state="failed", ready=False, reason="no kernel")
+    assert ready(Looks(*[[broken, BOOTING]] * 5, [ROW])) == [ROW]
 
 
 def test_a_failure_must_last() -> None:

@@ -13,11 +13,12 @@ from vmorch.cli.apps import ExampleCommand, examples, new_app
 from vmorch.cli.common import Session, session_of
 from vmorch.cli.measures import STATS_HEADER, stats_cells
 from vmorch.cli.options import Files, Output, ProjectName, Services
-from vmorch.cli.output import INSTANCE_HEADER, instance_row, print_json, print_table, say
+from vmorch.cli.output import INSTANCE_HEADER, clean, instance_row, print_json, print_table, say
 from vmorch.cli.project import find_environment, is_named
 from vmorch.errors import NotFound
 
 if TYPE_CHECKING:
+    from vmorch.client import Client
     from vmorch.model.use import InstanceUse
     from vmorch.model.view.instance import InstanceView
 
@@ -66,6 +67,16 @@ def command(
         header = ("ENVIRONMENT", *header)
         cells = [[row.environment, *line] for row, line in zip(rows, cells, strict=True)]
     print_table(header, cells)
+    _tell_rollouts(session.client, rows)
+
+
+def _tell_rollouts(client: Client, rows: list[InstanceView]) -> None:
+    from vmorch.cli.rollouts import told_rollouts
+
+    for environment in sorted({row.environment for row in rows}):
+        shown = {row.service for row in rows if row.environment == environment}
+        for line in told_rollouts(client, environment, shown):
+            print(clean(line))
 
 
 def _measures(session: Session, environment: str | None) -> dict[tuple[str, str], InstanceUse]:

@@ -50,7 +50,7 @@ def status(
     session = session_of(ctx, files=files, project=project)
     client, environment = session.client, require_environment(session)
     rollout = client.rollout(environment, service)
-    if wait and rollout.phase == "running":
+    if wait:
         from vmorch.cli.rolling import follow
 
         rollout = follow(client, rollout, timeout_seconds=timeout)
@@ -120,9 +120,10 @@ def diff(
         print_json(rows)
         return
     for row in rows:
-        print(f"{row.key}:")
-        print(clean(f"  - {row.old}"))
-        print(clean(f"  + {row.new}"))
+        print(clean(f"{row.key}:"))
+        for sign, value in (("-", row.old), ("+", row.new)):
+            if value is not None:
+                print(clean(f"  {sign} {value}"))
     if not rows:
         say("They are the same.")
 
@@ -222,3 +223,11 @@ def _show(rollout: RolloutView, output: str) -> None:
     what = "rollback" if rollout.rollback else "rollout"
     for line in rollout.lines or [f"{what} to revision {rollout.revision}: {rollout.phase}"]:
         print(clean(line))
+    if rollout.instances:
+        print_table(
+            ("INSTANCE", "REVISION", "STATE", "PASSED"),
+            [
+                [one.instance, str(one.revision), one.state, "yes" if one.passed else "-"]
+                for one in rollout.instances
+            ],
+        )

@@ -116,6 +116,7 @@ def command(
     from vmorch.cli.imagery import with_images
     from vmorch.cli.progress import reporter
     from vmorch.cli.project import require_project
+    from vmorch.cli.rollouts import without_canary
     from vmorch.cli.spec import load
 
     session = session_of(ctx, files=files, project=project)
@@ -138,6 +139,8 @@ def command(
             holder=held_by,
             canary=share,
         )
+        for line in without_canary(client, environment.name, spec.services) if share else ():
+            say(line)
         if detach and not wait:
             rows = client.instances(environment.name)
         else:
