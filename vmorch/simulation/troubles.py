@@ -77,9 +77,7 @@ class Trouble:
     seconds: float = 5.0
     about: str = ""
 
-    def meets(self, port: str, call: str, arguments: tuple[Any, ...]) -> bool:
-        if (port, call) != (self.port, self.call):
-            return False
+    def is_meant(self, arguments: tuple[Any, ...]) -> bool:
         return not self.about or (bool(arguments) and self.about in _named(arguments[0]))
 
 
@@ -91,7 +89,7 @@ class Troubles:
         self.full = False
         self.last_at = 0.0
         self.crash_in: int | None = None
-        self._ahead: list[Trouble] = []
+        self._ahead: dict[tuple[str, str], list[Trouble]] = {}
         self._clock = clock
         self._die = die
         self._over = asyncio.Event()
@@ -102,7 +100,8 @@ class Troubles:
 
     def add(self, trouble: Trouble) -> None:
         self._over.clear()
-        self._ahead += [trouble] * trouble.times
+        ahead = self._ahead.setdefault((trouble.port, trouble.call), [])
+        ahead += [trouble] * trouble.times
 
     def clear(self) -> None:
         """From now on all is well; what hangs comes back with an error."""
@@ -118,11 +117,19 @@ class Troubles:
         if self.full and (port, call) in NEED_ROOM:
             self.last_at = self._clock.now()
             raise _no_room(port)
-        trouble = next((t for t in self._ahead if t.meets(port, call, args)), None)
+        trouble = self._next(port, call, args)
         if trouble is None:
             return await work(*args, **kw)
-        self._ahead.remove(trouble)
         return await self._troubled(trouble, work, *args, **kw)
+
+    def _next(self, port: str, call: str, args: tuple[Any, ...]) -> Trouble | None:
+        ahead = self._ahead.get((port, call), [])
+        trouble = next((t for t in ahead if t.is_meant(args)), None)
+        if trouble is not None:
+            ahead.remove(trouble)
+            if not ahead:
+                del self._ahead[port, call]
+        return trouble
 
     async def _troubled(
         self, trouble: Trouble, work: Callable[..., Any], *args: Any, **kw: Any
