@@ -27,6 +27,7 @@ from bench.figure import Figure, compared
 from bench.lab_daemon import LabDaemon, lab_daemon, made_bases
 from bench.saved_guest import saved_guest
 from vmorch.images.bases import BaseCatalog
+from vmorch.model.view.instance import InstanceView
 from vmorch.resources import data_dir
 
 ROUNDS = 10
@@ -86,7 +87,7 @@ class Hello:
 
     def scale(self, count: int) -> None:
         self._daemon.client.scale("demo", {"hello": count})
-        self._until(lambda: len(self._daemon.ps("-p", "demo")) == count)
+        self._until(lambda: len(self._instances()) == count)
 
     def seconds_to_answer(self, count: int = 1) -> float:
         """Until one answers, or until that many are ready."""
@@ -95,7 +96,7 @@ class Hello:
         url = f"http://127.0.0.1:{self._daemon.settings.http_port}/"
         wait_for_200(url, "hello.demo.localhost")
         if count > 1:
-            self._until(lambda: sum(row["ready"] for row in self._daemon.ps("-p", "demo")) == count)
+            self._until(lambda: sum(one.ready for one in self._instances()) == count)
         seconds = time.perf_counter() - began
         self._asked.append((asked, asked + seconds))
         self.scale(0)
@@ -114,6 +115,10 @@ class Hello:
             for samples, begin, end in zip(legs.values(), marks, marks[1:], strict=False):
                 samples.append(end - begin)
         return legs
+
+    def _instances(self) -> list[InstanceView]:
+        """By a call and not by the command line, which would take a core from the guests."""
+        return self._daemon.client.instances("demo")
 
     def _until(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + LIMIT_SECONDS

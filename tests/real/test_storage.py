@@ -72,7 +72,8 @@ def holders(directory: Path, text: str) -> set[str]:
 
 
 def test_what_a_service_keeps_and_what_it_is_given(daemon: Any, project: Path) -> None:
-    """One story, as each boot takes seconds: first use, new revision, down and up, down -v."""
+    """One story, as each boot takes seconds: first use, new revision, down and
+    up again as a fork, down -v."""
     daemon.cli("up", cwd=project)
     first = instance_of(daemon)
     _assert_filled_from_the_image(daemon, first)
@@ -90,14 +91,33 @@ def test_what_a_service_keeps_and_what_it_is_given(daemon: Any, project: Path) -
     blocks = int(inside(daemon, second, "df -k /srv/data | tail -1").split()[1])
     assert blocks > 100 * 1024
 
+    daemon.cli("-p", "keep", "snapshot", "create", "db")
+    fill = "for n in $(seq 200); do echo $n >/srv/data/since-$n; done; rm /srv/data/given"
+    inside(daemon, second, fill)
     daemon.cli("-p", "keep", "down")
     (volume,) = (daemon.settings.state_dir / "volumes" / "keep").iterdir()
     assert volume.name == "data.qcow2"
     daemon.cli("up", cwd=project)
-    assert inside(daemon, instance_of(daemon), "cat /srv/data/mine") == "mine"
+    (row,) = daemon.ps("-p", "keep")
+    assert row["start"] == "fork"
+    # Memory that knew the volume as it was at the snapshot's time would see and write the past.
+    seen = inside(daemon, row["instance"], "cd /srv/data; cat mine since-200; ls | wc -l")
+    assert seen.split() == ["mine", "200", "201"]
+    inside(daemon, row["instance"], "rm /srv/data/since-*; echo more >/srv/data/more")
 
+    daemon.cli("-p", "keep", "down")
+    _assert_whole(volume)
     daemon.cli("-p", "keep", "down", "-v")
     assert not (daemon.settings.state_dir / "volumes" / "keep").exists()
+
+
+def _assert_whole(volume: Path) -> None:
+    """Its file system is as somebody left it who knew all of it."""
+    raw = volume.with_suffix(".raw")
+    subprocess.run(["qemu-img", "convert", "-O", "raw", volume, raw], check=True)
+    checked = subprocess.run(["e2fsck", "-fn", raw], capture_output=True, text=True)
+    raw.unlink()
+    assert checked.returncode == 0, checked.stdout
 
 
 def _assert_filled_from_the_image(daemon: Any, instance: str) -> None:
@@ -126,8 +146,9 @@ def _assert_secret_is_nowhere(daemon: Any, secret: str) -> None:
     assert not [text for text in said if secret in text]
     own = {"./environments/keep/db-1/seed.iso", "./environments/keep/db-1/disk.qcow2"}
     private = {f"./{file.name}" for file in state.glob("vmorch.db*")}
-    backups = {name for name in holders(state, secret) if name.startswith("./backups/")}
-    assert holders(state, secret) - private - backups == own
+    found = holders(state, secret)
+    backups = {name for name in found if name.startswith("./backups/")}
+    assert found - private - backups == own
     for name in own | backups:
         assert (state / name).stat().st_mode & 0o077 == 0
     modes = {f.name: f.stat().st_mode & 0o777 for f in state.glob("vmorch.db*")}

@@ -236,9 +236,10 @@ class ServiceSpec:
 
     def update_order(self, *, rollback: bool = False) -> UpdateOrder:
         """Of an update, or of a rollback. A volume has one owner at a time, so with one the
-        forerunner goes first."""
-        chosen = (self.rollback if rollback else self.update).order
-        return chosen or (UpdateOrder.STOP_FIRST if self.volumes else UpdateOrder.START_FIRST)
+        forerunner goes first, also where the file of another revision said otherwise."""
+        if self.volumes:
+            return UpdateOrder.STOP_FIRST
+        return (self.rollback if rollback else self.update).order or UpdateOrder.START_FIRST
 
     @property
     def vcpus(self) -> int:
@@ -247,10 +248,12 @@ class ServiceSpec:
 
     def back_to(self, earlier: ServiceSpec) -> ServiceSpec:
         """The service as `earlier` was, with how it is asked and started, but with what a rollback
-        must not change: how many there are, how one reaches it, how its rollouts go."""
+        must not change: how many there are (of volumes that are for one, one), how one reaches it,
+        how its rollouts go."""
+        alone = any(not mount.per_instance for mount in earlier.volumes)
         return replace(
             earlier,
-            replicas=self.replicas,
+            replicas=min(self.replicas, 1) if alone else self.replicas,
             ports=self.ports,
             routes=self.routes,
             update=self.update,

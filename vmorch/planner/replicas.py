@@ -81,8 +81,7 @@ def _start_first(
 ) -> Iterator[Action]:
     """A successor has passed before its forerunner goes."""
     replaced = f"replaced by revision {course.rollout.revision}"
-    unproven = [] if course.held else [view for view in course.old if _is_unproven(view, course)]
-    old = [view for view in course.old if course.held or not _is_unproven(view, course)]
+    unproven, old = _sorted_out(course)
     missing = course.replicas - len(course.new) - len(old)
     if course.held and course.old:
         yield from _create_old(environment, name, course, missing)
@@ -108,7 +107,9 @@ def _stop_first(
     else:
         yield from _create(environment, name, course, missing)
     replaced = f"replaced by revision {course.rollout.revision}"
-    old = _most_dispensable(course.old)
+    unproven, proven = _sorted_out(course)
+    yield from _dismiss(unproven, replaced)
+    old = _most_dispensable(proven)
     surplus = len(course.new) + len(old) - course.replicas
     if surplus > 0:
         why = replaced if course.old and course.new else f"scaled to {course.replicas}"
@@ -116,6 +117,13 @@ def _stop_first(
     elif old and not course.held and _may_go_on(course, now):
         under_way = course.replicas - len(course.available) - len(old)
         yield from _dismiss(old[: max(0, course.parallelism - under_way)], replaced)
+
+
+def _sorted_out(course: Course) -> tuple[list[InstanceView], list[InstanceView]]:
+    """Of the old instances, those that may go at once, and the others."""
+    unproven = [view for view in course.old if not course.held and _is_unproven(view, course)]
+    keys = {view.instance.key for view in unproven}
+    return unproven, [view for view in course.old if view.instance.key not in keys]
 
 
 def _is_unproven(view: InstanceView, course: Course) -> bool:

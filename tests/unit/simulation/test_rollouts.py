@@ -286,3 +286,20 @@ def test_a_bad_revision_with_volumes_goes_back_too(tmp_path: Path) -> None:
         assert shop.least == 2
 
     play(tmp_path, story)
+
+
+def test_what_never_came_up_goes_at_once_in_either_order(tmp_path: Path) -> None:
+    async def story(shop: Shop) -> None:
+        world = shop.world
+        for order in (UpdateOrder.START_FIRST, UpdateOrder.STOP_FIRST):
+            bad, good = f"bad {order}", f"good {order}"
+            world.bad_images[world.image(bad)] = 0.0
+            await world.store.remove("shop", volumes=False, now=world.clock.now())
+            await world.live(LONG)
+            await shop.up(bad, update=UpdateConfig(order=order))
+            await world.live(READY_SECONDS)
+            await shop.up(good, update=UpdateConfig(order=order, monitor_seconds=60.0))
+            await world.live(READY_SECONDS)
+            assert await shop.revisions() == [2, 2, 2], "not one after the other"
+
+    play(tmp_path, story)
