@@ -249,13 +249,14 @@ class ServiceSpec:
     def back_to(self, earlier: ServiceSpec) -> ServiceSpec:
         """The service as `earlier` was, with how it is asked and started, but with what a rollback
         must not change: how many there are (of volumes that are for one, one), how one reaches it,
-        how its rollouts go."""
+        what it waits for (services may have gone since), how its rollouts go."""
         alone = any(not mount.per_instance for mount in earlier.volumes)
         return replace(
             earlier,
             replicas=min(self.replicas, 1) if alone else self.replicas,
             ports=self.ports,
             routes=self.routes,
+            depends_on=self.depends_on,
             update=self.update,
             rollback=self.rollback,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vmorch.model.spec import DependencyCondition
 from vmorch.simulation.shrink import tried
 from vmorch.simulation.steps import (
     Command,
@@ -52,12 +53,33 @@ BACK_TO_A_VOLUME_FOR_ONE = Script(
 """A rollback kept how many instances there are, also where the old revision bears only one."""
 
 
+BACK_TO_A_NEED_THAT_IS_GONE = Script(
+    steps=(
+        Up(
+            then=30.0,
+            environment="green",
+            services=(
+                Sketch(name="web", replicas=0, needs=(("db", DependencyCondition.HEALTHY),)),
+                Sketch(name="db"),
+            ),
+        ),
+        Up(then=5.0, environment="green", services=(Sketch(name="web", edition=2),)),
+        Steer(then=5.0, environment="green", service="web", command=Command.UNDO),
+    ),
+)
+"""A rollback waited, as its revision had, for a service that is declared no more."""
+
+
 def test_two_instances_do_not_begin_with_one_volume_in_the_same_plan() -> None:
     assert_well(TWO_STARTS_WITH_ONE_VOLUME)
 
 
 def test_a_rollback_has_no_more_instances_than_it_bears() -> None:
     assert_well(BACK_TO_A_VOLUME_FOR_ONE)
+
+
+def test_a_rollback_waits_for_nothing_that_is_gone() -> None:
+    assert_well(BACK_TO_A_NEED_THAT_IS_GONE)
 
 
 def assert_well(script: Script) -> None:
