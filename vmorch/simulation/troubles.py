@@ -90,13 +90,15 @@ class Troubles:
         self.last_at = 0.0
         self.crash_in: int | None = None
         self._ahead: dict[tuple[str, str], list[Trouble]] = {}
+        self._hanging = 0
         self._clock = clock
         self._die = die
         self._over = asyncio.Event()
 
     @property
     def pending(self) -> bool:
-        return bool(self._ahead) or self.full or self.crash_in is not None
+        ahead = bool(self._ahead) or self.full or self.crash_in is not None
+        return ahead or self._hanging > 0
 
     def add(self, trouble: Trouble) -> None:
         self._over.clear()
@@ -150,11 +152,15 @@ class Troubles:
 
     async def _hang(self, trouble: Trouble, args: tuple[Any, ...]) -> None:
         limit = None if trouble.port == "hypervisor" and args else BOUND_SECONDS
+        # Nobody can be prompt who waits for it, for as long as a call of this kind may take.
+        self._hanging += limit is not None
         try:
             async with asyncio.timeout(limit):
                 await self._over.wait()
         except TimeoutError:
             return
+        finally:
+            self._hanging -= limit is not None
 
     async def _effect(self) -> None:
         if self.crash_in is None:
