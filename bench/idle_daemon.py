@@ -116,16 +116,18 @@ async def main(count: int, seconds: float) -> None:
         services = replace(services_of(parts.store, parts.settings), wake=reconciler.wake)
         socket = str(Path(scratch) / "api.sock")
         config = uvicorn.Config(create_app(services), uds=socket, log_config=None)
-        serving = asyncio.create_task(uvicorn.Server(config).serve())
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve())
         await all_ready(parts, count)
         process = psutil.Process()
         before = sum(process.cpu_times()[:2])
         await asyncio.sleep(seconds)
         used = sum(process.cpu_times()[:2]) - before
         print(json.dumps({"share": used / seconds, "rss_bytes": process.memory_info().rss}))
-        for task in (running, serving):
-            task.cancel()
-        await asyncio.gather(running, serving, return_exceptions=True)
+        server.should_exit = True
+        await serving
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 if __name__ == "__main__":

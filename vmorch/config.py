@@ -112,7 +112,7 @@ class Settings:
 
     def instance_dir(self, environment: str, instance: str) -> Path:
         """Disk, seed and logs of one instance. The logs outlive it."""
-        return self.state_dir / "environments" / environment / instance
+        return self.state_dir.joinpath("environments", environment, instance)
 
 
 def load_settings(variables: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:

@@ -38,10 +38,14 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         actions += shaping.actions
         wakes += shaping.wakes
         reshaped = {action.instance.key for action in shaping.actions if isinstance(action, Note)}
+        # Most of a fleet is like that, and asks neither for room nor for a slot.
+        running = Moment(now=now, time_scale=snapshot.time_scale, may_boot=True)
         for view in environment.instances:
             if view.instance.key in reshaped:
                 continue
-            moment = _moment(environment, view, snapshot, now, slots, room, begun)
+            moment = running
+            if view.guest not in ALIVE or view.instance.goal in GOING:
+                moment = _moment(environment, view, snapshot, now, slots, room, begun)
             verdict = decide(view, moment)
             if verdict.wake_at is not None:
                 wakes.append(verdict.wake_at)
@@ -69,7 +73,7 @@ def _moment(
 ) -> Moment:
     warm = (view.instance.service, view.instance.revision) in environment.warm
     no_slot = no_room = waiting_for = ""
-    if view.guest not in ALIVE:  # else nothing is to be started, and most of a fleet is like that
+    if view.guest not in ALIVE:
         no_slot, no_room = slots.lacks(view.instance, warm=warm), room.lacks(view)
         waiting_for = _unmet(environment, view.spec) or occupied(environment, view, begun)
         waiting_for = waiting_for or no_room or no_slot
