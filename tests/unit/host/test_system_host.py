@@ -33,7 +33,8 @@ def test_what_is_kept_comes_from_the_settings(tmp_path: Path) -> None:
 
 def test_the_free_disk_is_told_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = 10 * DISK_STEP_BYTES
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    total = 100 * DISK_STEP_BYTES
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free, total=total))
     host = SystemHost(Settings(state_dir=tmp_path), Acceleration.KVM)
     told = [host.view().free_disk_bytes]
     for moved in (1, -1, DISK_STEP_BYTES - 1, DISK_STEP_BYTES, 5, -DISK_STEP_BYTES):
@@ -42,6 +43,15 @@ def test_the_free_disk_is_told_in_steps(tmp_path: Path, monkeypatch: pytest.Monk
     begin = 10 * DISK_STEP_BYTES
     after = 11 * DISK_STEP_BYTES
     assert told == [begin, begin, begin, begin, after, after, begin - DISK_STEP_BYTES]
+
+
+def test_of_a_small_disk_little_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = SimpleNamespace(free=90 * MIB, total=100 * MIB)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: small)
+    host = SystemHost(Settings(state_dir=tmp_path), Acceleration.KVM)
+    assert host.view().kept_disk_bytes == 5 * MIB
+    small.free = 80 * MIB
+    assert host.view().free_disk_bytes == 80 * MIB
 
 
 def test_a_disk_that_is_gone_is_an_error_of_ours(tmp_path: Path) -> None:
