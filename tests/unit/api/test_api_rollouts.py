@@ -106,7 +106,7 @@ def test_a_canary_that_nobody_gets_is_not_told(shop: Shop) -> None:
     shop.put(phase=Phase.RUNNING, ended_at=None)
     shop.up("two", canary=25)
     assert shop.last.canary is None
-    assert "25 %" not in shop.told("rollout-begun")[0].message
+    assert "of the requests" not in shop.told("rollout-begun")[0].message
 
 
 def test_what_no_guest_sees_begins_none(shop: Shop) -> None:
