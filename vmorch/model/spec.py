@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 
+from vmorch.model.autoscale import AutoscaleSpec
 from vmorch.model.rollout import BACKWARDS, UpdateConfig, UpdateOrder
 
 DEFAULT_MEMORY_BYTES = 512 * 1024**2
@@ -216,6 +217,12 @@ class ServiceSpec:
     volumes: tuple[VolumeMount, ...] = ()
     secrets: tuple[GrantedFile, ...] = ()
     configs: tuple[GrantedFile, ...] = ()
+    autoscale: AutoscaleSpec | None = None
+
+    @property
+    def most_replicas(self) -> int:
+        """How many instances the service may come to have by itself."""
+        return max(self.replicas, self.autoscale.max if self.autoscale else 0)
 
     @property
     def files(self) -> tuple[GrantedFile, ...]:

@@ -83,8 +83,6 @@ MALFORMED: dict[str, tuple[str, dict[int, str]]] = {
     "bad volume too": (web("volumes: [/host:/x]"), {4: "NAME:PATH"}),
     "secrets": (web("secrets: [a]"), {4: "no secret 'a' under"}),
     "top secrets": (_WEB + "secrets: {a: {file: x}}\n", {4: "'x' cannot be read"}),
-    "autoscale": (web("autoscale: {min: 1, max: 6, cpu: 70%}"), {4: "not available"}),
-    "bad autoscale too": (web("autoscale:\n  max: 6\n  cpu: 170%"), {4: "not avail", 6: "percen"}),
     "order": (web("deploy:\n  update_config: {order: start-firsd}"), {5: "'start-first'"}),
     "ratio": (web("deploy:\n  update_config: {max_failure_ratio: 1.5}"), {5: "from 0 to 1"}),
     "monitor": (web("deploy:\n  update_config: {monitor: 30d}"), {5: "a time such as"}),
@@ -113,6 +111,9 @@ MALFORMED: dict[str, tuple[str, dict[int, str]]] = {
         web("deploy: {resources: {reservations: {devices: []}}}"),
         {4: "devices of the host"},
     ),
+    "autoscale": (web("autoscale: {min: 1}"), {4: "'max' is missing"}),
+    "share": (web("autoscale: {max: 2, cpu: 170%}"), {4: "percent"}),
+    "hour": (web("autoscale: {max: 2, schedule: [{from: 8, to: 09:00, min: 1}]}"), {4: "time of"}),
     "udp": (web("ports: [53:53/udp]"), {4: "'udp' is not available"}),
     "udp in the long form": (web("ports:\n  - target: 53\n    protocol: udp"), {6: "'udp'"}),
     # Types and values

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from vmorch.model.autoscale import AutoscaleSpec, ScheduledFloor
 from vmorch.model.rollout import FailureAction, UpdateConfig, UpdateOrder
 from vmorch.model.spec import (
     BuildSecret,
@@ -300,6 +301,16 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "disk": ("disk: 20GiB", {"disk_bytes": 20 * 1024 * MIB}),
+    "autoscale": (
+        "autoscale: {max: 3, cpu: 70%, schedule: [{from: 08:00, to: 18:00, min: 2, days: sat}]}",
+        {
+            "autoscale": AutoscaleSpec(
+                max=3,
+                cpu=0.7,
+                schedule=(ScheduledFloor(start_minute=480, end_minute=1080, min=2, days=(5,)),),
+            )
+        },
+    ),
     "start": ("start: cold", {"start": StartPolicy.COLD}),
     "start by fork": ("start: {fork: {}}", {"start": StartPolicy.FORK}),
     "start by fork, service kept": (

@@ -39,7 +39,6 @@ def objects(form: Form | None) -> Iterator[Object]:
 OBJECTS = {found.name: found for found in objects(FILE)}
 PARTS_OF_ABSENT = {
     "rollout",
-    "autoscale",
     "blkio",
     "rate",
 }

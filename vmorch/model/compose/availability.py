@@ -8,7 +8,6 @@ from __future__ import annotations
 
 NOT_YET = frozenset(
     {
-        "service.autoscale",
         "service.blkio_config",
         "healthcheck.start_interval",
         "dependency.required",

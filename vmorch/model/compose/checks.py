@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from itertools import islice
 
+from vmorch.model.compose.autoscale_checks import autoscale_findings
 from vmorch.model.compose.nodes import quoted
 from vmorch.model.compose.quantities import (
     HEADER_NAME,
@@ -53,7 +54,7 @@ def _findings(spec: EnvironmentSpec) -> Iterator[Finding]:
     for across in (_environment, _names, _dependencies, _published, _routes, storage_findings):
         yield from across(spec)
     for service in spec.services.values():
-        for part in (_caps, _health, rollout_findings, _ports, _texts, _kept):
+        for part in (_caps, _health, rollout_findings, _ports, _texts, _kept, autoscale_findings):
             for where, message in part(service):
                 yield f"services.{service.name}.{where}", message
 
@@ -70,10 +71,10 @@ def _kept(service: ServiceSpec) -> Iterator[Finding]:
 def _environment(spec: EnvironmentSpec) -> Iterator[Finding]:
     if not is_name(spec.name):
         yield "name", f"{quoted(spec.name)} cannot name an environment; give another with -p."
-    instances = sum(service.replicas for service in spec.services.values())
+    instances = sum(service.most_replicas for service in spec.services.values())
     if instances > MOST_INSTANCES:
         message = (
-            f"All replicas together are {instances} instances; an environment has at most "
+            f"All services together may be {instances} instances; an environment has at most "
             f"{MOST_INSTANCES}."
         )
         yield "services", message

@@ -32,7 +32,7 @@ def duration_text(seconds: float) -> str:
     for unit in ("h", "m"):
         if seconds and seconds % _UNIT_SECONDS[unit] == 0:
             return f"{int(seconds / _UNIT_SECONDS[unit])}{unit}"
-    return f"{_decimal(seconds)}s"
+    return f"{decimal_text(seconds)}s"
 
 
 def byte_count(text: str) -> int:
@@ -51,7 +51,7 @@ def byte_text(count: int) -> str:
 
 
 def cpus_text(cpus: float) -> str:
-    return _decimal(cpus)
+    return decimal_text(cpus)
 
 
 def port_range(text: str) -> range:
@@ -60,5 +60,5 @@ def port_range(text: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
-def _decimal(number: float) -> str:
+def decimal_text(number: float) -> str:
     return f"{number:.9f}".rstrip("0").rstrip(".")

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from vmorch.model.compose.parts.autoscale import written
 from vmorch.model.compose.quantities import byte_text, cpus_text, duration_text
 from vmorch.model.rollout import UpdateConfig
 from vmorch.model.spec import (
@@ -91,6 +92,7 @@ def _service(service: ServiceSpec) -> dict[str, Any]:
         "stop_grace_period": duration_text(service.stop_grace_period_seconds),
         "extra_hosts": dict(service.extra_hosts),
         "labels": dict(service.labels),
+        "autoscale": written(service.autoscale) if service.autoscale else None,
         "volumes": [_mount(mount) for mount in service.volumes],
         "secrets": [_granted(file) for file in service.secrets],
         "configs": [_granted(file) for file in service.configs],

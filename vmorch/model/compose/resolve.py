@@ -172,7 +172,8 @@ def _rollouts(values: Values, inputs: Inputs) -> dict[str, Any]:
 
 def _replicas(values: Values, inputs: Inputs) -> dict[str, Any]:
     replicas = _agreed(values, "scale", "replicas", inputs)
-    return {} if replicas is None else {"replicas": replicas}
+    given = _taken(values, autoscale="autoscale")
+    return given if replicas is None else given | {"replicas": replicas}
 
 
 def _agreed(values: Values, old: str, place: str, inputs: Inputs) -> Any:

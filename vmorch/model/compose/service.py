@@ -6,6 +6,7 @@ from vmorch.model.compose.containers import ListOf
 from vmorch.model.compose.forms import BYTES, COUNT, CPUS, DURATION, PATH, TEXT, Word
 from vmorch.model.compose.objects import Either, Key, Object
 from vmorch.model.compose.parts import refused
+from vmorch.model.compose.parts.autoscale import AUTOSCALE
 from vmorch.model.compose.parts.build import BUILD, IMAGE
 from vmorch.model.compose.parts.cloud_init import CLOUD_INIT
 from vmorch.model.compose.parts.deploy import DEPLOY, RESTART
@@ -19,7 +20,7 @@ from vmorch.model.compose.parts.environment import (
 from vmorch.model.compose.parts.health import HEALTHCHECK
 from vmorch.model.compose.parts.networks import SERVICE_NETWORKS
 from vmorch.model.compose.parts.ports import EXPOSE, PORTS
-from vmorch.model.compose.parts.route import AUTOSCALE, ROUTE
+from vmorch.model.compose.parts.route import ROUTE
 from vmorch.model.compose.parts.start import START
 from vmorch.model.compose.parts.storage import BLKIO, CONFIGS, SECRETS, VOLUMES
 from vmorch.model.compose.words import split_words

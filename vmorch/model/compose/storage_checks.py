@@ -64,10 +64,10 @@ def _mount(mount: VolumeMount, service: ServiceSpec, spec: EnvironmentSpec) -> I
         near = did_you_mean(mount.source, spec.volumes)
         yield f"There is no volume {quoted(mount.source)} under 'volumes'.{near}"
     yield from _place(mount.target)
-    if service.replicas > 1 and not mount.per_instance:
+    if service.most_replicas > 1 and not mount.per_instance:
         yield (
             f"The volume '{mount.source}' is for one instance at a time, and there are "
-            f"{service.replicas}: write {{type: volume, source: {mount.source}, "
+            f"{service.most_replicas}: write {{type: volume, source: {mount.source}, "
             f"target: {mount.target}, per_instance: true}}."
         )
 

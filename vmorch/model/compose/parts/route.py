@@ -1,4 +1,4 @@
-"""`route:` and `autoscale:`, keys of ours."""
+"""`route:`, a key of ours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 from vmorch.model.compose import quantities
 from vmorch.model.compose.containers import ListOf, MapOf, OneOrMany
-from vmorch.model.compose.forms import BOOLEAN, BYTES, COUNT, DURATION, PORT, Word
+from vmorch.model.compose.forms import BOOLEAN, BYTES, DURATION, PORT, Word
 from vmorch.model.compose.nodes import Fields, Node, to_plain
 from vmorch.model.compose.objects import Key, Object, Values
 from vmorch.model.spec import Route
@@ -24,7 +24,6 @@ def _maintenance(text: str) -> str | None:
 
 
 _MAINTENANCE = Word("true, false or a line of text", r"[^\n\r]{1,500}", _maintenance, booleans=True)
-_PERCENT = Word("a percentage such as 70%", r"[1-9][0-9]?%|100%", lambda text: int(text[:-1]))
 
 
 def _route(values: Values) -> Route | None:
@@ -69,13 +68,4 @@ ROUTE = OneOrMany(
         _key,
     ),
     merge_single=True,
-)
-AUTOSCALE = Object(
-    name="autoscale",
-    keys={
-        "min": Key(COUNT, "The least number of instances."),
-        "max": Key(COUNT, "The greatest number of instances.", required=True),
-        "concurrency": Key(COUNT, "Requests in flight that one instance should have."),
-        "cpu": Key(_PERCENT, "Share of its CPU cap that an instance should use."),
-    },
 )

@@ -1,0 +1,80 @@
+"""What must hold of `autoscale:`. Pure, and on the resolved model like `checks`, which collects
+what is found here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vmorch.model.autoscale import (
+    LEAST_WINDOW_SECONDS,
+    AutoscaleSpec,
+    Load,
+    ScheduledFloor,
+    zone_named,
+)
+from vmorch.model.compose.nodes import quoted
+from vmorch.model.compose.quantities import duration_text
+from vmorch.model.spec import ServiceSpec
+
+Finding = tuple[str, str]
+
+MOST_FLOORS = 50
+LONGEST_WINDOW_SECONDS = 3600.0
+LONGEST_STABILIZATION_SECONDS = 3600.0
+LONGEST_IDLE_SECONDS = 7 * 24 * 3600.0
+
+
+def autoscale_findings(service: ServiceSpec) -> Iterator[Finding]:
+    spec = service.autoscale
+    if spec is None:
+        return
+    for part in (_bounds, _targets, _times):
+        for key, message in part(spec):
+            yield f"autoscale.{key}".removesuffix("."), message
+    for index, floor in enumerate(spec.schedule):
+        for key, message in _floor(floor, spec):
+            yield f"autoscale.schedule[{index}].{key}", message
+    for key in ("concurrency", "rps"):
+        if getattr(spec, key) is not None and service.main_port is None:
+            message = "Requests are counted in the proxy, and it has no port: add 'expose'."
+            yield f"autoscale.{key}", message
+
+
+def _bounds(spec: AutoscaleSpec) -> Iterator[Finding]:
+    if spec.max < 1:
+        yield "max", "There must be room for an instance: 'max' is at least 1."
+    if not 0 <= spec.min <= max(spec.max, 0):
+        yield "min", f"'min' is {spec.min}, and must be from 0 to 'max', which is {spec.max}."
+    if spec.min == 0 and spec.idle_seconds is None:
+        yield "min", "With 'min: 0', say with 'idle' after how long the last instance may sleep."
+    if spec.min > 0 and spec.idle_seconds is not None:
+        yield "idle", "The last instance sleeps only with 'min: 0'."
+
+
+def _targets(spec: AutoscaleSpec) -> Iterator[Finding]:
+    targets = {load.value: getattr(spec, load.value) for load in Load}
+    for key, target in targets.items():
+        if target is not None and target <= 0:
+            yield key, "A target must be more than 0."
+    if not spec.schedule and all(target is None for target in targets.values()):
+        yield "", "It needs one of 'concurrency', 'rps', 'cpu', 'memory' and 'schedule'."
+
+
+def _times(spec: AutoscaleSpec) -> Iterator[Finding]:
+    for key, seconds, least, most in (
+        ("window", spec.window_seconds, LEAST_WINDOW_SECONDS, LONGEST_WINDOW_SECONDS),
+        ("stabilization", spec.stabilization_seconds, 0.0, LONGEST_STABILIZATION_SECONDS),
+        ("idle", spec.idle_seconds, 1.0, LONGEST_IDLE_SECONDS),
+    ):
+        if seconds is not None and not least <= seconds <= most:
+            bounds = f"from {duration_text(least)} to {duration_text(most)}"
+            yield key, f"{duration_text(seconds)} is not allowed: it must be {bounds}."
+    if len(spec.schedule) > MOST_FLOORS:
+        yield "schedule", f"There are at most {MOST_FLOORS} entries."
+
+
+def _floor(floor: ScheduledFloor, spec: AutoscaleSpec) -> Iterator[Finding]:
+    if not 1 <= floor.min <= spec.max:
+        yield "min", f"{floor.min} is not allowed: it must be from 1 to 'max', which is {spec.max}."
+    if zone_named(floor.tz) is None:
+        yield "tz", f"This host knows no time zone {quoted(floor.tz)}."
