@@ -203,7 +203,9 @@ def _check(settings: Settings) -> None:
             raise UsageError(f"'{key}' is {text!r}, which is no network: {error}.") from error
         if length != prefix:
             raise UsageError(f"'{key}' is {text!r}; it must be a /{prefix}.")
-    longest = max(len(os.fsencode(p)) for p in (settings.socket, settings.exec_dir / ("x" * 21)))
+    # A session's socket, and one that HAProxy makes under a name for a while.
+    named = (settings.exec_dir / ("x" * 21), settings.proxy_run_dir / ("x" * 24))
+    longest = max(len(os.fsencode(path)) for path in (settings.socket, *named))
     if longest > SOCKET_PATH_LIMIT:
         raise UsageError(
             f"The socket path under {settings.run_dir} would have {longest} bytes; "

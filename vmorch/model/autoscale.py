@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 DEFAULT_STABILIZATION_SECONDS = 300.0
 """As in Kubernetes."""
+DEFAULT_HOLD_SECONDS = 30.0
 DEFAULT_WINDOW_SECONDS = 60.0
 """As in Knative."""
 LEAST_WINDOW_SECONDS = 6.0
@@ -56,6 +57,7 @@ class AutoscaleSpec:
     cpu: float | None = None
     memory: float | None = None
     idle_seconds: float | None = None
+    hold_seconds: float = DEFAULT_HOLD_SECONDS
     stabilization_seconds: float = DEFAULT_STABILIZATION_SECONDS
     window_seconds: float = DEFAULT_WINDOW_SECONDS
     schedule: tuple[ScheduledFloor, ...] = ()

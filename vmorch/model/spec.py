@@ -225,6 +225,16 @@ class ServiceSpec:
         return max(self.replicas, self.autoscale.max if self.autoscale else 0)
 
     @property
+    def sleeps_when_idle(self) -> bool:
+        """Its last instance sleeps while nobody asks for it, and wakes when somebody does."""
+        return self.autoscale is not None and self.autoscale.min == 0
+
+    @property
+    def kept_replicas(self) -> int:
+        """How many instances there are, awake or asleep."""
+        return max(self.replicas, 1 if self.sleeps_when_idle else 0)
+
+    @property
     def files(self) -> tuple[GrantedFile, ...]:
         """Everything that is laid into a guest beside its image."""
         return self.secrets + self.configs

@@ -105,7 +105,8 @@ RULES: dict[Goal, tuple[Rule, ...]] = {
 
 def decide(view: InstanceView, moment: Moment) -> Verdict:
     """The first matching rule's answer."""
-    for rule in RULES[view.instance.goal]:
+    goal = Goal.SLEEP if moment.at_rest else view.instance.goal
+    for rule in RULES[goal]:
         verdict = rule(view, moment)
         if verdict is not None:
             return verdict

@@ -7,6 +7,7 @@ What must hold of every plan is written down, and checked in every cycle, in `in
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from vmorch.model.instance import Goal, Instance, State
 from vmorch.model.spec import DependencyCondition, ServiceSpec
@@ -16,6 +17,7 @@ from vmorch.planner.invariants import check
 from vmorch.planner.lifecycle import decide
 from vmorch.planner.occupied import occupied
 from vmorch.planner.replicas import shape
+from vmorch.planner.sleeping import at_rest
 from vmorch.planner.slots import Slots
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Snapshot
 from vmorch.planner.verdict import ALIVE, Moment
@@ -40,12 +42,15 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         reshaped = {action.instance.key for action in shaping.actions if isinstance(action, Note)}
         # Most of a fleet is like that, and asks neither for room nor for a slot.
         running = Moment(now=now, time_scale=snapshot.time_scale, may_boot=True)
+        resting = replace(running, at_rest=True)
         for view in environment.instances:
             if view.instance.key in reshaped:
                 continue
-            moment = running
+            rests = at_rest(environment, view)
+            moment = resting if rests else running
             if view.guest not in ALIVE or view.instance.goal in GOING:
                 moment = _moment(environment, view, snapshot, now, slots, room, begun)
+                moment = replace(moment, at_rest=rests)
             verdict = decide(view, moment)
             if verdict.wake_at is not None:
                 wakes.append(verdict.wake_at)
@@ -109,11 +114,17 @@ def meets(condition: DependencyCondition, instances: list[Instance]) -> bool:
     completed = [i.exit_code == 0 for i in instances]
     match condition:
         case DependencyCondition.STARTED:
-            return any(i.state in {State.RUNNING, State.READY} for i in instances) or any(completed)
+            return any(i.state is State.RUNNING or _answers(i) for i in instances) or any(completed)
         case DependencyCondition.HEALTHY:
-            return bool(instances) and all(i.state is State.READY for i in instances)
+            return bool(instances) and all(map(_answers, instances))
         case DependencyCondition.COMPLETED:
             return bool(instances) and all(completed)
+
+
+def _answers(instance: Instance) -> bool:
+    """Also one that sleeps though it should run: until somebody asks for it."""
+    asleep = instance.state is State.SLEEPING and instance.goal is Goal.RUN
+    return instance.state is State.READY or asleep
 
 
 def held_by(environment: EnvironmentView, view: InstanceView) -> str:

@@ -64,7 +64,7 @@ def course_of(environment: EnvironmentView, name: str) -> Course:
     return Course(
         rollout=rollout,
         config=config_of(spec, rollout),
-        replicas=spec.replicas,
+        replicas=spec.kept_replicas,
         new=new,
         old=tuple(view for view in wanted if view.instance.revision != revision),
         available=tuple(view for view in new if _is_available(rollout, view)),

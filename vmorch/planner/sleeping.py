@@ -9,16 +9,35 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vmorch.model.event import EventKind
-from vmorch.model.instance import State
-from vmorch.model.spec import StartMode
+from vmorch.model.instance import Goal, State
+from vmorch.model.spec import ServiceSpec, StartMode
 from vmorch.planner.actions import Note, SleepGuest, WakeGuest
 from vmorch.planner.leaving import DRAIN_POLL_SECONDS
-from vmorch.planner.snapshot import InstanceView
+from vmorch.planner.snapshot import EnvironmentView, InstanceView
 from vmorch.planner.verdict import ALIVE, NOTHING, Moment, Verdict
 
 ASLEEP_BY_USER = "put to sleep by the user"
+ASLEEP_FOR_IDLENESS = "asleep until somebody asks for it"
 LET_GO_SECONDS = 5.0
 """How long the proxy may take to close its connections; a proxy in trouble shall not keep it up."""
+
+
+def at_rest(environment: EnvironmentView, view: InstanceView) -> bool:
+    """Whether an instance that should run sleeps, or goes to sleep, as nobody asks for its service.
+    It does not begin to as long as a rollout watches it, nor while something is wrong with it."""
+    instance, spec = view.instance, environment.services.get(view.instance.service)
+    if instance.goal is not Goal.RUN or spec is None or not _is_idle(spec):
+        return False
+    if instance.state is State.SLEEPING or instance.saving:
+        return True
+    rollout = environment.rollouts.get(instance.service)
+    settled = rollout is None or not rollout.is_open
+    well = view.guest in ALIVE and not instance.fault
+    return settled and well and instance.state in {State.READY, State.DRAINING}
+
+
+def _is_idle(spec: ServiceSpec) -> bool:
+    return spec.sleeps_when_idle and spec.replicas == 0
 
 
 def finish_sleep(view: InstanceView, moment: Moment) -> Verdict | None:
@@ -29,7 +48,9 @@ def finish_sleep(view: InstanceView, moment: Moment) -> Verdict | None:
     due = instance.deadline
     if view.guest is not None and view.routed and due is not None and moment.now < due:
         return Verdict(wake_at=min(due, moment.now + DRAIN_POLL_SECONDS))
-    return Verdict(action=SleepGuest(instance=instance, reason=ASLEEP_BY_USER))
+    by_user = instance.goal is Goal.SLEEP
+    why = ASLEEP_BY_USER if by_user else ASLEEP_FOR_IDLENESS
+    return Verdict(action=SleepGuest(instance=instance, reason=why))
 
 
 def finish_wake(view: InstanceView, moment: Moment) -> Verdict | None:
@@ -59,11 +80,13 @@ def withhold(view: InstanceView, moment: Moment) -> Verdict | None:
 
 
 def fall_asleep(view: InstanceView, moment: Moment) -> Verdict | None:
-    """Sessions may end by themselves for as long as before a stop."""
+    """Sessions may end by themselves for as long as before a stop. If nobody ordered it, they may
+    take their time."""
     instance = view.instance
     if instance.state is not State.DRAINING or view.guest not in ALIVE:
         return None
     over = instance.deadline is None or moment.now >= instance.deadline
+    over = over and not moment.at_rest
     if not over and (view.admitted or view.sessions):
         return Verdict(wake_at=moment.now + DRAIN_POLL_SECONDS)
     saving = replace(

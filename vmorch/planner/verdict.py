@@ -23,7 +23,8 @@ class Moment:
     its dependencies are there and so are its network and room on the host; else `waiting_for` says
     what is not. `may_wake`: a slot and its network are there, and beside room its end asks for no
     more; `no_room` says what of the host is lacking. `warm`: its revision has a warm snapshot.
-    `held_by` names a service that needs this one and is still on its way down."""
+    `held_by` names a service that needs this one and is still on its way down. `at_rest`: it should
+    run, but sleeps until somebody asks for its service."""
 
     now: float
     time_scale: float
@@ -33,6 +34,7 @@ class Moment:
     waiting_for: str = ""
     held_by: str = ""
     warm: bool = False
+    at_rest: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

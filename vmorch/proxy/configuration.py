@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from vmorch.proxy import holding
 from vmorch.proxy.access import ring_section
 from vmorch.proxy.place import Place
 from vmorch.proxy.protocol import Backend, Check, Listener, Mode, ProxyConfig, Server
@@ -107,14 +108,16 @@ def _document(
 ) -> str:
     tls = bool(outside.certificates)
     logged = any(backend.treatment.logged for backend in backends)
+    held = [backend for backend in backends if backend.hold_seconds is not None]
     blocks = [
         _head(outside),
-        _global(place, marker),
+        [*_global(place, marker), *(holding.global_lines(place) if held else [])],
         _defaults(),
         *([ring_section()] if logged else []),
         *(http_side(config.routes, place, tls=tls, logged=logged) if config.routes else ()),
         *(_listener(item) for item in sorted(config.listeners, key=_listener_order)),
-        *(_backend(backend, silent=logged) for backend in backends),
+        *(holding.gate(backend, place) for backend in held),
+        *(_backend(backend, place, silent=logged) for backend in backends),
     ]
     return "\n".join("\n".join(block) + "\n" for block in blocks)
 
@@ -193,7 +196,7 @@ def _listener(item: Listener) -> list[str]:
     ]
 
 
-def _backend(backend: Backend, *, silent: bool) -> list[str]:
+def _backend(backend: Backend, place: Place, *, silent: bool) -> list[str]:
     """`silent`: there is an access log, which is not of what this backend does not want there."""
     return [
         f"backend {backend.name}",
@@ -207,9 +210,11 @@ def _backend(backend: Backend, *, silent: bool) -> list[str]:
             if backend.mode is Mode.HTTP
             else ["    timeout server 24h"]
         ),
+        *holding.hold_lines(backend),
         *(_check_lines(backend.check) if backend.check else ()),
         # In the structure, so that a changed check is seen also where no server is.
         f"    default-server {_server_defaults(backend)}",
+        *holding.gate_server(backend, place),
         *(_server_line(server, backend.check) for server in backend.servers),
     ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from vmorch.effects import Faults, NoFaults
 from vmorch.errors import ProxyError
@@ -44,6 +44,7 @@ class FakeProxy:
         self._life = 0
         self._faults = faults or NoFaults()
         self._gone = asyncio.Event()
+        self._calls: asyncio.Queue[str] = asyncio.Queue()
 
     async def apply(self, config: ProxyConfig) -> None:
         await self._faults.at("proxy.apply")
@@ -101,6 +102,10 @@ class FakeProxy:
     async def accesses(self) -> list[Access]:
         return self.log
 
+    async def calls(self) -> AsyncIterator[str]:
+        while True:
+            yield await self._calls.get()
+
     async def running(self) -> bool:
         return self.config is not None
 
@@ -126,11 +131,18 @@ class FakeProxy:
         the fewest sessions, or None where the client gets 503 (or a closed connection)."""
         able = [(backend, s.name) for s in self._servers(backend) if self._able(backend, s)]
         if not able:
+            self.call(backend)
             return None
         chosen = min(able, key=lambda key: self._sessions[key])
         self._sessions[chosen] += 1
         self._connections[chosen] += 1
         return chosen
+
+    def call(self, backend: str) -> None:
+        """Somebody waits for it, if it holds."""
+        backends = self.config.backends if self.config else ()
+        if any(b.name == backend and b.hold_seconds is not None for b in backends):
+            self._calls.put_nowait(backend)
 
     def disconnect(self, session: tuple[str, str]) -> None:
         self._sessions[session] -= 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -21,11 +21,13 @@ from vmorch.model.access import Access
 from vmorch.model.counters import TrafficReport
 from vmorch.proxy.access import RING, read_accesses
 from vmorch.proxy.admin import CommandLine, Unreachable
+from vmorch.proxy.calls import calls
 from vmorch.proxy.certificates import Certificates
 from vmorch.proxy.changes import Command, changes
 from vmorch.proxy.configuration import Rendered, namespaces_in, render
 from vmorch.proxy.counting import read_counters
 from vmorch.proxy.endpoints import namespace_inodes, unavailable
+from vmorch.proxy.holding import program
 from vmorch.proxy.place import Place
 from vmorch.proxy.process import Program, ended
 from vmorch.proxy.protocol import Endpoint, ProxyConfig, ServerStatus
@@ -119,6 +121,9 @@ class HAProxy:
                 texts.append(await self._admin.ask(_ACCESSES))
             found = [line for text in texts for line in read_accesses(text)]
             return sorted(found, key=lambda line: line.time)
+
+    def calls(self) -> AsyncIterator[str]:
+        return calls(self._place.call_socket, self._place.user)
 
     async def wait_gone(self) -> None:
         while (pid := self._program.master()) is None:
@@ -282,6 +287,7 @@ class HAProxy:
 
     async def _checked(self, wanted: Rendered) -> None:
         self._place.config_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._place.hold_program.write_text(program())
         candidate = self._place.candidate_file
         candidate.write_text(wanted.text)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,22 @@ class Place:
     @property
     def master_socket(self) -> Path:
         return self.run_dir / "master.sock"
+
+    @property
+    def call_socket(self) -> Path:
+        """Where the daemon hears who is waited for."""
+        return self.run_dir / "calls.sock"
+
+    def gate_socket(self, backend: str) -> Path:
+        """By which a leaving worker reaches the one after it; short, as a socket's path must be."""
+        return self.run_dir / f"g-{hashlib.sha256(backend.encode()).hexdigest()[:8]}"
+
+    def gate_sockets(self) -> list[Path]:
+        return sorted(self.run_dir.glob("g-*"))
+
+    @property
+    def hold_program(self) -> Path:
+        return self.config_dir / "hold.lua"
 
     @property
     def pid_file(self) -> Path:

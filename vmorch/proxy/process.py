@@ -47,7 +47,7 @@ class Program:
         ours = self.processes()
         for pid in ours:
             if _parent(pid) not in ours and _has_children(pid, ours):
-                self._place.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._make_run_dir()
                 self._place.pid_file.write_text(f"{pid}\n")
                 return pid
         return None
@@ -84,7 +84,7 @@ class Program:
         Raises:
             ProxyError: it did not start, in its own words.
         """
-        self._place.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_run_dir()
         self._end(self.processes())
         place = self._place
         arguments = ["-W", "-D", "-S", f"{place.master_socket},mode,600"]
@@ -95,13 +95,19 @@ class Program:
                 f"HAProxy does not start: {alerts(output)}", hint="Correct what HAProxy names."
             )
 
+    def _make_run_dir(self) -> None:
+        """Workers pass through to sockets of their own; those of root are closed to them."""
+        self._place.run_dir.mkdir(parents=True, exist_ok=True)
+        self._place.run_dir.chmod(0o711)
+
     def stop(self) -> None:
         """End master and workers, whatever they are doing; remove every file."""
         self._end(self.processes())
         place = self._place
-        for file in (place.master_socket, place.admin_socket, place.pid_file):
+        sockets = (place.master_socket, place.admin_socket, *place.gate_sockets())
+        for file in (*sockets, place.pid_file):
             file.unlink(missing_ok=True)
-        for file in (place.config_file, place.candidate_file):
+        for file in (place.config_file, place.candidate_file, place.hold_program):
             file.unlink(missing_ok=True)
 
     def _end(self, pids: set[int]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,7 +59,8 @@ class Treatment:
 class Backend:
     """`name` is unique and made of [A-Za-z0-9_.-]: ENVIRONMENT.SERVICE.PORT. `by_weight`: its
     servers get exactly the shares that their weights say, however busy they are. `send_proxy`: they
-    are told of each connection's client by a header of the PROXY protocol, version 2."""
+    are told of each connection's client by a header of the PROXY protocol, version 2. What finds no
+    server waits for one, `hold_seconds` at most (None: not at all), and the daemon is called."""
 
     name: str
     mode: Mode
@@ -67,6 +68,7 @@ class Backend:
     check: Check | None
     by_weight: bool = False
     send_proxy: bool = False
+    hold_seconds: float | None = None
     treatment: Treatment = Treatment()
 
 
@@ -159,6 +161,10 @@ class Proxy(Protocol):
     async def accesses(self) -> list[Access]:
         """The last requests that were to be logged, the oldest first, as many as there is room
         for. They end with HAProxy, and after a reload with the last connection of its worker."""
+        ...
+
+    def calls(self) -> AsyncIterator[str]:
+        """The names of backends for which somebody waits, again and again while somebody does."""
         ...
 
     async def running(self) -> bool: ...

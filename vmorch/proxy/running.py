@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vmorch.errors import ProxyError
+from vmorch.proxy.holding import GATE
 from vmorch.proxy.protocol import ServerStatus
 
 _MARKER = re.compile(r"^description: vmorch ([0-9a-f]{16})$", re.MULTILINE)
@@ -78,7 +79,7 @@ def read_worker(text: str) -> RunningWorker:
 
 def read_servers(text: str) -> dict[str, dict[str, RunningServer]]:
     """The answer to `show servers state`, wherever it begins in `text`. Read in each cycle,
-    a line per server: the columns are looked up once."""
+    a line per server: the columns are looked up once. Gates are of the structure."""
     found: dict[str, dict[str, RunningServer]] = {}
     _, _, table = text.partition("\n# be_id ")
     header, _, rows = table.partition("\n")
@@ -86,6 +87,8 @@ def read_servers(text: str) -> dict[str, dict[str, RunningServer]]:
     for line in rows.splitlines():
         if line:
             row = line.split(" ")
+            if row[at["srv_name"]] == GATE:
+                continue
             servers = found.setdefault(row[at["be_name"]], {})
             servers[row[at["srv_name"]]] = _server(row, at)
     return found

@@ -43,6 +43,7 @@ from vmorch.planner.look import Look
 from vmorch.planner.plan import plan
 from vmorch.planner.snapshot import Snapshot
 from vmorch.reconciler import perform
+from vmorch.reconciler.calls import answer
 from vmorch.reconciler.endings import ending
 from vmorch.reconciler.looking import Looks
 from vmorch.reconciler.observe import Memory, observe, snapshot_of
@@ -110,6 +111,7 @@ class Reconciler:
         watchers = (
             asyncio.create_task(self._listen(), name="reconciler-hints"),
             asyncio.create_task(self._mind_proxy(), name="reconciler-proxy"),
+            asyncio.create_task(self._answer_calls(), name="reconciler-calls"),
             asyncio.create_task(keep_reaping(self._parts, self.wake), name="reconciler-reaper"),
         )
         try:
@@ -193,6 +195,11 @@ class Reconciler:
         """All traffic stands still without it: its end is not left to the next idle look."""
         while True:
             await self._parts.proxy.wait_gone()
+            self.wake()
+
+    async def _answer_calls(self) -> None:
+        async for backend in self._parts.proxy.calls():
+            await answer(self._parts, backend)
             self.wake()
 
     async def _act(self, action: Action) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from vmorch.model.instance import Instance, State
+from vmorch.model.instance import Goal, Instance, State
 from vmorch.model.names import Installation, instance_name
 from vmorch.model.rollout import Rollout
 from vmorch.model.spec import HealthCheck, HealthKind, Protocol, Route, ServiceSpec
@@ -79,6 +79,7 @@ def _backends(environment: Routed, spec: ServiceSpec) -> Iterator[Backend]:
             servers=tuple(_servers(instances, port, weights)),
             check=_common_check(environment, spec, port),
             by_weight=bool(weights),
+            hold_seconds=_hold_seconds(environment, spec),
         )
         yield plain
         if any(p.send_proxy and p.target == port for p in spec.ports):
@@ -91,8 +92,24 @@ def _backends(environment: Routed, spec: ServiceSpec) -> Iterator[Backend]:
                 mode=Mode.HTTP,
                 servers=() if closed else plain.servers,
                 check=None if closed else plain.check,
+                hold_seconds=None if closed else plain.hold_seconds,
                 treatment=treatment,
             )
+
+
+def _hold_seconds(environment: Routed, spec: ServiceSpec) -> float | None:
+    """For how long requests wait for a service that wakes when they come; None where nothing would
+    wake, as its user has stopped it."""
+    wanted = [i.goal is Goal.RUN for i in environment.of(spec.name) if i.goal is not Goal.REMOVE]
+    if spec.autoscale is None or not spec.sleeps_when_idle or environment.record.removing:
+        return None
+    return spec.autoscale.hold_seconds if any(wanted) or not wanted else None
+
+
+def service_of(backend: str) -> tuple[str, str]:
+    """The environment and the service whose backend has this name."""
+    environment, service, _ = backend.split(".", 2)
+    return environment, service
 
 
 def _http_names(environment: str, spec: ServiceSpec, port: int) -> dict[Treatment, str]:

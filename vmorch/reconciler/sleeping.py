@@ -19,6 +19,7 @@ from vmorch.model.instance import Goal, Instance, State
 from vmorch.model.spec import StartMode
 from vmorch.planner.actions import SleepGuest, WakeGuest
 from vmorch.reconciler.booting import BESIDE_VCPUS, RAM, SPENT_RAM
+from vmorch.reconciler.calls import raise_from_zero
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.perform import set_clock
 from vmorch.reconciler.starting import Start, directory_of, forget_memory, start_of
@@ -73,6 +74,10 @@ async def _stay_awake(parts: Parts, instance: Instance, error: HypervisorError) 
     if not there:
         await parts.store.put_instance(_without_guest(awake, why))
         return
+    if instance.goal is Goal.RUN:
+        # It was idle, and is left alone until it has been so once more.
+        why = "as it could not be put to sleep"
+        await raise_from_zero(parts, instance.environment, instance.service, why)
     # Not if its user has decided otherwise meanwhile.
     wanted = {i.key: i.goal for i in await parts.store.instances(instance.environment)}
     await parts.store.put_instance(
