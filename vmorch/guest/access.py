@@ -33,7 +33,7 @@ class GuestAccess:
         await self._agent.tell(domain, ["apply", "--fork"], epoch, words, timeout_seconds)
 
     async def wake(self, domain: str, *, epoch: float, timeout_seconds: float) -> None:
-        await self._agent.tell(domain, ["wake"], epoch, [], timeout_seconds)
+        await self._agent.wake(domain, epoch, timeout_seconds)
 
     async def run(
         self, domain: str, argv: Sequence[str], timeout_seconds: float

@@ -26,8 +26,9 @@ OUTPUT_LIMIT_BYTES = 1024 * 1024
 # are short; a long one is not pestered.
 _LOOK_SECONDS = (0.02, 0.5)
 # Somebody waits for a guest that was resumed; but each look costs it time for its repair, which
-# takes a few tenths of a second.
+# takes a few tenths of a second; one that only slept has much less to do.
 _RESUMED_LOOK_SECONDS = (0.1, 0.1)
+_WOKEN_LOOK_SECONDS = (0.02, 0.1)
 _PING_SECONDS = 5.0
 _SERVICES = frozenset({"active", "activating", "failed", "exited", "none"})
 _CLOUD_INITS = frozenset({"off", "running", "done", "error"})
@@ -99,10 +100,30 @@ class Agent:
         now = self._clock.now()
         argv = [IDENTITY_PROGRAM, *command, f"{epoch + now - began:.3f}", *words]
         done = await self.execute(domain, argv, deadline - now, look_seconds=_RESUMED_LOOK_SECONDS)
-        if done.code != 0:
-            raise GuestError(
-                f"{domain}: '{' '.join(argv)}' ended with {done.code}: {done.last_words()}"
-            )
+        _refuse_failure(domain, argv, done)
+
+    async def wake(self, domain: str, epoch: float, timeout_seconds: float) -> None:
+        """Run `vmorch-identity wake` in a guest that goes on in its own memory. Somebody waits for
+        it, and to run it twice does no harm: the first word to the agent is the command itself.
+
+        Raises:
+            GuestError: the agent does not answer in time, or the program fails.
+        """
+        began = self._clock.now()
+        deadline = began + timeout_seconds
+        while True:
+            now = self._clock.now()
+            argv = [IDENTITY_PROGRAM, "wake", f"{epoch + now - began:.3f}"]
+            try:
+                done = await self.execute(
+                    domain, argv, deadline - now, look_seconds=_WOKEN_LOOK_SECONDS
+                )
+                break
+            except GuestError as error:
+                if not error.retryable or self._clock.now() >= deadline:
+                    raise
+            await self._clock.sleep(_RESUMED_LOOK_SECONDS[0])
+        _refuse_failure(domain, argv, done)
 
     async def _answering(self, domain: str, deadline: float) -> None:
         """Only the ping is repeated: a program whose start went unanswered may be running."""
@@ -158,6 +179,13 @@ class Agent:
                 return _finished(domain, status)
             await self._clock.sleep(min(pause, left))
             pause = min(pause * 1.5, longest)
+
+
+def _refuse_failure(domain: str, argv: Sequence[str], done: Finished) -> None:
+    if done.code != 0:
+        raise GuestError(
+            f"{domain}: '{' '.join(argv)}' ended with {done.code}: {done.last_words()}"
+        )
 
 
 def bounded(argv: Sequence[str], seconds: float) -> list[str]:

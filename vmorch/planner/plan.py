@@ -6,10 +6,10 @@ What must hold of every plan is written down, and checked in every cycle, in `in
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from vmorch.model.instance import Goal, Instance, State
+from vmorch.model.instance import Goal, State
 from vmorch.model.spec import DependencyCondition, ServiceSpec
 from vmorch.planner.actions import Action, DestroyOrphan, Note, Plan, StartGuest, WakeGuest
 from vmorch.planner.capacity import Room, room_of
@@ -104,27 +104,30 @@ def _unmet(environment: EnvironmentView, spec: ServiceSpec) -> str:
         trouble = f": {environment.network_trouble}" if environment.network_trouble else ""
         return f"waiting for the environment's network{trouble}"
     for name, condition in spec.depends_on.items():
-        if not meets(condition, [v.instance for v in environment.of(name) if v.wanted]):
+        if not meets(condition, environment, [v for v in environment.of(name) if v.wanted]):
             return waiting_for_service(name, condition)
     return ""
 
 
-def meets(condition: DependencyCondition, instances: list[Instance]) -> bool:
-    """A service that ran and has completed was started, too."""
-    completed = [i.exit_code == 0 for i in instances]
+def meets(
+    condition: DependencyCondition, environment: EnvironmentView, views: Sequence[InstanceView]
+) -> bool:
+    """A service that ran and has completed was started, too; one that sleeps until somebody asks
+    for it will answer whoever does."""
+    completed = [view.instance.exit_code == 0 for view in views]
+    answers = [
+        view.instance.state is State.READY
+        or (view.instance.state is State.SLEEPING and at_rest(environment, view))
+        for view in views
+    ]
     match condition:
         case DependencyCondition.STARTED:
-            return any(i.state is State.RUNNING or _answers(i) for i in instances) or any(completed)
+            running = [view.instance.state is State.RUNNING for view in views]
+            return any(running) or any(answers) or any(completed)
         case DependencyCondition.HEALTHY:
-            return bool(instances) and all(map(_answers, instances))
+            return bool(views) and all(answers)
         case DependencyCondition.COMPLETED:
-            return bool(instances) and all(completed)
-
-
-def _answers(instance: Instance) -> bool:
-    """Also one that sleeps though it should run: until somebody asks for it."""
-    asleep = instance.state is State.SLEEPING and instance.goal is Goal.RUN
-    return instance.state is State.READY or asleep
+            return bool(views) and all(completed)
 
 
 def held_by(environment: EnvironmentView, view: InstanceView) -> str:

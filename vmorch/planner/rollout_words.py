@@ -15,8 +15,8 @@ from vmorch.planner.words import counted, span
 def way(spec: ServiceSpec, *, rollback: bool = False) -> str:
     """How instances of a service are replaced, in the order in which it is done."""
     config = spec.rollback if rollback else spec.update
-    count = min(config.parallelism or spec.replicas, spec.replicas)
-    at_once = "all at once" if count >= spec.replicas else f"{count} at once"
+    count = min(config.parallelism or spec.kept_replicas, spec.kept_replicas)
+    at_once = "all at once" if count >= spec.kept_replicas else f"{count} at once"
     pause = f", {span(config.delay_seconds)} between them" if config.delay_seconds else ""
     first = {
         UpdateOrder.START_FIRST: "a successor is ready first",
@@ -57,7 +57,7 @@ def progress(
 
 def _standing(rollout: Rollout, spec: ServiceSpec) -> str:
     what = "rollback" if rollout.rollback else "rollout"
-    done = f"{len(rollout.passed)} of {spec.replicas} replaced"
+    done = f"{len(rollout.passed)} of {spec.kept_replicas} replaced"
     reason = f": {rollout.reason}" if rollout.reason else ""
     match rollout.phase:
         case Phase.RUNNING:

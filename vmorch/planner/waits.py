@@ -70,7 +70,7 @@ def _kept_from_starting(
 
 
 def _met(environment: EnvironmentView, name: str, condition: DependencyCondition) -> bool:
-    return meets(condition, [view.instance for view in environment.of(name) if view.wanted])
+    return meets(condition, environment, [view for view in environment.of(name) if view.wanted])
 
 
 def _progress(
@@ -81,7 +81,7 @@ def _progress(
     views = [view for view in environment.of(name) if view.wanted]
     if not views:
         return "it has no instance yet"
-    lacking = [view for view in views if not meets(condition, [view.instance])]
+    lacking = [view for view in views if not meets(condition, environment, [view])]
     there = f"{len(views) - len(lacking)} of {len(views)} {_GOAL_OF[condition]}"
     return f"{there}; {_listed(lacking, now)}" if lacking else there
 

@@ -109,10 +109,18 @@ async def wake_guest(parts: Parts, action: WakeGuest) -> None:
     await parts.faults.at("wake:told")
     forget_memory(directory_of(parts, instance))
     await parts.faults.at("wake:forgotten")
-    running = replace(instance, state=State.RUNNING, reason="woken", started_at=parts.clock.now())
-    await parts.store.put_instance(running)
+    awake = _awake(instance, parts.clock.now())
+    await parts.store.put_instance(awake)
     await parts.faults.at("wake:recorded")
-    await tell(parts, EventKind.INSTANCE_WOKEN, running, action.reason)
+    await tell(parts, EventKind.INSTANCE_WOKEN, awake, action.reason)
+
+
+def _awake(instance: Instance, now: float) -> Instance:
+    """It goes on where it was: one that had been ready is so again, as somebody may be waiting.
+    Its check goes on as well, and takes it away should that not be true."""
+    was_ready = instance.ready_at is not None and instance.capped
+    state = State.READY if was_ready else State.RUNNING
+    return replace(instance, state=state, reason="" if was_ready else "woken", started_at=now)
 
 
 async def _resume(parts: Parts, start: Start) -> str:

@@ -209,6 +209,19 @@ class ResumedAgent:
         return {"exited": True, "exitcode": self.code, "err-data": words}
 
 
+class DeafAgent(ResumedAgent):
+    """Does not answer the first command in time."""
+
+    async def __call__(
+        self, domain: str, command: str, arguments: dict[str, Any], timeout: float
+    ) -> Any:
+        answer = await super().__call__(domain, command, arguments, timeout)
+        if command == "guest-exec" and len(self.started) == 1:
+            await self.clock.sleep(1)
+            raise GuestError("did not answer", retryable=True)
+        return answer
+
+
 def resumed(agent: ResumedAgent) -> GuestAccess:
     return GuestAccess(agent, agent.clock)
 
@@ -219,13 +232,23 @@ def test_a_fork_is_told_the_time_when_its_agent_has_come() -> None:
         agent = ResumedAgent(clock)
         await resumed(agent).become("d", epoch=100.5, keep_service=False, timeout_seconds=30)
         await resumed(agent).become("d", epoch=200.0, keep_service=True, timeout_seconds=30)
-        await resumed(agent).wake("d", epoch=300.0, timeout_seconds=30)
         apply = ["/usr/lib/vmorch/vmorch-identity", "apply", "--fork"]
         assert agent.started == [
             [*apply, "101.450"],
             [*apply, "200.250", "keep"],
-            ["/usr/lib/vmorch/vmorch-identity", "wake", "300.250"],
         ]
+
+    run_virtually(body())
+
+
+def test_who_wakes_is_told_at_once_and_again_if_it_did_not_hear() -> None:
+    async def body() -> None:
+        clock = VirtualClock()
+        agent = DeafAgent(clock)
+        await GuestAccess(agent, clock).wake("d", epoch=300.0, timeout_seconds=30)
+        program = ["/usr/lib/vmorch/vmorch-identity", "wake"]
+        # The time that passed meanwhile is added.
+        assert agent.started == [[*program, "300.000"], [*program, "301.100"]]
 
     run_virtually(body())
 

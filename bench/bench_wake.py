@@ -1,0 +1,143 @@
+"""How soon a service that sleeps answers the first request.
+
+`wake.seconds`: from the request to its answer (200) through the proxy, of a `tiny` guest whose
+memory was saved. `wake.hold_overhead_seconds`: that against the bare resume, which is from the
+order to wake it to the first answer that the guest itself gives, asked without the proxy; both in
+turn, the medians' difference. `wake.many_seconds`: until each of 50 requests that came at once was
+answered, `wake.many_failed` how many of them were not answered with 200.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from bench.figure import Figure
+from bench.lab_daemon import LabDaemon, lab_daemon, made_bases
+from vmorch.model.view.instance import InstanceView
+
+ROUNDS = 10
+MANY = 50
+HOST = "web.nap.localhost"
+PORT = 8080
+LIMIT_SECONDS = 120.0
+_COMPOSE = f"""
+name: nap
+services:
+  web:
+    build: .
+    expose: [{PORT}]
+    route: {{host: {HOST}}}
+    healthcheck: {{test: ["HTTP", "/"], interval: 1s}}
+    stop_grace_period: 2s
+    deploy: {{resources: {{limits: {{cpus: "1", memory: 96M}}}}}}
+    autoscale: {{min: 0, max: 1, idle: 1h, concurrency: 100}}
+"""
+_DOCKERFILE = f"""
+FROM tiny
+RUN mkdir -p /srv/www && echo awake >/srv/www/index.html
+EXPOSE {PORT}
+CMD ["httpd", "-f", "-p", "{PORT}", "-h", "/srv/www"]
+"""
+
+
+def run() -> Iterator[Figure]:
+    with ExitStack() as stack:
+        daemon = stack.enter_context(lab_daemon(made_bases("tiny")))
+        project = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (project / "compose.yaml").write_text(_COMPOSE)
+        (project / "Dockerfile").write_text(_DOCKERFILE)
+        daemon.cli("up", cwd=project)
+        nap = Nap(daemon)
+        held, bare = [], []
+        for _ in range(ROUNDS):
+            held.append(nap.seconds_held())
+            bare.append(nap.seconds_bare())
+        yield Figure(name="wake.seconds", value=statistics.median(held), unit="s", samples=held)
+        yield _overhead(held, bare)
+        seconds, failed = nap.many()
+        yield Figure(name="wake.many_seconds", value=seconds, unit="s")
+        yield Figure(name="wake.many_failed", value=failed, unit="requests")
+
+
+def _overhead(held: list[float], bare: list[float]) -> Figure:
+    plain = statistics.median(bare)
+    return Figure(
+        name="wake.hold_overhead_seconds",
+        value=statistics.median(held) - plain,
+        unit="s",
+        baseline=plain,
+        samples=[one - other for one, other in zip(held, bare, strict=True)],
+    )
+
+
+class Nap:
+    """A service of one instance, asleep between two measurements."""
+
+    def __init__(self, daemon: LabDaemon) -> None:
+        self._daemon = daemon
+
+    def seconds_held(self) -> float:
+        self._put_to_sleep()
+        began = time.perf_counter()
+        status = _status("127.0.0.1", self._daemon.settings.http_port, LIMIT_SECONDS)
+        seconds = time.perf_counter() - began
+        if status != 200:
+            raise RuntimeError(f"The first request was answered with {status}.")
+        return seconds
+
+    def seconds_bare(self) -> float:
+        """Ordered as by hand, and asked at the guest's own address."""
+        self._put_to_sleep()
+        address = self._instance().address
+        began = time.perf_counter()
+        self._daemon.client.scale("nap", {"web": 1})
+        _until(lambda: _answers(address), pause_seconds=0.002)
+        return time.perf_counter() - began
+
+    def many(self) -> tuple[float, int]:
+        self._put_to_sleep()
+        port = self._daemon.settings.http_port
+        began = time.perf_counter()
+        with ThreadPoolExecutor(MANY) as pool:
+            found = list(pool.map(lambda _: _status("127.0.0.1", port, LIMIT_SECONDS), range(MANY)))
+        return time.perf_counter() - began, sum(status != 200 for status in found)
+
+    def _put_to_sleep(self) -> None:
+        _until(lambda: self._instance().state == "ready")
+        self._daemon.client.scale("nap", {"web": 0})
+        _until(lambda: self._instance().state == "sleeping")
+
+    def _instance(self) -> InstanceView:
+        [only] = self._daemon.client.instances("nap")
+        return only
+
+
+def _status(address: str, port: int, seconds: float) -> int:
+    with closing(http.client.HTTPConnection(address, port, timeout=seconds)) as connection:
+        connection.request("GET", "/", headers={"Host": HOST})
+        return connection.getresponse().status
+
+
+def _answers(address: str) -> bool:
+    """A guest that is not there yet leaves connections unanswered."""
+    try:
+        socket.create_connection((address, PORT), timeout=0.01).close()
+        return _status(address, PORT, 1.0) == 200
+    except OSError:
+        return False
+
+
+def _until(condition: Callable[[], bool], pause_seconds: float = 0.1) -> None:
+    end = time.monotonic() + LIMIT_SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("It never came true.")
+        time.sleep(pause_seconds)
