@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from vmorch.effects import SystemClock
+from vmorch.proxy import holding
 from vmorch.proxy.certificates import Certificates
 from vmorch.proxy.configuration import namespaces_in, render
 from vmorch.proxy.place import Place
@@ -68,7 +69,18 @@ ECHO = Backend(
 )
 IDLE = Backend(name="shop.idle.80", mode=Mode.HTTP, servers=(), check=None)
 
+HELD = ProxyConfig(
+    backends=(
+        replace(ORDERS, hold_seconds=30.0),
+        replace(ECHO, hold_seconds=30.0),
+        DATABASE,
+    ),
+    listeners=(Listener(address="127.0.0.1", port=9000, namespace=None, backend=ECHO.name),),
+    routes=(HttpRoute(host="orders.localhost", path="/", backend=ORDERS.name),),
+)
+
 CONFIGS = {
+    "held": HELD,
     "empty": ProxyConfig(),
     "broad": ProxyConfig(
         backends=(ORDERS, IDLE, DATABASE, ECHO),
@@ -144,8 +156,9 @@ def test_the_text_is_the_golden_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_haproxy_accepts_it_without_a_warning(name: str, tmp_path: Path) -> None:
-    file = tmp_path / "haproxy.cfg"
-    file.write_text(text_of(name))
+    file, held = tmp_path / "haproxy.cfg", tmp_path / "hold.lua"
+    held.write_text(holding.program())
+    file.write_text(text_of(name).replace(str(PLACE.hold_program), str(held)))
     # HAProxy opens namespaces already when it only checks, so they are made, in private.
     make = [f"ip netns add {item}" for item in namespaces(CONFIGS[name])]
     script = "; ".join(["set -e", "mount -t tmpfs tmpfs /run", *make, f"haproxy -c -f {file}"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vmorch.model.autoscale import AutoscaleSpec
 from vmorch.model.rollout import UpdateConfig
 from vmorch.model.spec import (
     EnvironmentSpec,
@@ -18,6 +19,7 @@ from vmorch.store.protocol import EnvironmentRecord
 
 EDITIONS = 3
 VOLUME_BYTES = 2**26
+IDLING = AutoscaleSpec(min=0, max=4, idle_seconds=60.0)
 WELL_SECONDS = {Health.NEVER: 0.0, Health.SICKENS: 12.0}
 
 
@@ -65,6 +67,7 @@ class Drafts:
             volumes=_mounts(sketch),
             depends_on=dict(sketch.needs),
             update=way,
+            autoscale=IDLING if sketch.idles else None,
         )
 
     async def mend(self, record: EnvironmentRecord) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import Goal, Instance, State
+from vmorch.model.spec import ServiceSpec
 from vmorch.simulation.watch import Violation
 from vmorch.simulation.world import INSTALLATION, World
 
@@ -81,12 +82,19 @@ async def check_prompt(world: World) -> None:
 async def check_goals(world: World) -> None:
     """Holds after a while without faults: each instance is what its goal says, or waits."""
     await check_always(world)
+    idle = {
+        (environment.name, name)
+        for environment in await world.store.environments()
+        for name, spec in environment.spec.services.items()
+        if _rests(spec)
+    }
     for instance in await world.store.instances():
         guest = world.hypervisor.domains.get(INSTALLATION.domain(*instance.key))
         if guest is not None and guest.config.identity.image in world.bad_images:
             continue  # its successor may wait for a service that a user has stopped
         seen = (instance.state, guest.state if guest else None)
-        if seen not in AT_REST[instance.goal]:
+        rests = (instance.environment, instance.service) in idle and seen == ASLEEP
+        if seen not in AT_REST[instance.goal] and not (rests and instance.goal is Goal.RUN):
             what = f"{instance.name} should {instance.goal}, is {seen} ({instance.reason})"
             raise Violation("an instance is not what it should be", what)
 
@@ -132,16 +140,17 @@ async def check_at_rest(world: World) -> None:
         if environment.removing:
             raise Violation("an environment is still being removed", environment.name)
         for name, spec in environment.spec.services.items():
-            if any(environment.spec.services[other].replicas == 0 for other in spec.depends_on):
+            needs = [environment.spec.services[other] for other in spec.depends_on]
+            if any(other.kept_replicas == 0 for other in needs):
                 continue  # it waits, for as long as nobody has said otherwise
             mine = [i for i in instances if (i.environment, i.service) == (environment.name, name)]
+            settled = State.SLEEPING if _rests(spec) else State.READY
             good = [
                 i
                 for i in mine
-                if (i.state is State.READY or _is_done(i))
-                and i.revision == environment.current[name]
+                if (i.state is settled or _is_done(i)) and i.revision == environment.current[name]
             ]
-            if len(mine) != spec.replicas or len(good) != spec.replicas:
+            if len(mine) != spec.kept_replicas or len(good) != spec.kept_replicas:
                 states = [f"{i.name} {i.state} ({i.reason})" for i in mine]
                 what = f"{name} wants {spec.replicas} ready instances, has {states}"
                 raise Violation("a service is not at rest", what)
@@ -156,6 +165,11 @@ async def check_at_rest(world: World) -> None:
         raise Violation("there are networks that nobody needs, or networks are missing")
     _check_proxy(world, running)
     await _check_left(world, instances)
+
+
+def _rests(spec: ServiceSpec) -> bool:
+    """Its instance sleeps until somebody asks for it."""
+    return spec.sleeps_when_idle and spec.replicas == 0
 
 
 def _is_done(instance: Instance) -> bool:

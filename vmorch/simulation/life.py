@@ -14,7 +14,9 @@ from vmorch.hypervisor.protocol import ObservedGuest
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import Goal
 from vmorch.model.rollout import Phase
+from vmorch.proxy.protocol import Mode
 from vmorch.reconciler.loop import IDLE_SECONDS
+from vmorch.reconciler.routing import backend_name
 from vmorch.simulation import steps as do
 from vmorch.simulation.drafts import Drafts
 from vmorch.simulation.invariants import (
@@ -80,6 +82,7 @@ class Life:
             await self.world.store.set_goal(record.name, Goal.RUN)
         await self._come_to_terms()
         await come_to_rest(self.world, PEACE_SECONDS)
+        await self._ask_everybody()
         await self._drill()
 
     async def _come_to_terms(self) -> None:
@@ -107,6 +110,18 @@ class Life:
         for service in await self.world.store.latest_rollouts(environment):
             for command in (Command.RESUME, Command.PROMOTE):
                 await self._ordered(self._steer(environment, service, command))
+
+    async def _ask_everybody(self) -> None:
+        """Who sleeps until somebody asks for it wakes when somebody does."""
+        for record in await self.world.store.environments():
+            for service in record.spec.services:
+                self._ask(record.name, service)
+        await self.world.live(PATIENCE_SECONDS)
+        for record in await self.world.store.environments():
+            for service, spec in record.spec.services.items():
+                if spec.sleeps_when_idle and spec.replicas == 0:
+                    raise Violation("a service sleeps that somebody asks for", service)
+        await come_to_rest(self.world, PEACE_SECONDS)
 
     async def _drill(self) -> None:
         """What a daemon must notice by an event, and not at its next idle look: hence not now,
@@ -148,6 +163,8 @@ class Life:
     async def _disturb(self, step: Step) -> None:
         world = self.world
         match step:
+            case do.Ask(environment=environment, service=service):
+                self._ask(environment, service)
             case do.LoseNetworks():
                 for index in await world.network.present():
                     world.network.lose(index)
@@ -168,6 +185,11 @@ class Life:
                 world.hearing.lose += lose
                 world.hearing.repeat += repeat
                 world.hearing.delay += delay
+
+    def _ask(self, environment: str, service: str) -> None:
+        backend = backend_name(environment, service, 80, Mode.TCP)
+        if (session := self.world.proxy.connect(backend)) is not None:
+            self.world.proxy.disconnect(session)
 
     async def _ordered(self, order: Awaitable[object]) -> None:
         """A user's order; that it may be refused is part of life."""

@@ -14,6 +14,7 @@ from vmorch.model.instance import Goal
 from vmorch.model.rollout import FailureAction, UpdateOrder
 from vmorch.model.spec import DependencyCondition, RestartCondition, StartPolicy
 from vmorch.simulation.steps import (
+    Ask,
     Command,
     Crash,
     Down,
@@ -95,6 +96,7 @@ class _Writer:
         kinds: list[tuple[int, Callable[[float], Step]]] = [
             (6, self._up),
             (3, self._scale),
+            (3, self._ask),
             (2, self._down),
             (3, self._want),
             (2, self._steer),
@@ -128,6 +130,7 @@ class _Writer:
         orders = (None, UpdateOrder.STOP_FIRST, UpdateOrder.START_FIRST)
         return Sketch(
             name=name,
+            idles=choose((False, False, True)),
             edition=self._random.randint(0, 2),
             health=choose((*(Health.GOOD,) * 6, Health.NEVER, Health.SICKENS)),
             replicas=self._random.randint(0, 1 if single else 3),
@@ -153,6 +156,10 @@ class _Writer:
         service = self._random.choice(SERVICES)
         count = self._random.randint(0, 1 if service in self._single else 4)
         return Scale(environment=self._environment(), service=service, replicas=count, then=then)
+
+    def _ask(self, then: float) -> Step:
+        service = self._random.choice(SERVICES)
+        return Ask(environment=self._environment(), service=service, then=then)
 
     def _down(self, then: float) -> Step:
         volumes = self._random.random() < 0.5

@@ -52,9 +52,11 @@ class Volume(enum.StrEnum):
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class Sketch(Brief):
-    """A service in few words. `edition` is part of its revision."""
+    """A service in few words. One that `idles` sleeps at no replicas, and wakes when somebody asks
+    for it. `edition` is part of its revision."""
 
     name: str
+    idles: bool = False
     edition: int = 0
     health: Health = Health.GOOD
     replicas: int = 1
@@ -134,6 +136,14 @@ class WarmUp(Step):
 @dataclass(frozen=True, repr=False, kw_only=True)
 class DropSnapshot(Step):
     pick: int
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Ask(Step):
+    """A request for a service, which is answered at once or waits in the proxy."""
+
+    environment: str
+    service: str
 
 
 # What happens to guests and to the host

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from vmorch.model.autoscale import AutoscaleSpec
 from vmorch.model.instance import EnvironmentNetwork, Goal, Instance, State
 from vmorch.model.names import Installation
 from vmorch.model.spec import (
@@ -18,7 +19,7 @@ from vmorch.model.spec import (
     ServiceSpec,
 )
 from vmorch.proxy.protocol import Mode, ProxyConfig, Treatment
-from vmorch.reconciler.routing import Routed, names, proxy_config
+from vmorch.reconciler.routing import Routed, backend_name, names, proxy_config, service_of
 from vmorch.store.protocol import EnvironmentRecord
 
 HERE = Installation("ab" * 16)
@@ -74,6 +75,32 @@ def config_of(environments: list[Routed], publish_address: str = "127.0.0.1") ->
 
 
 WEB = ServiceSpec(name="web", image="sha256:1", expose=(80,))
+
+
+@pytest.mark.parametrize(
+    ("goals", "held"),
+    [
+        ((), True),
+        ((Goal.RUN,), True),
+        ((Goal.STOP, Goal.RUN), True),
+        ((Goal.STOP,), False),  # its user has stopped it: nothing would wake
+        ((Goal.SLEEP, Goal.REMOVE), False),
+    ],
+)
+def test_requests_wait_for_who_wakes_when_they_come(goals: tuple[Goal, ...], held: bool) -> None:
+    spec = replace(WEB, routes=(Route(host="a.localhost"),))
+    idle = replace(spec, autoscale=AutoscaleSpec(min=0, max=2, idle_seconds=60, hold_seconds=9))
+    instances = [instance(n, State.SLEEPING, goal=goal) for n, goal in enumerate(goals, start=1)]
+    backends = config_of([routed(idle, *instances)]).backends
+    assert [b.hold_seconds for b in backends] == [9.0 if held else None] * 2
+    assert [b.hold_seconds for b in config_of([routed(spec, *instances)]).backends] == [None] * 2
+    leaving = config_of([routed(idle, *instances, removing=True)]).backends
+    assert [b.hold_seconds for b in leaving] == [None] * len(leaving)
+
+
+def test_the_name_of_a_backend_tells_whose_it_is() -> None:
+    for mode in Mode:
+        assert service_of(backend_name("shop", "web-api", 80, mode)) == ("shop", "web-api")
 
 
 @pytest.mark.parametrize(
