@@ -47,7 +47,8 @@ class AutoscaleSpec:
 
     `concurrency` and `rps` are requests in flight and per second that one instance should have,
     `cpu` and `memory` the share of its cap that it should use (0.7 is 70 %). A `min` of 0 lets the
-    last instance sleep once nothing was asked of it for `idle_seconds`; that is not decided here.
+    last instance sleep once nothing was asked of it for `idle_seconds`; a request then waits for at
+    most `hold_seconds` until it is awake.
     """
 
     max: int
@@ -61,6 +62,15 @@ class AutoscaleSpec:
     stabilization_seconds: float = DEFAULT_STABILIZATION_SECONDS
     window_seconds: float = DEFAULT_WINDOW_SECONDS
     schedule: tuple[ScheduledFloor, ...] = ()
+
+    def at_first(self, replicas: int) -> int:
+        """How many instances a new service begins with: its `replicas`, within its bounds. At least
+        one: of what never ran no memory could be kept."""
+        return max(1, self.bounded(replicas))
+
+    def bounded(self, count: int) -> int:
+        """`count`, or the nearest number that is allowed."""
+        return max(self.min, min(count, self.max))
 
     @property
     def panic_window_seconds(self) -> float:
@@ -82,17 +92,27 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """A time in which nothing was asked of a service, from the first measure that shows it to the
+    last."""
+
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AutoscaleMemory:
-    """What one decision leaves to the next; it is stored, so that a new daemon goes on with it.
+    """What one decision leaves to the next. A new daemon begins with an empty one.
 
     `panicked_at`: a burst was last seen then; None when it is over. `recommended` are the counts
     that the load asked for, each with the last time it did, from the greatest down; `in_force` the
-    counts that held, each with the time from which it did.
+    counts that held, each with the time from which it did; `silence` lasts, or None.
     """
 
     panicked_at: float | None = None
     recommended: tuple[Count, ...] = ()
     in_force: tuple[Count, ...] = ()
+    silence: Silence | None = None
 
 
 def clock(minute: int) -> str:

@@ -29,7 +29,7 @@ READ: dict[str, tuple[str, AutoscaleSpec]] = {
     ),
     "everything": (
         "{min: 0, max: 9, concurrency: '1.5', rps: 100, cpu: 100%, memory: 29%, idle: 10m, "
-        "stabilization: 0s, window: 90s}",
+        "hold: 45s, stabilization: 0s, window: 90s}",
         AutoscaleSpec(
             min=0,
             max=9,
@@ -38,9 +38,14 @@ READ: dict[str, tuple[str, AutoscaleSpec]] = {
             cpu=1.0,
             memory=0.29,
             idle_seconds=600,
+            hold_seconds=45,
             stabilization_seconds=0,
             window_seconds=90,
         ),
+    ),
+    "nothing but sleep": (
+        "{min: 0, max: 1, idle: 10m}",
+        AutoscaleSpec(min=0, max=1, idle_seconds=600, hold_seconds=30),
     ),
     "a schedule": (
         "{max: 5, schedule: [{from: 08:00, to: '18:00', days: mon-fri, min: 3, "
@@ -69,8 +74,14 @@ WRONG: dict[str, tuple[str, dict[int, str]]] = {
     "min above max": ("max: 2\nmin: 3\ncpu: 70%", {6: "from 0 to 'max', which is 2"}),
     "no room": ("min: 0\nidle: 1m\nmax: 0\ncpu: 70%", {7: "at least 1"}),
     "min of 0 without idle": ("max: 2\nmin: 0\ncpu: 70%", {6: "say with 'idle'"}),
+    "nothing to scale by but sleep": (
+        "max: 2\nmin: 0\nidle: 1m",
+        {4: "needs one of 'concurrency'"},
+    ),
+    "hold without a min of 0": ("max: 2\ncpu: 70%\nhold: 5s", {7: "only with 'min: 0'"}),
+    "long hold": ("max: 1\nmin: 0\nidle: 1m\nhold: 6m", {8: "from 1s to 5m"}),
     "idle without a min of 0": ("max: 2\ncpu: 70%\nidle: 5m", {7: "only with 'min: 0'"}),
-    "short window": ("max: 2\ncpu: 70%\nwindow: 5s", {7: "from 6s to 1h"}),
+    "short window": ("max: 2\ncpu: 70%\nwindow: 5s", {7: "from 6s to 10m"}),
     "long stabilization": ("max: 2\ncpu: 70%\nstabilization: 2h", {7: "from 0s to 1h"}),
     "no time": ("max: 2\ncpu: 70%\nstabilization: 5", {7: "a time such as"}),
     "not as many instances": ("max: 181\ncpu: 70%", {1: "together may be 181 instances"}),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vmorch.model.autoscale import (
+    DEFAULT_HOLD_SECONDS,
     LEAST_WINDOW_SECONDS,
     AutoscaleSpec,
     Load,
@@ -19,7 +20,9 @@ from vmorch.model.spec import ServiceSpec
 Finding = tuple[str, str]
 
 MOST_FLOORS = 50
-LONGEST_WINDOW_SECONDS = 3600.0
+LONGEST_WINDOW_SECONDS = 600.0
+"""For so long each tick of the measures is kept."""
+LONGEST_HOLD_SECONDS = 300.0
 LONGEST_STABILIZATION_SECONDS = 3600.0
 LONGEST_IDLE_SECONDS = 7 * 24 * 3600.0
 
@@ -38,6 +41,11 @@ def autoscale_findings(service: ServiceSpec) -> Iterator[Finding]:
         if getattr(spec, key) is not None and service.main_port is None:
             message = "Requests are counted in the proxy, and it has no port: add 'expose'."
             yield f"autoscale.{key}", message
+    if spec.min == 0 and service.main_port is None:
+        message = (
+            "Nobody could wake it: requests do in the proxy, and it has no port: add 'expose'."
+        )
+        yield "autoscale.min", message
 
 
 def _bounds(spec: AutoscaleSpec) -> Iterator[Finding]:
@@ -49,6 +57,8 @@ def _bounds(spec: AutoscaleSpec) -> Iterator[Finding]:
         yield "min", "With 'min: 0', say with 'idle' after how long the last instance may sleep."
     if spec.min > 0 and spec.idle_seconds is not None:
         yield "idle", "The last instance sleeps only with 'min: 0'."
+    if spec.min > 0 and spec.hold_seconds != DEFAULT_HOLD_SECONDS:
+        yield "hold", "Requests wait for an instance that sleeps only with 'min: 0'."
 
 
 def _targets(spec: AutoscaleSpec) -> Iterator[Finding]:
@@ -56,7 +66,8 @@ def _targets(spec: AutoscaleSpec) -> Iterator[Finding]:
     for key, target in targets.items():
         if target is not None and target <= 0:
             yield key, "A target must be more than 0."
-    if not spec.schedule and all(target is None for target in targets.values()):
+    only_sleeps = spec.min == 0 and spec.max == 1
+    if not only_sleeps and not spec.schedule and all(t is None for t in targets.values()):
         yield "", "It needs one of 'concurrency', 'rps', 'cpu', 'memory' and 'schedule'."
 
 
@@ -65,6 +76,7 @@ def _times(spec: AutoscaleSpec) -> Iterator[Finding]:
         ("window", spec.window_seconds, LEAST_WINDOW_SECONDS, LONGEST_WINDOW_SECONDS),
         ("stabilization", spec.stabilization_seconds, 0.0, LONGEST_STABILIZATION_SECONDS),
         ("idle", spec.idle_seconds, 1.0, LONGEST_IDLE_SECONDS),
+        ("hold", spec.hold_seconds, 1.0, LONGEST_HOLD_SECONDS),
     ):
         if seconds is not None and not least <= seconds <= most:
             bounds = f"from {duration_text(least)} to {duration_text(most)}"

@@ -1,15 +1,17 @@
-"""The decision: what the loads ask for, then one restraint after the other. Pure; the daemon asks
-at each tick of the measures, stores `Decision.memory` and makes `count` the desired one."""
+"""The decision: what the loads ask for, then one restraint after the other. Pure;
+`vmorch.reconciler.autoscaling` asks at each tick of the measures, keeps `Decision.memory` and makes
+`count` the desired one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vmorch.model.autoscale import AutoscaleMemory, AutoscaleSpec, Count, Load
+from vmorch.model.autoscale import AutoscaleMemory, AutoscaleSpec, Count, Load, Silence
 from vmorch.model.use import ServiceUse
 from vmorch.planner.autoscale import restraint
 from vmorch.planner.autoscale.demand import Demand, of_concurrency, of_tracked, panicking_since
+from vmorch.planner.autoscale.idle import silence, why_asleep
 from vmorch.planner.autoscale.schedule import floor_at, floor_text, next_edge
 from vmorch.planner.autoscale.window import window
 from vmorch.planner.autoscale.words import seconds_text
@@ -52,14 +54,20 @@ def desired(
     now: float,
     current: int,
     memory: AutoscaleMemory,
+    may_sleep: bool = True,
 ) -> Decision:
     """How many instances there should be instead of `current`, the count that holds by now.
 
     `measures` are in the order of time and reach back for at least `spec.window_seconds`; an empty
-    memory is that of a service that was never decided on.
+    memory is that of a service that was never decided on. A count of 0 is of a service that sleeps:
+    load does not raise it, as whoever asks wakes it; only a floor of the schedule does. With
+    `may_sleep` the last instance may go to sleep when it is idle.
     """
     look = _Look(spec, measures, now, current)
     memory = _begun(memory, look)
+    if current == 0 and spec.min == 0:
+        return _asleep(look, memory)
+    silent = _silence(look, memory)
     panicked_at = _panicked_at(look, memory)
     wanted = _bounded(_asked(look, panicking=panicked_at is not None), look)
     recommended = restraint.recommended(
@@ -67,6 +75,8 @@ def desired(
     )
     steady = _stabilized(wanted, recommended[0], look)
     final = _stepped(steady, memory.in_force, look)
+    if may_sleep:
+        final = _lulled(final, silent, look)
     return Decision(
         count=final.count,
         reason=_sentence(final, current),
@@ -75,23 +85,63 @@ def desired(
             panicked_at=panicked_at,
             recommended=recommended,
             in_force=restraint.in_force(memory.in_force, final.count, now=now),
+            silence=silent,
         ),
     )
 
 
 def _begun(memory: AutoscaleMemory, look: _Look) -> AutoscaleMemory:
     """With `current` as what holds. Without a past it was recommended now: a service whose past is
-    unknown is not scaled in at the first look. Nothing is from the future: a clock that was set
-    back must not hold up what follows."""
+    unknown is not scaled in at the first look; nor is one whose count somebody else has changed
+    since, as if the load had asked for it. Nothing is from the future: a clock that was set back
+    must not hold up what follows."""
     now, current = look.now, look.current
     past = tuple(replace(held, at=min(held.at, now)) for held in memory.in_force)
     recommended = tuple(replace(old, at=min(old.at, now)) for old in memory.recommended)
+    by_somebody_else = bool(past) and past[-1].count != current
+    if by_somebody_else or not recommended:
+        seconds = look.spec.stabilization_seconds
+        recommended = restraint.recommended(recommended, current, now=now, seconds=seconds)
     panicked_at = memory.panicked_at
     return AutoscaleMemory(
         panicked_at=None if panicked_at is None else min(panicked_at, now),
-        recommended=recommended or (Count(at=now, count=current),),
+        recommended=recommended,
         in_force=restraint.in_force(past, current, now=now),
+        silence=None if by_somebody_else else memory.silence,
     )
+
+
+def _asleep(look: _Look, memory: AutoscaleMemory) -> Decision:
+    """A floor that begins wakes it; how it went before does not matter any more."""
+    floor = floor_at(look.spec.schedule, look.now)
+    final = _Choice(0, "asleep until somebody asks for it")
+    if floor is not None:
+        final = _Choice(_bottom(look), f"the schedule asks for {floor_text(floor)}")
+    in_force = restraint.in_force(memory.in_force, final.count, now=look.now)
+    return Decision(
+        count=final.count,
+        reason=_sentence(final, 0),
+        wake_at=_wake_at(look, final, None),
+        memory=AutoscaleMemory(recommended=memory.recommended, in_force=in_force),
+    )
+
+
+def _silence(look: _Look, memory: AutoscaleMemory) -> Silence | None:
+    """That of the last instance, since it is the last."""
+    if look.current > 1:
+        return None
+    if not look.measures:
+        return memory.silence
+    hole = look.spec.panic_window_seconds
+    return silence(memory.silence, look.measures[-1], longest_hole_seconds=hole)
+
+
+def _lulled(choice: _Choice, silent: Silence | None, look: _Look) -> _Choice:
+    """Asleep, if it is the last one and idle, and no floor holds."""
+    if choice.count > 1 or look.current > 1 or floor_at(look.spec.schedule, look.now) is not None:
+        return choice
+    why = why_asleep(look.spec, silent)
+    return _Choice(0, why) if why else choice
 
 
 def _panicked_at(look: _Look, memory: AutoscaleMemory) -> float | None:

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from autoscale_values import NOTHING, NOW, steady
 
-from vmorch.errors import Refused
 from vmorch.model.autoscale import AutoscaleMemory, AutoscaleSpec, Count, ScheduledFloor
-from vmorch.planner.autoscale import Decision, at_first, by_hand, desired
+from vmorch.planner.autoscale import Decision, desired
 
 SPEC = AutoscaleSpec(max=10, concurrency=20)
 ALWAYS = ScheduledFloor(start_minute=0, end_minute=0, min=3)
@@ -204,7 +203,24 @@ def test_the_last_instance_is_for_sleep_to_take() -> None:
     assert awake.count == 1
     assert awake.reason.endswith("; the last one stays until it is idle")
     assert decide(spec, ready=0, concurrency=0, current=0).count == 0
-    assert decide(spec, ready=0, concurrency=0.5, current=0).count == 1
+
+
+def test_load_wakes_nobody() -> None:
+    """Whoever asks is held in the proxy, which calls for an instance at once."""
+    spec = AutoscaleSpec(min=0, max=3, concurrency=20, idle_seconds=600)
+    asleep = decide(spec, ready=0, concurrency=50, current=0)
+    assert (asleep.count, asleep.reason) == (0, "stays at 0: asleep until somebody asks for it")
+
+
+def test_a_floor_wakes_what_sleeps() -> None:
+    spec = AutoscaleSpec(min=0, max=5, idle_seconds=60, schedule=(replace(ALWAYS, end_minute=60),))
+    woken = decide(spec, now=3598, current=0)
+    assert (woken.count, woken.reason) == (
+        3,
+        "from 0 to 3: the schedule asks for 3 at least from 00:00 to 01:00 (UTC)",
+    )
+    asleep = decide(spec, now=3600, current=0)
+    assert (asleep.count, asleep.wake_at) == (0, 86400)
 
 
 def test_a_sleeping_service_of_which_nothing_is_known_sleeps_on() -> None:
@@ -219,20 +235,18 @@ def test_a_schedule_alone_is_enough() -> None:
     assert (decision.count, decision.wake_at) == (1, 86400)
 
 
-def test_a_new_service_starts_within_its_bounds() -> None:
-    spec = AutoscaleSpec(min=2, max=4, cpu=0.5)
-    assert [at_first(spec, replicas) for replicas in (1, 3, 9)] == [2, 3, 4]
-
-
-def test_a_number_by_hand_holds_until_the_load_wants_more_or_the_time_is_over() -> None:
-    memory = by_hand("web", SPEC, 6, now=NOW, memory=CALM)
-    kept = decide(concurrency=0, current=6, now=NOW + 200, memory=memory)
-    assert kept.count == 6
+def test_a_count_that_somebody_else_has_set_holds_until_the_load_wants_more_or_time_is_over() -> (
+    None
+):
+    before = replace(CALM, in_force=(Count(at=NOW - 301, count=1),))
+    kept = decide(concurrency=0, current=6, now=NOW, memory=before)
+    assert (kept.count, "6 were wanted within the last 5m" in kept.reason) == (6, True)
+    assert decide(concurrency=0, current=6, now=NOW + 298, memory=kept.memory).count == 6
     assert decide(concurrency=0, current=6, now=NOW + 300, memory=kept.memory).count == 2
-    assert decide(concurrency=150, current=6, now=NOW + 2, memory=memory).count == 8
+    assert decide(concurrency=150, current=6, now=NOW + 15, memory=kept.memory).count == 8
 
 
-def test_a_number_by_hand_that_would_not_last_is_refused() -> None:
-    for count in (0, 11):
-        with pytest.raises(Refused, match=f"from 1 to 10 instances, so it cannot have {count}"):
-            by_hand("web", SPEC, count, now=NOW, memory=NOTHING)
+def test_its_own_count_is_not_taken_for_somebody_else_s() -> None:
+    out = decide(concurrency=57, current=2, memory=CALM)
+    again = decide(concurrency=0, current=3, now=NOW + 2, memory=out.memory)
+    assert again.memory.recommended[0] == Count(at=NOW, count=3)

@@ -9,7 +9,14 @@ from autoscale_values import NOTHING, NOW, TICK, use
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vmorch.model.autoscale import AutoscaleMemory, AutoscaleSpec, Count, Load, ScheduledFloor
+from vmorch.model.autoscale import (
+    AutoscaleMemory,
+    AutoscaleSpec,
+    Count,
+    Load,
+    ScheduledFloor,
+    Silence,
+)
 from vmorch.model.use import ServiceUse
 from vmorch.planner.autoscale import Decision, desired
 
@@ -44,6 +51,7 @@ def specs(draw: st.DrawFn) -> AutoscaleSpec:
         rps=draw(target),
         cpu=draw(share),
         memory=draw(share),
+        idle_seconds=None if least else 60.0,
         stabilization_seconds=draw(st.sampled_from([0.0, 20.0, 300.0])),
         window_seconds=draw(st.sampled_from([10.0, 60.0])),
         schedule=tuple(draw(st.lists(floors, max_size=2))),
@@ -58,7 +66,7 @@ def ticks(draw: st.DrawFn) -> ServiceUse:
     requests = st.none() | st.floats(0, 2000)
     loads = {"concurrency": requests, "rps": requests, "cpu": share, "memory": share}
     drawn = {load: draw(values) for load, values in loads.items()}
-    return use(NOW, ready=ready, told=told, **drawn)
+    return replace(use(NOW, ready=ready, told=told, **drawn), connections=draw(requests))
 
 
 @st.composite
@@ -81,6 +89,7 @@ def memories(draw: st.DrawFn) -> AutoscaleMemory:
         panicked_at=draw(st.none() | ago),
         recommended=tuple(c for _, c in sorted(recommended.items(), reverse=True)),
         in_force=tuple(sorted(draw(counts), key=lambda c: c.at)),
+        silence=draw(st.none() | st.builds(Silence, since=ago, until=st.just(NOW - TICK))),
     )
 
 

@@ -62,6 +62,7 @@ def _autoscale(values: Values) -> AutoscaleSpec | None:
         values,
         **same,
         idle_seconds="idle",
+        hold_seconds="hold",
         stabilization_seconds="stabilization",
         window_seconds="window",
     )
@@ -93,6 +94,7 @@ AUTOSCALE = Object(
         "cpu": Key(_PERCENT, "Share of its CPU cap that an instance should use."),
         "memory": Key(_PERCENT, "Share of its memory that an instance should use."),
         "idle": Key(DURATION, "With 'min: 0', how long nothing was asked before it sleeps."),
+        "hold": Key(DURATION, "With 'min: 0', how long a request waits until it is awake."),
         "stabilization": Key(DURATION, "How long less must be wanted before there is less."),
         "window": Key(DURATION, "Over which requests in flight are averaged."),
         "schedule": Key(_SCHEDULE, "Least numbers of instances by the time of day."),
@@ -106,6 +108,7 @@ def written(spec: AutoscaleSpec) -> dict[str, Any]:
     shares = {"cpu": spec.cpu, "memory": spec.memory}
     times = {
         "idle": spec.idle_seconds,
+        "hold": spec.hold_seconds if spec.min == 0 else None,
         "stabilization": spec.stabilization_seconds,
         "window": spec.window_seconds,
     }
