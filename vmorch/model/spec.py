@@ -230,6 +230,11 @@ class ServiceSpec:
         return self.autoscale is not None and self.autoscale.min == 0
 
     @property
+    def is_asleep(self) -> bool:
+        """Its last instance sleeps, or goes to sleep, until somebody asks for it."""
+        return self.sleeps_when_idle and self.replicas == 0
+
+    @property
     def kept_replicas(self) -> int:
         """How many instances there are, awake or asleep."""
         return max(self.replicas, 1 if self.sleeps_when_idle else 0)
@@ -271,6 +276,7 @@ class ServiceSpec:
         return replace(
             earlier,
             replicas=min(self.replicas, 1) if alone else self.replicas,
+            autoscale=earlier.autoscale if alone else self.autoscale,
             ports=self.ports,
             routes=self.routes,
             depends_on=self.depends_on,

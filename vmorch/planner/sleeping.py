@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from vmorch.model.event import EventKind
 from vmorch.model.instance import Goal, State
-from vmorch.model.spec import ServiceSpec, StartMode
+from vmorch.model.spec import StartMode
 from vmorch.planner.actions import Note, SleepGuest, WakeGuest
 from vmorch.planner.leaving import DRAIN_POLL_SECONDS
 from vmorch.planner.snapshot import EnvironmentView, InstanceView
@@ -26,7 +26,7 @@ def at_rest(environment: EnvironmentView, view: InstanceView) -> bool:
     """Whether an instance that should run sleeps, or goes to sleep, as nobody asks for its service.
     It does not begin to as long as a rollout watches it, nor while something is wrong with it."""
     instance, spec = view.instance, environment.services.get(view.instance.service)
-    if instance.goal is not Goal.RUN or spec is None or not _is_idle(spec):
+    if instance.goal is not Goal.RUN or spec is None or not spec.is_asleep:
         return False
     if instance.state is State.SLEEPING or instance.saving:
         return True
@@ -34,10 +34,6 @@ def at_rest(environment: EnvironmentView, view: InstanceView) -> bool:
     settled = rollout is None or not rollout.is_open
     well = view.guest in ALIVE and not instance.fault
     return settled and well and instance.state in {State.READY, State.DRAINING}
-
-
-def _is_idle(spec: ServiceSpec) -> bool:
-    return spec.sleeps_when_idle and spec.replicas == 0
 
 
 def finish_sleep(view: InstanceView, moment: Moment) -> Verdict | None:

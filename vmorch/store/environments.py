@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from vmorch.errors import NotFound, Refused
 from vmorch.model import addresses
+from vmorch.model.counts import counted, refuse_outside
 from vmorch.model.instance import EnvironmentNetwork, Revision
 from vmorch.model.rollout import Rollout
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 from vmorch.store.database import Database
 from vmorch.store.documents import dumped, loaded
-from vmorch.store.exclusive import IsFree, refuse_conflicts, with_chosen_ports
+from vmorch.store.exclusive import IsFree, refuse_conflicts, refuse_sharing, with_chosen_ports
 from vmorch.store.protocol import EnvironmentRecord
 from vmorch.store.rollouts import begin_rollout, latest_rollout, replace_rollout
 from vmorch.store.volumes import doom, keep_contents, let_go
@@ -68,6 +69,7 @@ class Environments:
         expires_at: float | None = None,
         holder: str | None = None,
         canary: int | None = None,
+        by_hand: Collection[str] = (),
     ) -> EnvironmentRecord:
         taken = await self._taken_subnets()
         with self._db.transaction():
@@ -75,6 +77,7 @@ class Environments:
             _refuse_stale(old, expected_version)
             others = [r for r in await self.environments() if r.name != spec.name]
             refuse_conflicts(spec, others, self._publish_address)
+            spec = counted(spec, old.spec if old else None, by_hand=by_hand)
             contents = spec.contents
             spec = replace(spec, contents={})
             spec = with_chosen_ports(
@@ -99,11 +102,16 @@ class Environments:
         return record
 
     async def scale(
-        self, environment: str, replicas: dict[str, int], *, now: float
+        self,
+        environment: str,
+        replicas: Mapping[str, int],
+        *,
+        now: float,
+        expected_version: int | None = None,
     ) -> EnvironmentRecord:
         with self._db.transaction():
             record = await self.environment(environment)
-            _refuse_stale(record, None)
+            _refuse_stale(record, expected_version)
             services = dict(record.spec.services)
             for name, count in replicas.items():
                 if name not in services:
@@ -111,7 +119,8 @@ class Environments:
                         f"Environment '{environment}' has no service '{name}'.",
                         hint=f"Its services: {', '.join(services)}.",
                     )
-                _refuse_sharing(services[name], count)
+                refuse_sharing(services[name], count)
+                refuse_outside(services[name], count)
                 services[name] = replace(services[name], replicas=count)
             record = replace(
                 record,
@@ -348,17 +357,6 @@ def _refuse_stale(record: EnvironmentRecord | None, expected_version: int | None
             "somebody else changed it.",
             hint="Look at it again ('vmorch ps') and repeat the command.",
         )
-
-
-def _refuse_sharing(service: ServiceSpec, replicas: int) -> None:
-    """As the check of a file does: a volume belongs to one instance at a time."""
-    for mount in service.volumes:
-        if replicas > 1 and not mount.per_instance:
-            raise Refused(
-                f"'{service.name}' cannot have {replicas} instances: its volume "
-                f"'{mount.source}' is for one at a time.",
-                hint="Write 'per_instance: true' at the volume to give each its own.",
-            )
 
 
 def _changed_network(

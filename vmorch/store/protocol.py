@@ -66,25 +66,34 @@ class Store(Protocol):
         expires_at: float | None = None,
         holder: str | None = None,
         canary: int | None = None,
+        by_hand: Collection[str] = (),
     ) -> EnvironmentRecord:
         """Create or change an environment; a service whose revision digest is new gets the next
         revision, and one whose revision changes a rollout, with `canary` percent of the requests
         where an earlier revision can have the rest. Images in `spec` must be digests. The network
         is allocated at creation, and a published port without a number is given one that it keeps
-        for the environment's life.
+        for the environment's life. A service that scales by itself keeps the number of instances
+        that it has, but for services in `by_hand`: theirs in `spec` is a user's order.
         `expires_at` and `holder` stay what they were where they are None.
 
         Raises:
             Refused: the environment is being removed, or its version is not the expected one,
                 or no network index is free, or another environment has one of its ports or
-                routed host names, or a service with volumes should have a canary.
+                routed host names, or a service with volumes should have a canary, or an order is
+                beyond the bounds of a service that scales by itself.
         """
         ...
 
     async def scale(
-        self, environment: str, replicas: dict[str, int], *, now: float
+        self,
+        environment: str,
+        replicas: Mapping[str, int],
+        *,
+        now: float,
+        expected_version: int | None = None,
     ) -> EnvironmentRecord:
-        """Raises NotFound (environment or service), Refused (being removed)."""
+        """Raises NotFound (environment or service), Refused (being removed, at another version, a
+        shared volume, or beyond the bounds of a service that scales by itself)."""
         ...
 
     async def remove(self, environment: str, *, volumes: bool, now: float) -> EnvironmentRecord:
