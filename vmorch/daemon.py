@@ -52,6 +52,7 @@ from vmorch.network.router import RouterNetwork
 from vmorch.proxy.certificates import Certificates
 from vmorch.proxy.haproxy import HAProxy
 from vmorch.proxy.place import Place
+from vmorch.reconciler.autoscaling import Autoscaling
 from vmorch.reconciler.loop import Reconciler
 from vmorch.reconciler.measuring import Measuring
 from vmorch.reconciler.parts import Parts
@@ -245,10 +246,15 @@ async def _serve(
     prober.changed = reconciler.wake
     sessions = _exec_sessions(parts, installation, keys)
     history = History()
+    autoscaling = Autoscaling(parts, history, reconciler.wake)
     measuring = Measuring(
-        parts, history, HostSampler().measure, tick_seconds=settings.metrics_tick_seconds
+        parts,
+        history,
+        HostSampler().measure,
+        tick_seconds=settings.metrics_tick_seconds,
+        follow=autoscaling.follow,
     )
-    server = _api_server(parts, reconciler, network, sessions, step_groups, history)
+    server = _api_server(parts, reconciler, network, sessions, step_groups, history, autoscaling)
     backups = Backups(settings.database, settings.backups_dir)
     try:
         roots = {
@@ -392,6 +398,7 @@ def _api_server(
     sessions: ExecSessionServer,
     step_groups: StepGroups,
     history: History,
+    autoscaling: Autoscaling,
 ) -> uvicorn.Server:
     async def checks() -> list[Check]:
         steps = await asyncio.to_thread(_steps_check, step_groups)
@@ -422,7 +429,7 @@ def _api_server(
         wake=reconciler.wake,
         ask_warm_up=reconciler.ask_warm_up,
         forgo_warm_up=reconciler.forgo_warm_up,
-        last_look=reconciler.last_look,
+        last_look=lambda: autoscaling.told(reconciler.last_look()),
         checks=checks,
         shutdown=shutdown,
         accesses=parts.proxy.accesses,

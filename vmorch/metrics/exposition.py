@@ -57,6 +57,7 @@ _COUNTERS: tuple[tuple[str, str, Callable[[Track], float]], ...] = (
 )
 
 _SERVICE_GAUGES: tuple[tuple[str, str, Callable[[ServiceTrack], float | None]], ...] = (
+    ("desired_instances", "Instances that it should have.", lambda s: float(s.desired)),
     ("instances", "Instances of any state.", lambda s: s.latest.instances),
     ("ready_instances", "Instances that get traffic.", lambda s: s.latest.ready),
     ("sessions", "Requests and connections in flight.", lambda s: s.latest.sessions),

@@ -48,9 +48,10 @@ class Track:
 
 @dataclass(slots=True)
 class ServiceTrack:
-    """One service. `totals` outlive its instances."""
+    """One service. `desired` is how many instances it should have; `totals` outlive them."""
 
     latest: ServiceUse
+    desired: int = 0
     totals: Totals = field(default_factory=Totals)
     ring: Ring[ServiceUse] = field(default_factory=lambda: Ring(ServiceUse))
     recent: deque[ServiceUse] = field(default_factory=deque)
@@ -156,6 +157,7 @@ class History:
             flow = flowed.services.get(key)
             measure = service_measure(measures, flow, at=sample.at, seconds=seconds)
             service = self._service_tracked(key, measure)
+            service.desired = sample.services.get(key, 0)
             if since is not None:
                 for track in tracks:
                     service.totals = spent(service.totals, track.subject, track.latest, since)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vmorch.model.counters import GuestCounters, TrafficReport
 from vmorch.model.use import HostUse
@@ -32,11 +32,11 @@ class Subject:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """All that was seen at one moment. `guests` (by uuid) or `traffic` None: they could not be
-    asked. `services` are the declared ones, also those without an instance."""
+    asked. `services` are the declared ones, each with how many instances it should have."""
 
     at: float
     subjects: Sequence[Subject]
-    services: Sequence[ServiceKey] = ()
+    services: Mapping[ServiceKey, int] = field(default_factory=dict)
     guests: Mapping[str, GuestCounters] | None = None
     traffic: TrafficReport | None = None
     host: HostUse | None = None

@@ -15,6 +15,7 @@ from vmorch.model.event import Event, EventKind
 from vmorch.model.instance import Goal, State
 from vmorch.planner.look import Look, UnderWay
 from vmorch.planner.rollout_words import progress, watched
+from vmorch.planner.sleeping import ASLEEP_FOR_IDLENESS, at_rest
 from vmorch.planner.snapshot import EnvironmentView, InstanceView
 from vmorch.planner.upcoming import Forecast, Step
 from vmorch.planner.waits import waits
@@ -23,7 +24,7 @@ from vmorch.planner.words import ago, counted, span, standing, told
 OLD_LOOK_SECONDS = 15.0
 """A reconciler that can looks several times in so long."""
 
-READY, NOT_READY, GONE = "ready", "not ready", "gone"
+READY, NOT_READY, ASLEEP, GONE = "ready", "not ready", "asleep", "gone"
 """A service's states, and that of whatever only events are left of."""
 
 _TOLD_INSTANCES = 10
@@ -31,9 +32,10 @@ _TOLD_INSTANCES = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """`state` is an instance's, or of a service `ready` or `not ready`, or `gone`. `summary` is one
-    sentence; `waits` are what it waits for, each with its numbers; `notes` what else is worth
-    knowing; `steps` what will happen by itself, in this order."""
+    """`state` is an instance's, or of a service `ready`, `not ready` or `asleep` (until somebody
+    asks for it), or `gone`. `summary` is one sentence; `waits` are what it waits for, each with its
+    numbers; `notes` what else is worth knowing; `steps` what will happen by itself, in this
+    order."""
 
     environment: str
     subject: str
@@ -66,7 +68,11 @@ def explain_instance(
             if under_way
             else tuple(waits(forecast, environment, view, now))
         ),
-        notes=(*_about(view, events, now), *_watched(environment, view, now), *_old(look, now)),
+        notes=(
+            *_about(environment, view, events, now),
+            *_watched(environment, view, now),
+            *_old(look, now),
+        ),
         steps=(step,) if step else (),
     )
 
@@ -77,25 +83,35 @@ def explain_service(
     """`events` are those about it and its instances, oldest first."""
     forecast = Forecast(look.snapshot)
     views = environment.of(service)
-    spec = environment.services.get(service)
-    replicas = spec.replicas if spec and not environment.removing else 0
-    done = [view for view in views if _is_done(view)]
-    settled = len(views) == len(done) == replicas
-    how = "completed" if done and all(v.instance.exit_code == 0 for v in done) else "ready"
-    revision = f", revision {environment.current[service]}" if spec else ""
+    state, summary = _standing(environment, service)
     return Explanation(
         environment=environment.name,
         subject=service,
-        state=READY if settled else NOT_READY,
-        summary=f"{service} has {len(done)} of {counted(replicas, 'instance')} {how}{revision}",
+        state=state,
+        summary=summary,
         waits=tuple(_each(look, forecast, environment, views, now)),
         notes=(
+            *_scaling(look, environment, service),
             *_rollout(environment, service, now),
             *_orders(environment, service, events, now),
             *_old(look, now),
         ),
         steps=tuple(forecast.of_service(environment.name, service, now)),
     )
+
+
+def _standing(environment: EnvironmentView, service: str) -> tuple[str, str]:
+    """State and summary of a service."""
+    spec, views = environment.services.get(service), environment.of(service)
+    revision = f", revision {environment.current[service]}" if spec else ""
+    if views and all(_sleeps(environment, view) for view in views):
+        return ASLEEP, f"{service} is {ASLEEP_FOR_IDLENESS}{revision}"
+    replicas = spec.kept_replicas if spec and not environment.removing else 0
+    done = [view for view in views if _is_done(view)]
+    settled = len(views) == len(done) == replicas and not (spec and spec.is_asleep)
+    how = "completed" if done and all(v.instance.exit_code == 0 for v in done) else "ready"
+    summary = f"{service} has {len(done)} of {counted(replicas, 'instance')} {how}{revision}"
+    return READY if settled else NOT_READY, summary
 
 
 def explain_unseen(environment: str, subject: str, state: str, reason: str) -> Explanation:
@@ -141,7 +157,7 @@ def _each(
     now: float,
 ) -> Iterator[str]:
     """A line for each instance that is not what it should be."""
-    lacking = [view for view in views if not _is_done(view)]
+    lacking = [view for view in views if not (_is_done(view) or _sleeps(environment, view))]
     for view in lacking[:_TOLD_INSTANCES]:
         under_way = look.under_way.get(view.instance.key)
         reasons = _doing(under_way, now) if under_way else waits(forecast, environment, view, now)
@@ -157,10 +173,18 @@ def _is_done(view: InstanceView) -> bool:
     return view.wanted and (view.instance.state is State.READY or completed)
 
 
-def _about(view: InstanceView, events: Sequence[Event], now: float) -> Iterator[str]:
+def _sleeps(environment: EnvironmentView, view: InstanceView) -> bool:
+    return view.instance.state is State.SLEEPING and at_rest(environment, view)
+
+
+def _about(
+    environment: EnvironmentView, view: InstanceView, events: Sequence[Event], now: float
+) -> Iterator[str]:
     instance = view.instance
     if instance.goal is Goal.REMOVE:
         yield "it is to be removed"
+    elif _sleeps(environment, view):
+        yield f"a request wakes it, and so does 'vmorch start {instance.service}'"
     elif instance.state in _REST:
         since = next((ago(e, now) for e in reversed(events) if e.kind in _ENDS), None)
         yield f"it rests{f', since {since}' if since else ''}; 'vmorch start' brings it back"
@@ -189,6 +213,15 @@ def _watched(environment: EnvironmentView, view: InstanceView, now: float) -> It
     spec = environment.services.get(view.instance.service)
     if rollout is not None and spec is not None and rollout.is_open:
         yield from watched(rollout, spec, [view], now)
+
+
+def _scaling(look: Look, environment: EnvironmentView, service: str) -> Iterator[str]:
+    spec = environment.services.get(service)
+    if spec is None or spec.autoscale is None or environment.removing:
+        return
+    bounds = f"it scales by itself, from {spec.autoscale.min} to {spec.autoscale.max}"
+    decided = look.autoscaling.get((environment.name, service), "nothing is decided yet")
+    yield f"{bounds}: {decided}"
 
 
 def _rollout(environment: EnvironmentView, service: str, now: float) -> Iterator[str]:

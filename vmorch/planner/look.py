@@ -1,6 +1,6 @@
 """The last look, for whoever wants to know why things are as they are.
 
-Kept by `vmorch.reconciler.loop`; read by `vmorch.planner.explain`.
+Kept by `vmorch.reconciler.loop` and `autoscaling`; read by `vmorch.planner.explain`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ class UnderWay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """`snapshot` was taken at `at`; `under_way` is of now, by instance. `trouble` says why no
-    newer look could be had."""
+    """`snapshot` was taken at `at`; `under_way` is of now, by instance, and `autoscaling` what
+    was decided last of each service that scales by itself, by (environment, service). `trouble`
+    says why no newer look could be had."""
 
     snapshot: Snapshot
     at: float
     under_way: Mapping[tuple[str, str, int], UnderWay] = field(default_factory=dict)
+    autoscaling: Mapping[tuple[str, str], str] = field(default_factory=dict)
     trouble: str = ""

@@ -3,12 +3,16 @@
 A task of its own beside the reconciler's cycle: neither waits for the other, and what cannot be
 asked just now is missing in that tick and nothing more. A call that hangs is not repeated while it
 does, as it holds one of the few threads that the reconciler's calls need as well.
+
+Whoever decides by what was measured does so at the end of a tick, by what was read of the store for
+it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -20,21 +24,47 @@ from vmorch.model.instance import Instance, State
 from vmorch.model.spec import ServiceSpec
 from vmorch.model.use import HostUse
 from vmorch.reconciler.parts import Parts
+from vmorch.store.protocol import EnvironmentRecord
 
 log = structlog.get_logger("vmorch.measuring")
 
 HostSample = Callable[[float], HostUse]
+Follow = Callable[[Sequence[EnvironmentRecord], Sequence[Instance]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Declared:
+    """What the store says at the beginning of a tick."""
+
+    records: Sequence[EnvironmentRecord]
+    instances: Sequence[Instance]
+    subjects: Sequence[Subject]
+
+    @property
+    def counts(self) -> dict[ServiceKey, int]:
+        return {
+            (record.name, name): spec.replicas
+            for record in self.records
+            for name, spec in record.spec.services.items()
+        }
 
 
 class Measuring:
-    """`run` until cancelled. `tick` looks once."""
+    """`run` until cancelled. `tick` looks once, and has `follow` act on it."""
 
     def __init__(
-        self, parts: Parts, history: History, host: HostSample, *, tick_seconds: float
+        self,
+        parts: Parts,
+        history: History,
+        host: HostSample,
+        *,
+        tick_seconds: float,
+        follow: Follow | None = None,
     ) -> None:
         self._parts = parts
         self._history = history
         self._host = host
+        self._follow = follow
         self._tick_seconds = tick_seconds
         self._troubled: dict[str, str] = {}
         self._asked: asyncio.Task[Mapping[str, GuestCounters]] | None = None
@@ -58,7 +88,7 @@ class Measuring:
 
     async def tick(self) -> None:
         try:
-            subjects, services = await self._subjects()
+            declared = await self._declared()
         except VmorchError as error:
             self._missed("store", error)
             return
@@ -68,14 +98,16 @@ class Measuring:
         now = self._parts.clock.now()
         sample = Sample(
             at=now,
-            subjects=subjects,
-            services=services,
+            subjects=declared.subjects,
+            services=declared.counts,
             guests=guests,
             traffic=traffic,
             host=self._host(now),
             failed=failed,
         )
         self._history.take(sample)
+        if self._follow is not None:
+            await self._follow(declared.records, declared.instances)
 
     async def _guests(self, failed: list[str]) -> Mapping[str, GuestCounters] | None:
         try:
@@ -111,17 +143,20 @@ class Measuring:
             self._missed("proxy", error)
             return None
 
-    async def _subjects(self) -> tuple[list[Subject], list[ServiceKey]]:
-        store, found, services = self._parts.store, [], []
-        for record in await store.environments():
-            services += [(record.name, service) for service in record.spec.services]
+    async def _declared(self) -> _Declared:
+        """Raises StoreError."""
+        store, instances, subjects = self._parts.store, list[Instance](), list[Subject]()
+        records = await store.environments()
+        for record in records:
             specs = {(r.service, r.number): r.spec for r in await store.revisions(record.name)}
-            found += [
+            found = await store.instances(record.name)
+            instances += found
+            subjects += [
                 _subject(instance, specs[instance.service, instance.revision])
-                for instance in await store.instances(record.name)
+                for instance in found
                 if (instance.service, instance.revision) in specs
             ]
-        return found, services
+        return _Declared(records=records, instances=instances, subjects=subjects)
 
     def _missed(self, source: str, error: VmorchError) -> None:
         """Told once for as long as it lasts."""

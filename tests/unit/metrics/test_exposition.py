@@ -62,7 +62,7 @@ def test_every_label_is_a_declared_name() -> None:
 def test_a_name_with_quotes_and_lines_stays_one_label() -> None:
     odd = 'a"b\\c\nd'
     history = History()
-    history.take(look(10, subjects=[subject(environment=odd)], services=[]))
+    history.take(look(10, subjects=[subject(environment=odd)], services={}))
     assert ("vmorch_service_instances", (("environment", odd), ("service", "web"))) in samples(
         history
     )

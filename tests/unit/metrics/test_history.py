@@ -155,7 +155,7 @@ def test_a_services_sums_outlive_its_instances_and_go_with_the_service() -> None
     history.take(look(14, subjects=[]))
     assert history.services["shop", "web"].totals.cpu_seconds == 1.0
     assert history.instances == {}
-    history.take(look(16, subjects=[], services=[]))
+    history.take(look(16, subjects=[], services={}))
     assert history.services == {}
 
 
