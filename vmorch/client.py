@@ -11,7 +11,7 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote, urlencode
@@ -209,32 +209,38 @@ class Client:
         *,
         expected_version: int | None = None,
         partial: bool = False,
+        by_hand: Collection[str] = (),
         ttl_seconds: float | None = None,
         holder: str | None = None,
         canary: int | None = None,
     ) -> EnvironmentView:
         """Create or change it. `partial`: services that are not in `spec` stay as they are.
-        New revisions get `canary` percent of the requests first. It ends after `ttl_seconds`, or
-        with the process `holder` (`Processes.identity`)."""
+        Services in `by_hand` get the number of instances in `spec`, also if they scale by
+        themselves. New revisions get `canary` percent of the requests first. It ends after
+        `ttl_seconds`, or with the process `holder` (`Processes.identity`)."""
         from vmorch.model.codec import to_json
 
         body = {
             "spec": to_json(spec),
             "expected_version": expected_version,
             "partial": partial,
+            "by_hand": list(by_hand),
             "ttl_seconds": ttl_seconds,
             "holder": holder,
             "canary": canary,
         }
         return self._environment("PUT", _environment_path(spec.name), body)
 
-    def preview(self, spec: EnvironmentSpec, *, partial: bool = False) -> list[StepView]:
+    def preview(
+        self, spec: EnvironmentSpec, *, partial: bool = False, by_hand: Collection[str] = ()
+    ) -> list[StepView]:
         """What `apply` would do. Raises Refused where it would."""
         from vmorch.model.codec import to_json
         from vmorch.model.view.step import StepView
 
         path = _environment_path(spec.name) + "/preview"
-        rows = self._call("POST", path, {"spec": to_json(spec), "partial": partial})
+        body = {"spec": to_json(spec), "partial": partial, "by_hand": list(by_hand)}
+        rows = self._call("POST", path, body)
         return [view_of(StepView, row) for row in rows]
 
     def preview_removal(self, name: str, *, volumes: bool = False) -> list[StepView]:

@@ -9,17 +9,13 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
 from vmorch.api.admission import admit, refuse_too_large
-from vmorch.api.preview import (
-    merged,
-    steps_to_apply,
-    steps_to_remove,
-    steps_to_scale,
-    with_replicas,
-)
+from vmorch.api.preview import merged, steps_to_apply, steps_to_remove, steps_to_scale
+from vmorch.api.scaling import refuse_growth, scale_by_hand, tell_scaled
 from vmorch.api.services import ApiServices
 from vmorch.api.views import environment_view
 from vmorch.errors import NotFound, Refused, UsageError
 from vmorch.model import codec
+from vmorch.model.counts import at_least, counted
 from vmorch.model.event import EventKind
 from vmorch.model.instance import Goal
 from vmorch.model.rollout import Rollout
@@ -33,7 +29,9 @@ from vmorch.store.protocol import EnvironmentRecord
 
 class ApplyBody(BaseModel):
     """`partial`: the services in `spec` are created or changed, the others stay as they are.
-    `canary` is the percentage of requests that new revisions get until they are promoted. After
+    Services in `by_hand` are to have as many instances as `spec` says, also if they scale by
+    themselves. `canary` is the percentage of requests that new revisions get until they are
+    promoted. After
     `ttl_seconds`, or when the process `holder` (its `vmorch.effects.Processes` identity)
     ends, the environment is removed with its volumes."""
 
@@ -41,6 +39,7 @@ class ApplyBody(BaseModel):
     spec: dict[str, Any]
     expected_version: int | None = None
     partial: bool = False
+    by_hand: list[str] = []
     ttl_seconds: PositiveFloat | None = None
     canary: Annotated[int, Field(ge=1, le=99)] | None = None
     holder: Annotated[str, Field(pattern=r"^[1-9][0-9]*:[0-9]+:[0-9a-f]+$")] | None = None
@@ -50,6 +49,7 @@ class PreviewBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     spec: dict[str, Any]
     partial: bool = False
+    by_hand: list[str] = []
 
 
 class ScaleBody(BaseModel):
@@ -67,8 +67,8 @@ def router(services: ApiServices) -> APIRouter:
         digests, from a build or from ensure."""
         spec = _spec(name, body.spec)
         await admit(spec, services.images)
-        whole = merged(spec, await _found(services, name)) if body.partial else spec
-        refuse_too_large(whole, services.host.view())
+        whole = _whole(spec, await _found(services, name), body)
+        refuse_too_large(at_least(whole, by_hand=body.by_hand), services.host.view())
         record = await _applied(services, spec, body)
         await store.set_goal(name, Goal.RUN, services=spec.services)
         services.wake()
@@ -79,11 +79,11 @@ def router(services: ApiServices) -> APIRouter:
         """What `apply` would do; nothing is changed. Images in the spec need not be there yet."""
         spec = _spec(name, body.spec)
         record = await _found(services, name)
-        whole = merged(spec, record) if body.partial else spec
+        whole = _whole(spec, record, body)
         others = [r for r in await store.environments() if r.name != name]
         refuse_conflicts(whole, others, services.settings.publish_address)
         _refuse_leaving(record)
-        refuse_too_large(whole, services.host.view())
+        refuse_too_large(at_least(whole, by_hand=body.by_hand), services.host.view())
         volumes = {volume.name for volume in await store.volumes(name) if not volume.removing}
         instances = await store.instances(name) if record else ()
         rollouts = await store.latest_rollouts(name)
@@ -100,7 +100,7 @@ def router(services: ApiServices) -> APIRouter:
         """What `scale` would do; nothing is changed."""
         record = await store.environment(name)
         _refuse_leaving(record)
-        _refuse_growth(services, record.spec, body.replicas)
+        refuse_growth(services, record.spec, body.replicas)
         rollouts = await store.latest_rollouts(name)
         return steps_to_scale(record, await store.instances(name), body.replicas, rollouts)
 
@@ -132,7 +132,7 @@ def router(services: ApiServices) -> APIRouter:
 
     @routes.post("/{name}/scale")
     async def scale(name: str, body: ScaleBody) -> EnvironmentView:
-        record = await _scaled(services, name, body.replicas)
+        record = await scale_by_hand(services, name, body.replicas)
         services.wake()
         return environment_view(record, services.settings)
 
@@ -156,11 +156,12 @@ def _refuse_leaving(record: EnvironmentRecord | None) -> None:
         )
 
 
-def _refuse_growth(services: ApiServices, spec: EnvironmentSpec, replicas: dict[str, int]) -> None:
-    """Beyond the host. What is made smaller may still be too large: each step helps."""
-    after = with_replicas(spec, replicas)
-    if any(after.services[name].replicas > old.replicas for name, old in spec.services.items()):
-        refuse_too_large(after, services.host.view())
+def _whole(
+    spec: EnvironmentSpec, record: EnvironmentRecord | None, body: ApplyBody | PreviewBody
+) -> EnvironmentSpec:
+    """What the environment will be. Raises Refused (an order is not within a service's bounds)."""
+    whole = merged(spec, record) if body.partial else spec
+    return counted(whole, record.spec if record else None, by_hand=body.by_hand)
 
 
 async def _applied(
@@ -181,6 +182,7 @@ async def _applied(
         expires_at=now + body.ttl_seconds if body.ttl_seconds else None,
         holder=body.holder,
         canary=body.canary,
+        by_hand=body.by_hand,
     )
     await services.store.add_event(
         EventKind.ENVIRONMENT_APPLIED,
@@ -190,7 +192,7 @@ async def _applied(
     )
     await _tell_revisions(services, before, record, now)
     if old is not None:
-        await _tell_scaled(services, old.spec, record, "by 'up'")
+        await tell_scaled(services, old.spec, record, "by 'up'")
     return record
 
 
@@ -213,22 +215,6 @@ async def _tell_revisions(
             )
 
 
-async def _tell_scaled(
-    services: ApiServices, old: EnvironmentSpec, record: EnvironmentRecord, by: str
-) -> None:
-    """An event for each service of both that has another number of instances now."""
-    for name, service in record.spec.services.items():
-        before = old.services.get(name)
-        if before is not None and before.replicas != service.replicas:
-            await services.store.add_event(
-                EventKind.SERVICE_SCALED,
-                f"Scaled from {before.replicas} to {service.replicas} {by}.",
-                now=services.clock.now(),
-                environment=record.name,
-                service=name,
-            )
-
-
 def _begun(rollout: Rollout, spec: ServiceSpec) -> str:
     share = f" with {rollout.canary} % of the requests" if rollout.canary else ""
     return f"To revision {rollout.revision}{share}: {way(spec)}."
@@ -239,11 +225,3 @@ async def _found(services: ApiServices, name: str) -> EnvironmentRecord | None:
         return await services.store.environment(name)
     except NotFound:
         return None
-
-
-async def _scaled(services: ApiServices, name: str, replicas: dict[str, int]) -> EnvironmentRecord:
-    before = await services.store.environment(name)
-    _refuse_growth(services, before.spec, replicas)
-    record = await services.store.scale(name, replicas, now=services.clock.now())
-    await _tell_scaled(services, before.spec, record, "by hand")
-    return record

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
 from vmorch.api.instances import no_service, revisions_of
+from vmorch.api.scaling import wake_up
 from vmorch.api.services import ApiServices
 from vmorch.api.views import instance_view
 from vmorch.errors import NotFound, Refused
@@ -37,7 +38,11 @@ def router(services: ApiServices) -> APIRouter:
             raise Refused(
                 f"Environment '{name}' is being removed.", hint="'vmorch up' makes it anew."
             )
-        of_services, of_instances = _chosen(record, await store.instances(name), body.names)
+        instances = await store.instances(name)
+        of_services, of_instances = _chosen(record, instances, body.names)
+        if body.goal == "run":
+            named = of_services | {i.service for i in instances if i.name in of_instances}
+            await wake_up(services, record, named or record.spec.services)
         changed = await store.set_goal(
             name, Goal(body.goal), services=of_services, instances=of_instances
         )

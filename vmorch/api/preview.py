@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 
 from vmorch.api.instances import no_service
+from vmorch.model.counts import refuse_outside
 from vmorch.model.instance import Goal, Instance
 from vmorch.model.rollout import Phase, Rollout
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
@@ -87,6 +88,7 @@ def steps_to_scale(
         if name not in old:
             raise no_service(record.name, name, list(old))
         refuse_sharing(old[name], count)
+        refuse_outside(old[name], count)
     order = [name for name in in_start_order(old) if name in replicas]
     steps = {
         name: list(
@@ -121,7 +123,7 @@ def rollback_steps(service: ServiceSpec, instances: Sequence[Instance], to: int)
     wanted = [i for i in instances if i.goal is not Goal.REMOVE]
     stay = [i for i in wanted if i.revision == to]
     go = [i for i in wanted if i.revision != to]
-    why = f"it is declared as revision {to} was; {_instances(service.replicas)} of it"
+    why = f"it is declared as revision {to} was; {_instances(service.kept_replicas)} of it"
     steps = [_step("replace", service.name, why)]
     steps += [_step("keep", i.name, f"it is of revision {to}") for i in stay]
     steps += [_leaving(i, service, f"replaced by revision {to}") for i in go]
@@ -175,7 +177,7 @@ def _service(
     reaching = [name for name in changed if _reaches_guest(name, old, new)]
     if reaching:
         yield from _replaced(new, reaching, instances)
-    elif "replicas" in changed or len(instances) != new.replicas:
+    elif "replicas" in changed or len(instances) != new.kept_replicas:
         yield from _scaled(new, record, instances, rollouts)
     elif aside := [name for name in changed if name != "build"]:
         yield _step("change", new.name, f"{', '.join(aside)} changed; no instance is touched")
@@ -189,7 +191,7 @@ def _service(
 def _replaced(
     new: ServiceSpec, reaching: list[str], instances: Sequence[Instance]
 ) -> Iterator[StepView]:
-    why = f"a new revision, as {', '.join(reaching)} changed: {_instances(new.replicas)} anew"
+    why = f"a new revision, as {', '.join(reaching)} changed: {_instances(new.kept_replicas)} anew"
     old = ", ".join(instance.name for instance in instances)
     yield _step("replace", new.name, f"{why}{f' for {old}' if old else ''}{_after(new)}")
     if old:
@@ -214,7 +216,16 @@ def _scaled(
     if going:
         yield from _kept_volumes(new, "volumes stay when their instances go")
     if not coming and not going:
-        yield _step("keep", new.name, f"it has {_instances(len(mine))} already")
+        yield _of_the_same(new, record.spec.services[new.name], len(mine))
+
+
+def _of_the_same(new: ServiceSpec, old: ServiceSpec, there: int) -> StepView:
+    """A step with the instances that there are."""
+    if new.is_asleep and not old.is_asleep:
+        return _step("sleep", new.name, "it sleeps until somebody asks for it")
+    if old.is_asleep and not new.is_asleep:
+        return _step("wake", new.name, "it is asleep until somebody asks for it")
+    return _step("keep", new.name, f"it has {_instances(there)} already")
 
 
 def _planned(

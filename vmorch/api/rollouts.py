@@ -207,7 +207,7 @@ async def _good_before(services: ApiServices, last: Rollout) -> int | None:
 
 
 async def _view(services: ApiServices, record: EnvironmentRecord, rollout: Rollout) -> RolloutView:
-    replicas = record.spec.services[rollout.service].replicas
+    replicas = record.spec.services[rollout.service].kept_replicas
     revision = await find_revision(services, record.name, rollout.service, rollout.revision)
     return RolloutView(
         environment=rollout.environment,

@@ -32,6 +32,8 @@ def _service_view(service: ServiceSpec, revision: int, settings: Settings) -> Se
         replicas=service.replicas,
         revision=revision,
         image=service.image,
+        min_replicas=service.autoscale.min if service.autoscale else None,
+        max_replicas=service.autoscale.max if service.autoscale else None,
         routes=[f"http://{r.host}:{settings.http_port}{r.path}" for r in service.routes],
         published=[
             f"{p.address(settings.publish_address)}:{p.published or ''}"

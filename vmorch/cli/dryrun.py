@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from vmorch.model.view.step import StepView
 
 
-def preview(client: Client, spec: EnvironmentSpec, *, partial: bool) -> list[StepView]:
+def preview(
+    client: Client, spec: EnvironmentSpec, *, partial: bool, by_hand: Collection[str] = ()
+) -> list[StepView]:
     """The steps, with builds before everything else. What a build will give is not known before
     it is done: its service is compared as if it gave the image that runs now.
 
@@ -36,7 +38,7 @@ def preview(client: Client, spec: EnvironmentSpec, *, partial: bool) -> list[Ste
         if why:
             builds.append(StepView(action="build", subject=name, reason=why))
     guessed = spec.with_services(services)
-    return [*builds, *client.preview(guessed, partial=partial)]
+    return [*builds, *client.preview(guessed, partial=partial, by_hand=by_hand)]
 
 
 def show_steps(steps: list[StepView], output: str) -> None:

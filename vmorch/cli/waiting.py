@@ -112,7 +112,8 @@ def wait_ready(
 ) -> list[InstanceView]:
     """Wait until each service (of `services`, or all) has as many ready instances of its newest
     revision as it should, and no others, and the rollout to that one is completed; where it has a
-    canary, until that has passed. A job that has ended well counts as ready. `watched_seconds` is
+    canary, until that has passed. A job that has ended well counts as ready. What scales by itself
+    may change its number meanwhile (`_as_many`). `watched_seconds` is
     what rollouts add to the time that is allowed unless `limits` say one.
 
     Raises:
@@ -131,11 +132,17 @@ def wait_ready(
     def settled(rows: list[InstanceView]) -> bool:
         # The records, not events: what happened before the first look must not be missed.
         rollouts = {one.service: one for one in client.latest_rollouts(environment.name)}
+        latest = _declared_now(client, environment)
         for name, view in wanted.items():
             if name in rollouts:
                 _refuse_stopped(client, rollouts[name], view.revision)
         return all(
-            _is_settled(view, [row for row in rows if row.service == name], rollouts.get(name))
+            _is_settled(
+                view,
+                latest.get(name, view).replicas,
+                [row for row in rows if row.service == name],
+                rollouts.get(name),
+            )
             for name, view in wanted.items()
         )
 
@@ -152,15 +159,36 @@ def _refuse_stopped(client: Client, latest: RolloutView, revision: int) -> None:
         raise paused(latest)
 
 
-def _is_settled(view: ServiceView, rows: list[InstanceView], rollout: RolloutView | None) -> bool:
-    """`rows` are the service's."""
+def _declared_now(client: Client, environment: EnvironmentView) -> Mapping[str, ServiceView]:
+    """Asked for anew where a service may have another number of instances by now."""
+    if all(view.max_replicas is None for view in environment.services.values()):
+        return environment.services
+    return client.environment(environment.name).services
+
+
+def _is_settled(
+    view: ServiceView, replicas: int, rows: list[InstanceView], rollout: RolloutView | None
+) -> bool:
+    """`rows` are the service's, `view` is that of the beginning, `replicas` the number by now."""
     if rollout is not None and rollout.canary_passed:
         return True
     # Without a revision to go back to, what fails is tried again: to be ready is enough.
     is_watched = rollout is not None and rollout.previous is not None and rollout.is_open
-    if is_watched or len(rows) != view.replicas:
+    if is_watched or any(row.revision != view.revision for row in rows):
         return False
-    return all(row.revision == view.revision and (row.ready or _complete(row)) for row in rows)
+    return _as_many(view, replicas, rows)
+
+
+def _as_many(view: ServiceView, replicas: int, rows: list[InstanceView]) -> bool:
+    """As should be. What scales by itself has to have been there with the lesser of the numbers
+    then and now: who waits for it does not wait for each that the load adds, nor for one that goes.
+    At none, its last instance sleeps."""
+    done = sum(row.ready or _complete(row) for row in rows)
+    if view.max_replicas is None:
+        return len(rows) == done == view.replicas
+    if replicas == 0:
+        return bool(rows) and all(row.state == "sleeping" for row in rows)
+    return done >= max(1, min(view.replicas, replicas))
 
 
 def wait_for(

@@ -81,6 +81,12 @@ SHOP = EnvironmentView(
 )
 
 
+def scaled(count: int) -> EnvironmentView:
+    """With a service that scales by itself and has so many instances by now."""
+    web = replace(SHOP.services["web"], replicas=count, min_replicas=0, max_replicas=4)
+    return replace(SHOP, services={"web": web})
+
+
 class Looks:
     """A client whose instances change with each look; the last state stays."""
 
@@ -91,6 +97,7 @@ class Looks:
         self.rollout: list[RolloutView] = []
         self.former: list[RolloutView] = []
         self.looks = 0
+        self.counts: list[int] = []
 
     def instances(self, environment: str) -> list[InstanceView]:
         self.looks += 1
@@ -99,6 +106,8 @@ class Looks:
     def environment(self, name: str) -> EnvironmentView:
         if self.looks >= self.gone_after:
             raise NotFound("gone")
+        if self.counts:
+            return scaled(self.counts.pop(0) if len(self.counts) > 1 else self.counts[0])
         return SHOP
 
     def events(self, *, after: int = 0, **_: Any) -> list[EventView]:
@@ -120,11 +129,38 @@ def ready(client: Looks, **options: Any) -> list[InstanceView]:
     return wait_ready(client, SHOP, PlainReporter(), **options)  # type: ignore[arg-type]
 
 
+def wait(client: Looks, count: int) -> list[InstanceView]:
+    return wait_ready(client, scaled(count), PlainReporter(), limits=FAST)  # type: ignore[arg-type]
+
+
 def test_ready_means_the_newest_revision_and_no_other_instance() -> None:
     draining = replace(OLD, state="draining", ready=False)
     client = Looks([], [BOOTING], [OLD], [OLD, ROW], [draining, ROW], [ROW])
     assert ready(client) == [ROW]
     assert client.looks == 6
+
+
+def test_what_scales_by_itself_may_become_more_or_fewer_meanwhile() -> None:
+    """Neither is waited for who comes beside what there should be, nor for who goes."""
+    two, three = replace(ROW, instance="web-2"), replace(BOOTING, instance="web-3")
+    more = Looks([ROW, BOOTING], [OLD, ROW, two, three], [ROW, two, three])
+    more.counts = [2, 3]
+    assert wait(more, 2) == [ROW, two, three]
+    fewer = Looks([ROW, replace(two, state="draining", ready=False)])
+    fewer.counts = [3, 1]
+    assert wait(fewer, 3)[0] == ROW
+    assert fewer.looks == 2, "as there should be one only from then on"
+
+
+def test_at_none_it_is_waited_for_until_its_last_instance_sleeps() -> None:
+    asleep = replace(ROW, state="sleeping", ready=False)
+    idle = Looks([], [ROW], [replace(ROW, state="draining", ready=False)], [asleep])
+    idle.counts = [0]
+    assert wait(idle, 0) == [asleep]
+    assert idle.looks == 4
+    woken = Looks([asleep], [BOOTING], [ROW])
+    woken.counts = [1]
+    assert wait(woken, 0) == [ROW], "somebody asked meanwhile"
 
 
 def test_ready_is_not_enough_while_a_rollout_watches() -> None:

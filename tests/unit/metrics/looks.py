@@ -37,7 +37,7 @@ def look(at: float, guest_counters: GuestCounters | None = None, **fields: Any) 
     """Of the first subject alone, unless `fields` says otherwise."""
     plain: dict[str, Any] = {
         "subjects": [subject()],
-        "services": {("shop", "web"): 1},
+        "services": {("shop", "web"): 3},
         "guests": {"uuid-1": guest_counters} if guest_counters else {},
     }
     return Sample(at=at, **{**plain, **fields})

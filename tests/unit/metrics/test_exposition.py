@@ -39,6 +39,7 @@ def test_counters_gauges_and_the_host() -> None:
     assert found["vmorch_instance_requests_total", INSTANCE] == 4.0
     assert found["vmorch_service_requests_total", SERVICE] == 4.0
     assert found["vmorch_service_ready_instances", SERVICE] == 1.0
+    assert found["vmorch_service_desired_instances", SERVICE] == 3.0
     assert found["vmorch_host_busy_cpus", ()] == 1.5
     assert found["vmorch_last_sample_timestamp_seconds", ()] == 12.0
     assert found["vmorch_build_info", (("version", "1.2"),)] == 1.0

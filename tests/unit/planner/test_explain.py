@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from vmorch.model.autoscale import AutoscaleSpec
 from vmorch.model.event import Event, EventKind
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import Goal, Instance, State
@@ -92,7 +93,8 @@ def event(kind: EventKind, message: str, *, ago: float, instance: str = "") -> E
 
 
 def why(name: str, shop: EnvironmentView, *events: Event, **changes: Any) -> Explanation:
-    look = {key: changes.pop(key) for key in ("under_way", "trouble", "at") if key in changes}
+    keys = ("under_way", "autoscaling", "trouble", "at")
+    look = {key: changes.pop(key) for key in keys if key in changes}
     snapshot = Snapshot(environments=(shop,), **changes)
     seen = Look(**{"snapshot": snapshot, "at": NOW, **look})
     for one in shop.instances:
@@ -408,6 +410,35 @@ def test_a_service_that_was_rolled_back_tells_why_and_who_failed() -> None:
     assert found.notes[0] == f"the last rollback, to revision 1, completed: {why_back}"
     assert found.notes[2] == f"{why_back}, 40 s ago"
     assert "'vmorch logs NAME'" in found.notes[1]
+
+
+SLEEPY = service(
+    expose=(80,), replicas=0, autoscale=AutoscaleSpec(min=0, max=3, cpu=0.5, idle_seconds=60)
+)
+
+
+def test_a_service_that_nobody_asks_for_is_asleep_and_waits_for_nothing() -> None:
+    asleep = environment(view(SLEEPY, state=State.SLEEPING))
+    found = why("web", asleep, autoscaling={("shop", "web"): "stays at 0: it sleeps"})
+    assert (found.state, found.waits, found.steps) == ("asleep", (), ())
+    assert found.summary == "web is asleep until somebody asks for it, revision 1"
+    assert found.notes[0] == "it scales by itself, from 0 to 3: stays at 0: it sleeps"
+    one = why("web-1", asleep)
+    assert one.notes[0] == "a request wakes it, and so does 'vmorch start web'"
+    told_to = environment(view(SLEEPY, state=State.SLEEPING, goal=Goal.SLEEP))
+    assert why("web", told_to).state == "not ready"
+
+
+def test_a_service_on_its_way_to_sleep_is_neither_ready_nor_asleep() -> None:
+    found = why("web", environment(ready(SLEEPY)))
+    assert found.state == "not ready"
+    assert found.summary == "web has 1 of 1 instance ready, revision 1"
+
+
+def test_what_the_autoscaler_has_not_looked_at_yet_is_said() -> None:
+    found = why("web", environment(ready(replace(SLEEPY, replicas=1))))
+    assert found.state == "ready"
+    assert found.notes[0] == "it scales by itself, from 0 to 3: nothing is decided yet"
 
 
 def test_a_job_that_has_completed_is_what_it_should_be() -> None:

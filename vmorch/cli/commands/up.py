@@ -124,10 +124,11 @@ def command(
     held_by = holder_of(holder) if holder is not None else None
     share = percent(canary) if canary else None
     found = require_project(session)
-    spec = _only(_scaled(load(found, profiles=profiles), counts(scale)), names)
+    ordered = counts(scale)
+    spec = _only(_scaled(load(found, profiles=profiles), ordered), names)
     client = session.client
     # A conflict should be told before minutes of building, not after them.
-    steps = preview(client, spec, partial=bool(names))
+    steps = preview(client, spec, partial=bool(names), by_hand=ordered)
     if dry_run:
         show_steps(steps, output)
         return
@@ -135,6 +136,7 @@ def command(
         environment = client.apply(
             with_images(client, spec, found.directory, report, fresh=build),
             partial=bool(names),
+            by_hand=ordered,
             ttl_seconds=ttl_seconds,
             holder=held_by,
             canary=share,
@@ -145,7 +147,7 @@ def command(
             rows = client.instances(environment.name)
         else:
             wanted = frozenset(spec.services) if names else frozenset()
-            rows = _ready(client, environment, report, wanted, _watched(spec), timeout)
+            rows = _ready(client, environment, report, wanted, _watched(spec, environment), timeout)
     _show(environment, rows, output)
     if attach:
         from vmorch.cli.commands.logs import show
@@ -185,11 +187,12 @@ def _no_service(name: str, spec: EnvironmentSpec) -> NotFound:
     )
 
 
-def _watched(spec: EnvironmentSpec) -> float:
+def _watched(spec: EnvironmentSpec, environment: EnvironmentView) -> float:
     """What rollouts take beside the boots, when each instance is replaced alone."""
     return sum(
-        service.replicas * (service.update.monitor_seconds + service.update.delay_seconds)
-        for service in spec.services.values()
+        max(1, environment.services[name].replicas)
+        * (service.update.monitor_seconds + service.update.delay_seconds)
+        for name, service in spec.services.items()
     )
 
 

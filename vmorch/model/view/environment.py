@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceView:
-    """`routes` are URLs as the host reaches them, `published` is ADDRESS:PORT->TARGET/PROTOCOL."""
+    """`replicas` is how many instances it should have; `min_replicas` and `max_replicas` bound that
+    number where it follows the load, and are None where it does not. `routes` are URLs as the host
+    reaches them, `published` is ADDRESS:PORT->TARGET/PROTOCOL."""
 
     replicas: int
     revision: int
     image: str
+    min_replicas: int | None = None
+    max_replicas: int | None = None
     routes: list[str] = field(default_factory=list)
     published: list[str] = field(default_factory=list)
 
