@@ -60,6 +60,7 @@ def services_of(store: SqliteStore, settings: Settings) -> ApiServices:
         checks=no_checks,
         shutdown=lambda: None,
         authority=str,
+        is_presented=bool,
         accesses=FakeProxy().accesses,
         snapshots=SnapshotShelf(settings.snapshots_dir, SystemClock()),
         history=History(),

@@ -416,6 +416,7 @@ def _api_server(
     def shutdown() -> None:
         server.should_exit = True
 
+    certificates = Certificates(Place.of(parts.settings), parts.clock)
     services = ApiServices(
         store=parts.store,
         host=parts.host,
@@ -433,7 +434,8 @@ def _api_server(
         checks=checks,
         shutdown=shutdown,
         accesses=parts.proxy.accesses,
-        authority=Certificates(Place.of(parts.settings), parts.clock).authority,
+        authority=certificates.authority,
+        is_presented=certificates.covers,
         give_up_unknown=give_up,
     )
     server = uvicorn.Server(

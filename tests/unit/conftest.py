@@ -335,6 +335,7 @@ class ServedDaemon:
         async def checks() -> list[Check]:
             return self.checks
 
+        certificates = Certificates(Place.of(self.settings), SystemClock())
         return ApiServices(
             store=self.store,
             host=self.host,
@@ -352,7 +353,8 @@ class ServedDaemon:
             checks=checks,
             shutdown=lambda: setattr(self._server, "should_exit", True),
             accesses=self.proxy.accesses,
-            authority=Certificates(Place.of(self.settings), SystemClock()).authority,
+            authority=certificates.authority,
+            is_presented=certificates.covers,
         )
 
     def _wake(self) -> None:

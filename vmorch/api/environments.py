@@ -61,6 +61,9 @@ def router(services: ApiServices) -> APIRouter:
     routes = APIRouter(prefix="/environments", tags=["environments"])
     store = services.store
 
+    def shown(record: EnvironmentRecord) -> EnvironmentView:
+        return environment_view(record, services.settings, services.is_presented)
+
     @routes.put("/{name}")
     async def apply(name: str, body: ApplyBody) -> EnvironmentView:
         """Create or change, and start what was stopped, asleep or paused. Images in the spec are
@@ -72,7 +75,7 @@ def router(services: ApiServices) -> APIRouter:
         record = await _applied(services, spec, body)
         await store.set_goal(name, Goal.RUN, services=spec.services)
         services.wake()
-        return environment_view(record, services.settings)
+        return shown(record)
 
     @routes.post("/{name}/preview")
     async def preview(name: str, body: PreviewBody) -> list[StepView]:
@@ -106,18 +109,18 @@ def router(services: ApiServices) -> APIRouter:
 
     @routes.get("")
     async def environments() -> list[EnvironmentView]:
-        return [environment_view(r, services.settings) for r in await store.environments()]
+        return [shown(r) for r in await store.environments()]
 
     @routes.get("/{name}")
     async def environment(name: str) -> EnvironmentView:
-        return environment_view(await store.environment(name), services.settings)
+        return shown(await store.environment(name))
 
     @routes.delete("/{name}", status_code=202)
     async def remove(name: str, volumes: bool = False) -> EnvironmentView:
         """Begin to remove. It is gone when GET answers 404."""
         record = await store.remove(name, volumes=volumes, now=services.clock.now())
         services.wake()
-        return environment_view(record, services.settings)
+        return shown(record)
 
     @routes.delete("/{name}/volumes", status_code=204)
     async def remove_volumes(name: str) -> None:
@@ -134,7 +137,7 @@ def router(services: ApiServices) -> APIRouter:
     async def scale(name: str, body: ScaleBody) -> EnvironmentView:
         record = await scale_by_hand(services, name, body.replicas)
         services.wake()
-        return environment_view(record, services.settings)
+        return shown(record)
 
     return routes
 

@@ -8,10 +8,9 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
-from vmorch.api.instances import no_service, revisions_of
+from vmorch.api.instances import no_service, shown
 from vmorch.api.scaling import wake_up
 from vmorch.api.services import ApiServices
-from vmorch.api.views import instance_view
 from vmorch.errors import NotFound, Refused
 from vmorch.model.instance import Goal, Instance
 from vmorch.model.view.instance import InstanceView
@@ -47,11 +46,7 @@ def router(services: ApiServices) -> APIRouter:
             name, Goal(body.goal), services=of_services, instances=of_instances
         )
         services.wake()
-        revisions = await revisions_of(store, {name})
-        return [
-            instance_view(i, revisions[name, i.service, i.revision], store.installation)
-            for i in changed
-        ]
+        return await shown(services, changed)
 
     return routes
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 
 from vmorch.api.services import ApiServices
-from vmorch.api.views import instance_view
+from vmorch.api.views import instance_view, urls_of
 from vmorch.errors import NotFound
 from vmorch.model.instance import Instance, Revision
 from vmorch.model.view.instance import InstanceView
@@ -29,11 +31,8 @@ def router(services: ApiServices) -> APIRouter:
             for row in await store.instances(environment)
             if service is None or row.service == service
         ]
-        revisions = await revisions_of(store, {row.environment for row in rows})
-        return [
-            instance_view(row, revisions[_key(row)], store.installation)
-            for row in sorted(rows, key=lambda i: (i.environment, i.service, i.ordinal))
-        ]
+        order = sorted(rows, key=lambda i: (i.environment, i.service, i.ordinal))
+        return await shown(services, order)
 
     @routes.delete("/guests/unknown")
     async def give_up_unknown() -> list[str]:
@@ -43,6 +42,22 @@ def router(services: ApiServices) -> APIRouter:
         return domains
 
     return routes
+
+
+async def shown(services: ApiServices, instances: Sequence[Instance]) -> list[InstanceView]:
+    """As `vmorch ps` does, in the order given."""
+    store = services.store
+    environments = {instance.environment for instance in instances}
+    revisions = await revisions_of(store, environments)
+    declared = {name: (await store.environment(name)).spec.services for name in environments}
+
+    def urls(instance: Instance) -> list[str]:
+        service = declared[instance.environment].get(instance.service)
+        return urls_of(service, services.settings, services.is_presented)
+
+    return [
+        instance_view(row, revisions[_key(row)], store.installation, urls(row)) for row in instances
+    ]
 
 
 async def revisions_of(

@@ -34,7 +34,8 @@ class ApiServices:
     `last_look` is what the reconciler saw last (None: nothing yet), and answers at once;
     `history` has the measures;
     `accesses` are the last requests of the access log;
-    `authority` is the certificate of the local authority, PEM;
+    `authority` is the certificate of the local authority, PEM; `is_presented` tells whether there
+    is a certificate for a host;
     `shutdown` asks the daemon to end, and returns before it has."""
 
     store: Store
@@ -48,6 +49,7 @@ class ApiServices:
     checks: Callable[[], Awaitable[list[Check]]]
     shutdown: Callable[[], None]
     authority: Callable[[], str]
+    is_presented: Callable[[str], bool]
     accesses: Callable[[], Awaitable[list[Access]]]
     snapshots: Snapshots
     history: History

@@ -47,6 +47,7 @@ class Certificates:
         self._authority = LocalAuthority(place.tls_dir)
         self._clock = clock
         self._last: tuple[object, str] | None = None
+        self._usable: tuple[object, list[_Given]] = ((), [])
 
     def authority(self) -> str:
         """The local authority's certificate, PEM.
@@ -64,15 +65,25 @@ class Certificates:
             ProxyError: one cannot be written.
         """
         local = frozenset(filter(is_local, map(str.lower, hosts)))
-        given = sorted(self._given.glob("*.pem"))
-        stamps = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in given)
+        usable, stamps = self._given_ones()
         state = (local, stamps, self._clock.now() // _DAY_SECONDS, self._list.exists())
         if self._last is None or self._last[0] != state:
-            self._last = (state, self._listed(given, local))
+            self._last = (state, self._listed(usable, local))
         return self._last[1]
 
-    def _listed(self, given: list[Path], local: frozenset[str]) -> str:
-        usable = [found for file in given if (found := _read(file))]
+    def covers(self, host: str) -> bool:
+        """Whether there is a certificate for a routed host; reads nothing for a local one."""
+        return is_local(host) or any(item.covers(host) for item in self._given_ones()[0])
+
+    def _given_ones(self) -> tuple[list[_Given], object]:
+        """Those that can be used, read only when something has changed, and what tells that."""
+        files = sorted(self._given.glob("*.pem"))
+        stamps = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+        if self._usable[0] != stamps:
+            self._usable = (stamps, [found for file in files if (found := _read(file))])
+        return self._usable[1], stamps
+
+    def _listed(self, usable: list[_Given], local: frozenset[str]) -> str:
         files = [item.file for item in usable]
         for host in sorted(local):
             if not any(item.covers(host) for item in usable):

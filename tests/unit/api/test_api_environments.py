@@ -53,7 +53,8 @@ def settled(client: Client, count: int) -> list[Any]:
 def test_apply_shows_what_was_written_down(client: Client, spec: EnvironmentSpec) -> None:
     view = client.apply(spec)
     assert (view.name, view.version, view.removing) == ("shop", 1, False)
-    assert view.services["web"].routes == ["http://web.localhost:8080/"]
+    urls = ["http://web.localhost:8080/", "https://web.localhost:8443/"]
+    assert view.services["web"].routes == urls
     assert view.services["web"].published == ["127.0.0.1:8000->80/tcp"]
     assert view.services["web"].revision == 1
     assert client.environments() == [client.environment("shop")]
@@ -64,8 +65,34 @@ def test_published_ports_are_shown_where_the_settings_put_them(
 ) -> None:
     client.apply(spec)
     record = daemon.do(daemon.store.environment("shop"))
-    view = environment_view(record, replace(daemon.settings, publish_address="0.0.0.0"))
+    view = environment_view(record, replace(daemon.settings, publish_address="0.0.0.0"), bool)
     assert view.services["web"].published == ["0.0.0.0:8000->80/tcp"]
+
+
+@pytest.mark.parametrize(
+    ("https_port", "routes"),
+    [
+        (8444, ["http://a.localhost:8080/x", "https://a.localhost:8444/x", "http://b.org:8080/"]),
+        (0, ["http://a.localhost:8080/x", "http://b.org:8080/"]),
+    ],
+)
+def test_an_address_by_tls_is_shown_where_tls_has_a_certificate_for_it(
+    client: Client, daemon: Any, spec: EnvironmentSpec, https_port: int, routes: list[str]
+) -> None:
+    two = (Route(host="a.localhost", path="/x"), Route(host="b.org"))
+    client.apply(changed(spec, routes=two))
+    record = daemon.do(daemon.store.environment("shop"))
+    settings = replace(daemon.settings, https_port=https_port)
+    view = environment_view(record, settings, lambda host: host == "a.localhost")
+    assert view.services["web"].routes == routes
+
+
+def test_instances_tell_the_addresses_that_hold_now(client: Client, spec: EnvironmentSpec) -> None:
+    client.apply(spec)
+    settled(client, 2)
+    client.apply(changed(spec, routes=(Route(host="new.localhost", port=8080),)))
+    urls = ["http://new.localhost:8080/", "https://new.localhost:8443/"]
+    assert [row.urls for row in settled(client, 2)] == [urls, urls]
 
 
 def test_ps_has_the_promised_fields_and_the_caps(client: Client, spec: EnvironmentSpec) -> None:

@@ -61,12 +61,21 @@ def test_up_builds_applies_and_waits(run: Run, daemon: Any) -> None:
     assert code == 0
     rows = [line.split()[:6] for line in out.splitlines()]
     assert rows[1] == ["hello-1", "ready", "10.213.0.64", "1", "0.50", "256M"]
-    assert "hello: http://hello.demo.localhost:8080/" in out
+    urls = ["http://hello.demo.localhost:8080/", "https://hello.demo.localhost:8443/"]
+    assert out.splitlines()[-2:] == [f"hello: {url}" for url in urls]
     assert "hello [1/1] RUN it" in err
     assert "\x1b" not in err + out
     (request,) = daemon.images.requests
     assert request.name == "demo-hello"
     assert b"an application\n" in daemon.images.blobs.values()
+
+
+def test_ps_says_once_where_each_service_is_reached(run: Run) -> None:
+    run("up")
+    urls = ["http://hello.demo.localhost:8080/", "https://hello.demo.localhost:8443/"]
+    assert run("ps")[1].splitlines()[3:] == [f"hello: {url}" for url in urls]
+    assert run("ps", "-a")[1].splitlines()[3:] == [f"demo/hello: {url}" for url in urls]
+    assert [row["urls"] for row in json.loads(run("ps", "-o", "json")[1])] == [urls, urls]
 
 
 def test_up_without_a_build_takes_the_image_of_that_name(

@@ -155,6 +155,18 @@ def test_a_given_one_is_noticed_when_it_changes_and_when_it_goes(
     assert certificates.ensure([]) == ""
 
 
+def test_it_tells_which_hosts_have_one(certificates: Certificates, place: Place) -> None:
+    def told() -> list[bool]:
+        hosts = ("web.localhost", "shop.example", "a.shop.example", "b.a.shop.example")
+        return [certificates.covers(host) for host in hosts]
+
+    assert told() == [True, False, False, False]
+    file = give(place, "own.pem", "*.shop.example")
+    assert told() == [True, False, True, False]
+    file.unlink()
+    assert told() == [True, False, False, False]
+
+
 def test_an_unusable_one_is_left_out(certificates: Certificates, place: Place) -> None:
     good, other = give(place, "good.pem", "a.example"), give(place, "other.pem", "b.example")
     mixed = good.read_text().partition("-----BEGIN PRIVATE")[0] + (

@@ -67,7 +67,19 @@ def command(
         header = ("ENVIRONMENT", *header)
         cells = [[row.environment, *line] for row, line in zip(rows, cells, strict=True)]
     print_table(header, cells)
+    for line in _addresses(rows, with_environment=environment is None):
+        print(line)
     _tell_rollouts(session.client, rows)
+
+
+def _addresses(rows: list[InstanceView], *, with_environment: bool) -> list[str]:
+    """Where their services are reached, each said once."""
+    found = [
+        (f"{row.environment}/{row.service}" if with_environment else row.service, url)
+        for row in rows
+        for url in row.urls
+    ]
+    return [f"{service}: {url}" for service, url in dict.fromkeys(found)]
 
 
 def _tell_rollouts(client: Client, rows: list[InstanceView]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class ServiceView:
     """`replicas` is how many instances it should have; `min_replicas` and `max_replicas` bound that
     number where it follows the load, and are None where it does not. `routes` are URLs as the host
-    reaches them, `published` is ADDRESS:PORT->TARGET/PROTOCOL."""
+    reaches them, by HTTP and by TLS; `published` is ADDRESS:PORT->TARGET/PROTOCOL."""
 
     replicas: int
     revision: int
