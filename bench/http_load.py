@@ -1,10 +1,13 @@
-"""HTTP load by wrk: starts it, and reads what it says."""
+"""HTTP load by wrk, which holds a number of requests in flight: starts it, reads what it says."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from bench.load_shapes import Generator, Outcome
 
 _RATE = re.compile(r"^Requests/sec: +([0-9.]+)$", re.MULTILINE)
 _P99 = re.compile(r"^ +99% +([0-9.]+)(us|ms|s)$", re.MULTILINE)
@@ -35,6 +38,21 @@ def start(url: str, *, host: str, connections: int, seconds: int) -> subprocess.
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+def in_flight(url: str, host: str) -> Generator:
+    """For shapes: so many requests in flight."""
+
+    def begin(connections: int, seconds: int) -> Callable[[], Outcome]:
+        process = start(url, host=host, connections=connections, seconds=seconds)
+
+        def end() -> Outcome:
+            load = result(process)
+            return Outcome(requests=load.requests, failed=load.failed)
+
+        return end
+
+    return begin
 
 
 def result(process: subprocess.Popen[str]) -> Load:
