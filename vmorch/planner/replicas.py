@@ -72,8 +72,14 @@ def _with_canary(environment: EnvironmentView, name: str, course: Course) -> Ite
     """Beside all that the service should have."""
     yield from _create(environment, name, course, course.canaries - len(course.new))
     yield from _create_old(environment, name, course, course.replicas - len(course.old))
-    yield from _surplus(course.new, course.canaries, f"scaled to {course.replicas}")
+    # One that is too much may be what carries the load while the others come back.
+    if sum(map(_carries, course.old)) >= course.replicas:
+        yield from _surplus(course.new, course.canaries, f"scaled to {course.replicas}")
     yield from _surplus(course.old, course.replicas, f"scaled to {course.replicas}")
+
+
+def _carries(view: InstanceView) -> bool:
+    return view.instance.state is State.READY or view.instance.exit_code == 0
 
 
 def _start_first(

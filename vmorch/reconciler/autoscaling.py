@@ -18,7 +18,7 @@ from vmorch.metrics.history import History
 from vmorch.metrics.subject import ServiceKey
 from vmorch.model.autoscale import AutoscaleMemory, AutoscaleSpec
 from vmorch.model.event import EventKind
-from vmorch.model.instance import Goal, Instance
+from vmorch.model.instance import Goal, Instance, State
 from vmorch.model.spec import ServiceSpec
 from vmorch.planner.autoscale import Decision, desired
 from vmorch.planner.look import Look
@@ -46,7 +46,7 @@ class Autoscaling:
     ) -> None:
         """Decide on all services, which were declared like this when they were measured."""
         self._forget({key for r in records if not r.removing for key in _followed(r)})
-        withheld = {(i.environment, i.service): i for i in instances if i.goal in _WITHHELD}
+        withheld = {(i.environment, i.service): i for i in instances if _is_withheld(i)}
         for record in records:
             if not record.removing:
                 await self._guarded(record, withheld)
@@ -149,6 +149,12 @@ class Autoscaling:
                 environment=record.name,
                 service=service,
             )
+
+
+def _is_withheld(instance: Instance) -> bool:
+    """By its user, and not since it has completed or failed for good."""
+    ended = instance.exit_code is not None or instance.state is State.FAILED
+    return instance.goal in _WITHHELD and not ended
 
 
 def _followed(record: EnvironmentRecord) -> dict[ServiceKey, AutoscaleSpec]:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import Goal, Instance, State
-from vmorch.model.spec import ServiceSpec
 from vmorch.simulation.watch import Violation
 from vmorch.simulation.world import INSTALLATION, World
 
@@ -86,7 +85,7 @@ async def check_goals(world: World) -> None:
         (environment.name, name)
         for environment in await world.store.environments()
         for name, spec in environment.spec.services.items()
-        if _rests(spec)
+        if spec.is_asleep
     }
     for instance in await world.store.instances():
         guest = world.hypervisor.domains.get(INSTALLATION.domain(*instance.key))
@@ -144,7 +143,7 @@ async def check_at_rest(world: World) -> None:
             if any(other.kept_replicas == 0 for other in needs):
                 continue  # it waits, for as long as nobody has said otherwise
             mine = [i for i in instances if (i.environment, i.service) == (environment.name, name)]
-            settled = State.SLEEPING if _rests(spec) else State.READY
+            settled = State.SLEEPING if spec.is_asleep else State.READY
             good = [
                 i
                 for i in mine
@@ -165,11 +164,6 @@ async def check_at_rest(world: World) -> None:
         raise Violation("there are networks that nobody needs, or networks are missing")
     _check_proxy(world, running)
     await _check_left(world, instances)
-
-
-def _rests(spec: ServiceSpec) -> bool:
-    """Its instance sleeps until somebody asks for it."""
-    return spec.sleeps_when_idle and spec.replicas == 0
 
 
 def _is_done(instance: Instance) -> bool:

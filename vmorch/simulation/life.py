@@ -119,7 +119,7 @@ class Life:
         await self.world.live(PATIENCE_SECONDS)
         for record in await self.world.store.environments():
             for service, spec in record.spec.services.items():
-                if spec.sleeps_when_idle and spec.replicas == 0:
+                if spec.is_asleep:
                     raise Violation("a service sleeps that somebody asks for", service)
         await come_to_rest(self.world, PEACE_SECONDS)
 

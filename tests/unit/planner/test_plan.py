@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vmorch.model.autoscale import AutoscaleSpec
 from vmorch.model.event import EventKind
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import Goal, Instance, State
@@ -359,12 +360,47 @@ def any_rollout() -> st.SearchStrategy[Rollout]:
     )
 
 
+IDLING = AutoscaleSpec(min=0, max=4, idle_seconds=60.0)
+
+
+def test_a_canary_too_many_stays_while_the_others_are_not_there() -> None:
+    """Scaled in meanwhile: it carries the load just now."""
+    canaries = [ready(n, revision=2) for n in (3, 4)]
+    old = [view(ordinal=n, state=State.PENDING, not_before=NOW + 5) for n in (1, 2)]
+    rollout = Rollout(
+        environment="shop",
+        service="web",
+        number=2,
+        revision=2,
+        previous=1,
+        started_at=NOW - 50,
+        phase=Phase.RUNNING,
+        canary=20,
+        passed=(3, 4),
+    )
+    shop = {"services": {"web": web(replicas=2)}, "current": {"web": 2}}
+
+    def dismissed(*views: InstanceView) -> list[str]:
+        actions = planned(environment(*views, rollouts={"web": rollout}, **shop))
+        notes = [a.instance for a in actions if isinstance(a, Note)]
+        return [i.name for i in notes if i.goal is Goal.REMOVE]
+
+    assert dismissed(*canaries, *old) == []
+    assert dismissed(*canaries, ready(1), ready(2)) == ["web-4"]
+
+
 @st.composite
 def any_environment(draw: st.DrawFn) -> EnvironmentView:
     count = draw(st.integers(0, 5))
     return environment(
         *(draw(any_view(n)) for n in range(1, count + 1)),
-        services={"web": web(replicas=draw(st.integers(0, 4)), update=draw(configs))},
+        services={
+            "web": web(
+                replicas=draw(st.integers(0, 4)),
+                update=draw(configs),
+                autoscale=draw(st.none() | st.just(IDLING)),
+            )
+        },
         current={"web": 2},
         rollouts=draw(st.just({}) | any_rollout().map(lambda rollout: {"web": rollout})),
         removing=draw(st.booleans()),

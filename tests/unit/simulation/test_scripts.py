@@ -19,7 +19,7 @@ STEPS = 40
 PLANTED_STEPS = 10_000
 """Within so many a planted bug must be found."""
 PLANTED_SCRIPT = 20
-SHORT = 4
+SHORT = 5
 
 
 @pytest.mark.parametrize("seed", range(12))
