@@ -252,6 +252,24 @@ def test_scale_waits_for_the_new_count(run: Run) -> None:
     assert run("scale", "nope=1")[0] == 4
 
 
+def test_what_scales_by_itself_is_scaled_within_its_bounds(run: Run, directory: Path) -> None:
+    autoscale = "    autoscale: {min: 1, max: 3, concurrency: 20}\n"
+    (directory / "vmorch.yaml").write_text(FILE + autoscale)
+    assert run("up")[0] == 0
+    assert run("scale", "hello=3")[0] == 0
+    assert run("up")[0] == 0
+    assert len(json.loads(run("ps", "-o", "json")[1])) == 3, "not the 2 of the file"
+    assert run("up", "--scale", "hello=1")[0] == 0
+    assert len(json.loads(run("ps", "-o", "json")[1])) == 1
+    for command in (
+        ["scale", "hello=4"],
+        ["scale", "hello=4", "--dry-run"],
+        ["up", "--scale=hello=0"],
+    ):
+        code, _, err = run(*command)
+        assert (code, "from 1 to 3 instances, so it cannot have" in err) == (7, True)
+
+
 def test_root_options_and_commands_options_name_the_environment(run: Run) -> None:
     assert run("-p", "other", "up")[0] == 0
     assert [row["environment"] for row in json.loads(run("ps", "-a", "-o", "json")[1])] == [

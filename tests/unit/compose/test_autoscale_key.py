@@ -157,6 +157,12 @@ def test_a_volume_of_one_instance_cannot_be_scaled() -> None:
         load_texts(text)
 
 
+def test_what_nobody_could_wake_must_not_sleep() -> None:
+    text = web("autoscale: {min: 0, max: 1, idle: 10m}")
+    with pytest.raises(InvalidSpec, match="Nobody could wake it: requests do in the proxy"):
+        load_texts(text)
+
+
 def test_a_later_file_changes_single_keys() -> None:
     later = web("autoscale: {max: 8}")
     merged = load_texts(file("{min: 2, max: 4, cpu: 50%}"), later).services["web"].autoscale

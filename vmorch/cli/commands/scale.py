@@ -51,7 +51,8 @@ def command(
     project: ProjectName = None,
     output: Output = "table",
 ) -> None:
-    """Change how many instances services have. The next 'up' sets what the file says."""
+    """Change how many instances services have. The next 'up' sets what the file says; a service
+    with 'autoscale' keeps the number until its load asks for another."""
     replicas = counts(services)
     session = session_of(ctx, files=files, project=project)
     name = require_environment(session)

@@ -75,14 +75,14 @@ def replay(
     restarts_at: float | None = None,
 ) -> Iterator[Change]:
     """Each change of the count: a service under load whose new instances are ready after
-    `boot_seconds`. At `restarts_at` the daemon loses its measures and keeps its memory."""
+    `boot_seconds`. At `restarts_at` a new daemon begins, with neither measures nor memory."""
     count, ready, booting = start, start, list[Change]()
     memory, measures = NOTHING, list[ServiceUse]()
     for tick in range(int(until / TICK)):
         now = tick * TICK
         ready = min(count, max([ready, *(size for due, size in booting if due <= now)]))
         if now == restarts_at:
-            measures = []
+            memory, measures = NOTHING, []
         measures = [*measures[-60:], measured(now, ready)]
         decision = desired(spec, measures, now=now, current=count, memory=memory)
         memory = decision.memory

@@ -37,7 +37,7 @@ def test_a_load_that_flaps_does_not_make_the_instances_flap() -> None:
     assert [count for _, count in in_flight("flapping")] == [2, 3, 4, 3, 2, 1]
 
 
-def test_a_daemon_that_starts_anew_neither_forgets_a_burst_nor_scales_in_early() -> None:
+def test_a_daemon_that_starts_anew_sees_a_burst_and_does_not_scale_in_early() -> None:
     load = trace("step")
 
     def measured(now: float, ready: int) -> ServiceUse:
