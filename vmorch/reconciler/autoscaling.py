@@ -31,14 +31,15 @@ _WITHHELD = {Goal.STOP: "stopped", Goal.SLEEP: "put to sleep", Goal.PAUSE: "paus
 
 
 class Autoscaling:
-    """`follow` after each tick. `wake` makes the reconciler look at once."""
+    """`follow` after each tick. `wake` makes the reconciler look at once. `reasons` are those of
+    the last decisions."""
 
     def __init__(self, parts: Parts, history: History, wake: Callable[[], None]) -> None:
         self._parts = parts
         self._history = history
         self._wake = wake
         self._memories: dict[ServiceKey, AutoscaleMemory] = {}
-        self._reasons: dict[ServiceKey, str] = {}
+        self.reasons: dict[ServiceKey, str] = {}
         self._troubled: dict[str, str] = {}
 
     async def follow(
@@ -53,12 +54,12 @@ class Autoscaling:
 
     def told(self, look: Look | None) -> Look | None:
         """`look` with what was decided last."""
-        return replace(look, autoscaling=dict(self._reasons)) if look else None
+        return replace(look, autoscaling=dict(self.reasons)) if look else None
 
     def _forget(self, known: set[ServiceKey]) -> None:
         """All others."""
         self._memories = {key: m for key, m in self._memories.items() if key in known}
-        self._reasons = {key: r for key, r in self._reasons.items() if key in known}
+        self.reasons = {key: r for key, r in self.reasons.items() if key in known}
 
     def _leave_alone(self, record: EnvironmentRecord, instance: Instance) -> None:
         """Whoever stopped a part of a service wants to look at it, or to have it small. What was
@@ -67,7 +68,7 @@ class Autoscaling:
         self._memories.pop(key, None)
         count = record.spec.services[instance.service].replicas
         what = f"{instance.name} was {_WITHHELD[instance.goal]}"
-        self._reasons[key] = f"stays at {count}: {what}, and goes on with 'vmorch start'"
+        self.reasons[key] = f"stays at {count}: {what}, and goes on with 'vmorch start'"
 
     async def _guarded(
         self, record: EnvironmentRecord, withheld: Mapping[ServiceKey, Instance]
@@ -102,7 +103,7 @@ class Autoscaling:
             return
         for service, decision in decisions.items():
             self._memories[record.name, service] = decision.memory
-            self._reasons[record.name, service] = decision.reason
+            self.reasons[record.name, service] = decision.reason
         await self._tell(record, changed)
 
     async def _decision(

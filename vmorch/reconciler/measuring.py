@@ -43,7 +43,7 @@ class _Declared:
     @property
     def counts(self) -> dict[ServiceKey, int]:
         return {
-            (record.name, name): spec.replicas
+            (record.name, name): 0 if record.removing else spec.replicas
             for record in self.records
             for name, spec in record.spec.services.items()
         }

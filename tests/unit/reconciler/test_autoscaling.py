@@ -41,14 +41,13 @@ class Scaled:
     def __init__(self, world: World) -> None:
         self.world = world
         self.sessions: list[Any] = []
+        self.wakes = 0
         self.begin_anew()
 
     def begin_anew(self) -> None:
         """As a new daemon does."""
         self.history = History()
-        reconciler = self.world.reconciler
-        assert reconciler is not None
-        self.autoscaling = Autoscaling(self.world.parts, self.history, reconciler.wake)
+        self.autoscaling = Autoscaling(self.world.parts, self.history, self._wake)
         self.sampler = Measuring(
             self.world.parts,
             self.history,
@@ -56,6 +55,11 @@ class Scaled:
             tick_seconds=TICK,
             follow=self.autoscaling.follow,
         )
+
+    def _wake(self) -> None:
+        assert self.world.reconciler is not None
+        self.wakes += 1
+        self.world.reconciler.wake()
 
     async def tick(self, count: int = 1) -> None:
         for _ in range(count):
@@ -129,6 +133,7 @@ def test_the_reconciler_is_woken_and_what_it_does_is_its_own(tmp_path: Path) -> 
         await one.tick(40)
         await one.load(25)
         await one.tick(30)
+        assert one.wakes == len(await one.scaled()) == 2
         states = [i.state for i in await one.world.store.instances("shop")]
         assert states == [State.READY] * 3
 
@@ -235,14 +240,16 @@ def test_a_new_daemon_takes_nothing_away_at_first(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
-def test_nothing_of_an_environment_that_is_being_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sessions", [0, 25])
+def test_nothing_of_an_environment_that_is_being_removed(tmp_path: Path, sessions: int) -> None:
     async def story(one: Scaled) -> None:
         await one.tick(40)
-        await one.load(25)
+        await one.load(sessions)
         await one.world.store.remove("shop", volumes=False, now=one.world.clock.now())
         for _ in range(5):
             await one.sampler.tick()
-        assert await one.scaled() == []
+        assert (await one.scaled(), one.autoscaling.reasons) == ([], {})
+        assert one.history.services["shop", "web"].desired == 0
 
     play(tmp_path, story)
 

@@ -107,7 +107,7 @@ def _begun(memory: AutoscaleMemory, look: _Look) -> AutoscaleMemory:
         panicked_at=None if panicked_at is None else min(panicked_at, now),
         recommended=recommended,
         in_force=restraint.in_force(past, current, now=now),
-        silence=None if by_somebody_else else memory.silence,
+        silence=memory.silence,
     )
 
 

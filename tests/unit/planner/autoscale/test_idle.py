@@ -86,18 +86,33 @@ def test_not_under_a_floor_nor_in_a_rollout_nor_with_a_min_of_1() -> None:
 
 @pytest.mark.parametrize("before", [0, 2])
 def test_it_counts_from_when_the_last_instance_was_the_only_one_awake(before: int) -> None:
-    memory = NOTHING
-    for number, tick in enumerate(silent(2 * IDLE)):
+    spec = replace(SPEC, max=2, concurrency=10, stabilization_seconds=0)
+    memory, seen, count, alone_from = NOTHING, list[ServiceUse](), before, 0
+    for number in range(1000):
         now = NOW + TICK * number
-        current = before if now < NOW + IDLE else 1
-        seen = [replace(tick, at=now, ready=current)]
-        spec = replace(SPEC, max=2, cpu=0.5)
-        decision = desired(spec, seen, now=now, current=current, memory=memory)
-        assert decision.count == current
+        if before == 0 and number == 100:
+            count = 1  # somebody asked
+        seen = [*seen[-30:], replace(SILENT, at=now, ready=count)]
+        decision = desired(spec, seen, now=now, current=count, memory=memory)
+        alone_from = alone_from or (number if count == 1 else 0)
         memory = decision.memory
-    now = NOW + 2 * IDLE
-    seen = [replace(SILENT, at=now)]
-    assert desired(spec, seen, now=now, current=1, memory=memory).count == 0
+        if count == 1 and decision.count == 0:
+            assert number - alone_from == IDLE / TICK
+            return
+        count = decision.count
+    raise AssertionError("it never sleeps")
+
+
+def test_who_is_woken_soon_may_be_idle_for_the_whole_time_again() -> None:
+    memory, counts = NOTHING, list[int]()
+    for number in range(int(2 * IDLE / TICK)):
+        now = NOW + TICK * number
+        slept = 0 in counts
+        current = 0 if slept and 0 not in counts[:-1] else 1
+        seen = [replace(SILENT, at=now)]
+        decision = desired(SPEC, seen, now=now, current=current, memory=memory)
+        memory, counts = decision.memory, [*counts, decision.count]
+    assert counts.count(0) == 2, "the tick at which it goes to sleep, and the one until it is woken"
 
 
 TICKS = st.sampled_from([SILENT, SILENT, SILENT, UNKNOWN, replace(SILENT, requests=1.0), None])
