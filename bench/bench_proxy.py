@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
@@ -39,7 +39,8 @@ PLAIN_PORT = 18910
 OUR_PORT = 18911
 CONNECTIONS = 32
 SECONDS = 2
-ROUNDS = 20
+LIVES = 10
+ROUNDS = 2
 CHANGES = 100
 CHANGES_SECONDS = 12
 
@@ -50,15 +51,29 @@ def run() -> Iterator[Figure]:
         stack.enter_context(
             plain_proxy.haproxy(plain_proxy.answering(SERVERS), scratch / "servers.cfg")
         )
-        text = plain_proxy.minimal(port=PLAIN_PORT, host=HOST, servers=SERVERS)
-        plain = stack.enter_context(plain_proxy.haproxy(text, scratch / "plain.cfg"))
         place = Place(config_dir=scratch / "c", run_dir=scratch / "r", http_port=OUR_PORT)
-        proxy = HAProxy(place, clock=SystemClock(), faults=NoFaults())
-        stack.callback(lambda: asyncio.run(proxy.stop()))
+        yield from compared_loads(place, scratch / "plain.cfg")
+        with ours(place):
+            yield from changes_under_load(place)
+
+
+@contextmanager
+def ours(place: Place) -> Iterator[psutil.Process]:
+    """Run vmorch's HAProxy; its worker."""
+    proxy = HAProxy(place, clock=SystemClock(), faults=NoFaults())
+    try:
         asyncio.run(proxy.apply(config(SERVERS)))
-        [ours] = psutil.Process(int(place.pid_file.read_text())).children()
-        yield from compared_loads(ours, psutil.Process(plain))
-        yield from changes_under_load(place)
+        [worker] = psutil.Process(int(place.pid_file.read_text())).children()
+        yield worker
+    finally:
+        asyncio.run(proxy.stop())
+
+
+@contextmanager
+def plain(file: Path) -> Iterator[psutil.Process]:
+    text = plain_proxy.minimal(port=PLAIN_PORT, host=HOST, servers=SERVERS)
+    with plain_proxy.haproxy(text, file) as pid:
+        yield psutil.Process(pid)
 
 
 def config(admitted: Sequence[int], drained: Sequence[int] = ()) -> ProxyConfig:
@@ -80,15 +95,14 @@ class Side:
     """One of the two proxies that are compared, and what each load of it came to."""
 
     port: int
-    process: psutil.Process
     loads: list[Load] = field(default_factory=list)
     cpu_microseconds: list[float] = field(default_factory=list)
 
-    def measure(self) -> None:
-        before = _cpu_seconds(self.process)
+    def measure(self, process: psutil.Process) -> None:
+        before = _cpu_seconds(process)
         load = http_load.result(_load(self.port, SECONDS))
         self.loads.append(load)
-        used = _cpu_seconds(self.process) - before
+        used = _cpu_seconds(process) - before
         self.cpu_microseconds.append(1e6 * used / load.requests)
 
     @property
@@ -100,15 +114,20 @@ class Side:
         return [load.p99_seconds for load in self.loads]
 
 
-def compared_loads(our_worker: psutil.Process, plain_one: psutil.Process) -> Iterator[Figure]:
-    """Both in turn, each pair turned around, so that what else the machine does hits both."""
-    ours, plain = Side(OUR_PORT, our_worker), Side(PLAIN_PORT, plain_one)
-    for number in range(ROUNDS):
-        for side in (ours, plain) if number % 2 == 0 else (plain, ours):
-            side.measure()
-    yield _ratio("proxy.rps_ratio", "1/s", ours.rates, plain.rates)
-    yield _ratio("proxy.p99_ratio", "s", ours.p99s, plain.p99s)
-    yield _ratio("proxy.cpu_ratio", "us", ours.cpu_microseconds, plain.cpu_microseconds)
+def compared_loads(place: Place, plain_file: Path) -> Iterator[Figure]:
+    """Both in turn, each pair turned around, so that what else the machine does hits both. And
+    with new processes every few rounds: two of one configuration differ by up to a tenth for as
+    long as they live, by where their memory happens to lie."""
+    mine, other = Side(OUR_PORT), Side(PLAIN_PORT)
+    for _ in range(LIVES):
+        with ours(place) as our_worker, plain(plain_file) as plain_one:
+            pairs = [(mine, our_worker), (other, plain_one)]
+            for number in range(ROUNDS):
+                for side, process in pairs if number % 2 == 0 else reversed(pairs):
+                    side.measure(process)
+    yield _ratio("proxy.rps_ratio", "1/s", mine.rates, other.rates)
+    yield _ratio("proxy.p99_ratio", "s", mine.p99s, other.p99s)
+    yield _ratio("proxy.cpu_ratio", "us", mine.cpu_microseconds, other.cpu_microseconds)
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

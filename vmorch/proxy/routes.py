@@ -86,7 +86,7 @@ def http_lines(backend: Backend, *, silent: bool) -> list[str]:
         # (RFC 9112, 9.3.1). To be repeated a request is copied, with the whole of its buffer,
         # which would cost more than all the rest that is done here.
         "    retry-on conn-failure empty-response",
-        "    http-request disable-l7-retry if !METH_GET or !{ http_first_req }",
+        "    http-request disable-l7-retry if !{ http_first_req } or !METH_GET",
         # For no server and for none that answers. A rule on nbsrv would be wrong: a worker
         # that is leaving counts none at all, and has its last requests still to send on.
         "    http-error status 503 content-type text/plain"
