@@ -141,6 +141,27 @@ def test_who_cannot_be_awaited_is_told_when_to_come_back(daemon: LabDaemon, proj
         file.write_text(COMPOSE)
 
 
+def test_it_goes_to_sleep_by_itself_and_only_when_nobody_asks(
+    daemon: LabDaemon, project: Path
+) -> None:
+    """A tick of the measures is 2 s."""
+    file = project / "compose.yaml"
+    try:
+        file.write_text(COMPOSE.replace("idle: 1h", "idle: 6s"))
+        daemon.cli("up", cwd=project)
+        for _ in range(5):
+            assert fetched(daemon)[0] == 200
+            time.sleep(2)
+        assert row(daemon)["state"] == "ready"
+        until(daemon, "sleeping")
+        assert "nothing was asked for 6s" in daemon.cli("-p", "nap", "events").stdout
+        assert "asleep" in daemon.cli("-p", "nap", "why", "web").stdout
+        assert fetched(daemon)[0] == 200
+        until(daemon, "sleeping")
+    finally:
+        file.write_text(COMPOSE)
+
+
 def test_a_new_revision_comes_up_and_sleeps(daemon: LabDaemon, project: Path) -> None:
     """What sleeps is replaced like any other, without being woken for it."""
     put_to_sleep(daemon)
