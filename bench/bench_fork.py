@@ -125,7 +125,7 @@ class Hello:
         while not condition():
             if time.monotonic() > end:
                 raise TimeoutError(self._daemon.log.read_text()[-4000:])
-            time.sleep(0.1)
+            time.sleep(0.05)  # as `wait_for_200` does
 
 
 def _restored(images: Path) -> Figure:
