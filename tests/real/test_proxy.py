@@ -316,7 +316,7 @@ class KillAt:
 
 
 @pytest.mark.parametrize(
-    "point", ["proxy.written", "proxy.started", "proxy.reloading", "proxy.command"]
+    "point", ["proxy.written", "proxy.started", "proxy.reloading", "proxy.changed"]
 )
 def test_after_a_kill_between_two_steps_the_next_apply_converges(world: World, point: str) -> None:
     one, two = world.site("one"), world.site("two")
@@ -445,7 +445,8 @@ def test_workers_are_unprivileged_and_sockets_private(world: World) -> None:
     assert all(Path(f"/proc/{pid}").stat().st_uid != 0 for pid in workers(world))
     for file in (world.place.admin_socket, world.place.master_socket):
         assert file.stat().st_mode & 0o077 == 0
-    assert world.place.run_dir.stat().st_mode & 0o077 == 0
+    # The workers, who are others, find the daemon's socket there; nobody else's business is seen.
+    assert world.place.run_dir.stat().st_mode & 0o066 == 0
 
 
 def test_nothing_to_change_is_cheap(world: World) -> None:

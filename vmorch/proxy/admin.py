@@ -1,17 +1,21 @@
 """Asks HAProxy's command lines: the worker's admin socket and the master's socket.
 
-One connection per command. The master's command line ends at the end of input, so both are
-asked with the writing half closed. No knowledge of what is asked lives here.
+The master's command line ends at the end of input, so both are asked with the writing half closed.
+No knowledge of what is asked lives here.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from vmorch.errors import ProxyError
 
 COMMAND_TIMEOUT_SECONDS = 10.0
+# What an interactive command line ends each answer with. Where several commands go in one line
+# instead, some answers end in an empty line and some do not: nothing tells them apart.
+_PROMPT = "\n> "
 
 
 class Unreachable(ProxyError):
@@ -43,6 +47,22 @@ class CommandLine:
                 f"HAProxy cannot be reached on {self._socket}: {error.strerror or error}.",
                 retryable=True,
             ) from error
+
+    async def ask_each(self, commands: Sequence[str]) -> list[str]:
+        """The answers to several lines, sent at once: a busy HAProxy turns to its command line once
+        for all of them.
+
+        Raises:
+            Unreachable, ProxyError: as `ask`; the first lines may have been followed.
+        """
+        text = await self.ask("\n".join(["prompt", *commands]))
+        answers = [answer.strip() for answer in text.split(_PROMPT)][1:-1]
+        if len(answers) != len(commands):
+            raise Unreachable(
+                f"HAProxy left {self._socket} after {len(answers)} of {len(commands)} answers.",
+                retryable=True,
+            )
+        return answers
 
     async def _exchange(self, command: str) -> str:
         reader, writer = await asyncio.open_unix_connection(str(self._socket))

@@ -17,12 +17,18 @@ from vmorch.proxy.running import RunningServer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """`expected` is what a successful answer begins with; empty: it is empty. What is `later`
-    may fail while connections remain, and is tried again by the next apply."""
+    """One line about one `server` (BACKEND/NAME). `expected` is what a successful answer begins
+    with; empty: it is empty. What is `later` may fail while connections remain, and is tried again
+    by the next apply."""
 
+    server: str
     text: str
     expected: str = ""
     later: bool = False
+
+    def accepts(self, answer: str) -> bool:
+        good = answer.startswith(self.expected) if self.expected else not answer
+        return good or self.later
 
 
 def changes(
@@ -54,9 +60,11 @@ def _backend_changes(backend: Backend, running: Mapping[str, RunningServer]) -> 
 def _additions(backend: Backend, server: Server) -> Iterator[Command]:
     target = f"{backend.name}/{server.name}"
     words = added_server(server, backend)
-    yield Command(text=f"add server {target} {words}", expected="New server registered")
+    yield Command(
+        server=target, text=f"add server {target} {words}", expected="New server registered"
+    )
     if backend.check:
-        yield Command(text=f"enable health {target}")
+        yield Command(server=target, text=f"enable health {target}")
     yield _state(target, server)
 
 
@@ -64,13 +72,14 @@ def _updates(backend: Backend, server: Server, old: RunningServer) -> Iterator[C
     target = f"{backend.name}/{server.name}"
     if (old.address, old.port) != (server.address, server.port):
         yield Command(
+            server=target,
             text=f"set server {target} addr {server.address} port {server.port}",
             expected="IP changed" if old.address != server.address else "no need to change",
         )
     if old.weight != server.weight:
-        yield Command(text=f"set weight {target} {server.weight}")
+        yield Command(server=target, text=f"set weight {target} {server.weight}")
     if backend.check and not old.checked:
-        yield Command(text=f"enable health {target}")
+        yield Command(server=target, text=f"enable health {target}")
     if server.admitted != old.admitted or old.maintenance:
         yield _state(target, server)
 
@@ -78,17 +87,17 @@ def _updates(backend: Backend, server: Server, old: RunningServer) -> Iterator[C
 def _closing(target: str, old: RunningServer | None) -> Iterator[Command]:
     """Maintenance comes last: it says that the sessions have been ended."""
     if old is not None and not old.maintenance:
-        yield Command(text=f"set server {target} state drain")
-        yield Command(text=f"shutdown sessions server {target}")
-        yield Command(text=f"set server {target} state maint")
+        yield Command(server=target, text=f"set server {target} state drain")
+        yield Command(server=target, text=f"shutdown sessions server {target}")
+        yield Command(server=target, text=f"set server {target} state maint")
 
 
 def _removals(target: str, old: RunningServer) -> Iterator[Command]:
     if not old.maintenance:
-        yield Command(text=f"set server {target} state maint")
-    yield Command(text=f"del server {target}", expected="Server deleted", later=True)
+        yield Command(server=target, text=f"set server {target} state maint")
+    yield Command(server=target, text=f"del server {target}", expected="Server deleted", later=True)
 
 
 def _state(target: str, server: Server) -> Command:
     state = "ready" if server.admitted else "drain"
-    return Command(text=f"set server {target} state {state}")
+    return Command(server=target, text=f"set server {target} state {state}")

@@ -13,6 +13,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 from typing import TypeVar
 
 from vmorch.effects import Clock, Faults
@@ -278,12 +280,15 @@ class HAProxy:
     # Steps
 
     async def _run(self, commands: list[Command]) -> None:
-        for command in commands:
-            answer = (await self._admin.ask(command.text)).strip()
-            good = answer.startswith(command.expected) if command.expected else not answer
-            if not good and not command.later:
-                raise ProxyError(f"HAProxy refuses '{command.text}': {answer}", retryable=True)
-            await self._faults.at("proxy.command")
+        """Server by server, so that none is taken away after another could not be added. What is
+        later goes by itself: a server in maintenance closes its idle connections in a moment."""
+        for _, group in groupby(commands, key=attrgetter("server", "later")):
+            about_one = list(group)
+            answers = await self._admin.ask_each([command.text for command in about_one])
+            for command, answer in zip(about_one, answers, strict=True):
+                if not command.accepts(answer):
+                    raise ProxyError(f"HAProxy refuses '{command.text}': {answer}", retryable=True)
+            await self._faults.at("proxy.changed")
 
     async def _checked(self, wanted: Rendered) -> None:
         self._place.config_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
