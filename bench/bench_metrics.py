@@ -68,7 +68,7 @@ async def _measure(world: World, tick_seconds: float, found: dict[str, Any]) -> 
     world.proxy.counters = traffic  # type: ignore[method-assign]
     parts: Parts = world.parts
     history = History()
-    sampler = Measuring(parts, history, HostSampler().measure, tick_seconds=tick_seconds)
+    sampler = Measuring(parts, history, HostSampler(world.clock).measure, tick_seconds=tick_seconds)
 
     async def tick() -> None:
         await sampler.tick()
