@@ -7,7 +7,6 @@ daemon. Not for several threads: the daemon's loop writes and reads.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import deque
 from dataclasses import dataclass, field
@@ -25,20 +24,16 @@ from vmorch.metrics.rates import (
 )
 from vmorch.metrics.ring import Ring
 from vmorch.metrics.subject import Sample, ServiceKey, Subject
-from vmorch.model.counters import GuestCounters, MemoryWeight, TrafficReport
+from vmorch.model.counters import GuestCounters, TrafficReport
 from vmorch.model.use import HostUse, InstanceUse, ServiceUse, Totals
 
 WINDOW_SECONDS = 600.0
-WEIGH_SECONDS = 60.0
-"""Within this each guest's memory is weighed once, as far as ticks follow each other."""
 
 
 @dataclass(slots=True)
 class Track:
     """One instance. `counted` is what it had when it last was seen, at the monotonic time
-    `counted_at`; `grown` is the part of its totals, but for requests, that the last look added.
-    `weight` is that of the process `weighed_life`; `asked_at` is when its memory was last to be
-    weighed, whatever came of it."""
+    `counted_at`; `grown` is the part of its totals, but for requests, that the last look added."""
 
     subject: Subject
     latest: InstanceUse
@@ -47,9 +42,6 @@ class Track:
     grown: Totals = field(default_factory=Totals)
     totals: Totals = field(default_factory=Totals)
     ring: Ring[InstanceUse] = field(default_factory=lambda: Ring(InstanceUse))
-    weight: MemoryWeight | None = None
-    weighed_life: int = 0
-    asked_at: float = -math.inf
 
 
 @dataclass(slots=True)
@@ -97,14 +89,6 @@ class History:
             return []
         return [m for m in track.recent if m.at > track.latest.at - seconds]
 
-    def next_to_weigh(self, now: float, tick_seconds: float) -> list[str]:
-        """Whose memory (uuids) is to be weighed in the look that follows: in turn."""
-        count = math.ceil(len(self.instances) * tick_seconds / WEIGH_SECONDS)
-        chosen = heapq.nsmallest(count, self.instances.values(), key=lambda track: track.asked_at)
-        for track in chosen:
-            track.asked_at = now
-        return [track.subject.uuid for track in chosen]
-
     def take(self, sample: Sample) -> None:
         """Make measures of a sample, and forget who is gone."""
         flowed = self._flowed(sample)
@@ -143,8 +127,7 @@ class History:
         if now is None:
             return InstanceUse(at=sample.at), Totals()
         rise, seconds = guest_rise(track.counted, now), passed(track.counted_at, at)
-        weight = self._weight(subject.uuid, now)
-        measure = guest_measure(subject, now, rise, weight, at=sample.at, seconds=seconds)
+        measure = guest_measure(subject, now, rise, at=sample.at, seconds=seconds)
         held = measure.rss_bytes if measure.pss_bytes is None else measure.pss_bytes
         grown = spent(subject, rise, held, self._held_seconds(track, now, at))
         track.counted, track.counted_at = now, at
@@ -155,15 +138,6 @@ class History:
         if track.counted is not None and track.counted.life == now.life:
             return at - track.counted_at
         return passed(self._guests_at, at) or 0.0
-
-    def _weight(self, uuid: str, now: GuestCounters) -> MemoryWeight | None:
-        """The last one of this process."""
-        track = self.instances.get(uuid)
-        if track is None:
-            return now.weight
-        if now.weight is not None:
-            track.weight, track.weighed_life = now.weight, now.life
-        return track.weight if track.weighed_life == now.life else None
 
     def _take_services(self, sample: Sample, flowed: _Flowed) -> None:
         rows: dict[ServiceKey, list[Track]] = {key: [] for key in sample.services}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from vmorch.metrics.flow import Flow
 from vmorch.metrics.subject import Subject
-from vmorch.model.counters import GuestCounters, MemoryWeight
+from vmorch.model.counters import GuestCounters
 from vmorch.model.use import InstanceUse, ServiceUse, Totals
 
 GAP_SECONDS = 30.0
@@ -61,12 +61,11 @@ def guest_measure(
     subject: Subject,
     now: GuestCounters,
     rise: Rise,
-    weight: MemoryWeight | None,
     *,
     at: float,
     seconds: float | None,
 ) -> InstanceUse:
-    cpus = rate(rise.cpu_seconds, seconds)
+    cpus, weight = rate(rise.cpu_seconds, seconds), now.weight
     return InstanceUse(
         at=at,
         cpus=cpus,

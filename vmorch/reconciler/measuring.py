@@ -140,8 +140,7 @@ class Measuring:
         return use
 
     async def _count_guests(self) -> Mapping[str, GuestCounters]:
-        weigh = self._history.next_to_weigh(self._parts.clock.monotonic(), self._tick_seconds)
-        return await self._parts.hypervisor.counters(weigh=weigh)
+        return await self._parts.hypervisor.counters()
 
     async def _count_traffic(self) -> TrafficReport | None:
         """None is no failure where HAProxy does not run, as before the first service."""

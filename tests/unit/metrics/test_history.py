@@ -188,19 +188,12 @@ def test_a_service_without_instances_is_known_with_what_waits_for_it() -> None:
     assert (service.instances, service.ready, service.sessions) == (0, 0, 4)
 
 
-def test_weights_stay_until_the_next_and_go_with_the_process() -> None:
-    weighed = guest(1.0, rss_bytes=9, weight=MemoryWeight(pss_bytes=5, shared_bytes=2))
-    history = history_of(look(10, guest(0.0)), look(12, weighed), look(14, guest(2.0, rss_bytes=9)))
-    assert (latest(history).pss_bytes, latest(history).shared_bytes) == (5, 2)
-    history.take(look(16, guest(0.1, life=2, rss_bytes=9)))
-    assert latest(history).pss_bytes is None
-
-
 def test_memory_held_costs_its_weight_and_declared_memory_while_there_is_a_guest() -> None:
     light = guest(1.0, rss_bytes=9, weight=MemoryWeight(pss_bytes=5, shared_bytes=2))
-    history = history_of(look(10, guest(0.0)), look(12, light), look(14, guest(1.0, rss_bytes=9)))
+    history = history_of(look(10, guest(0.0)), look(12, guest(1.0, rss_bytes=9)), look(14, light))
+    assert (latest(history).pss_bytes, latest(history).shared_bytes) == (5, 2)
     totals = history.services["shop", "web"].totals
-    assert totals.held_byte_seconds == 2 * 5 + 2 * 5
+    assert totals.held_byte_seconds == 2 * 9 + 2 * 5
     assert totals.declared_byte_seconds == 4 * 100 * MIB
     history.take(look(16))
     assert history.services["shop", "web"].totals == totals
@@ -213,15 +206,6 @@ def test_a_services_sums_outlive_its_instances_and_go_with_the_service() -> None
     assert history.instances == {}
     history.take(look(16, subjects=[], services={}))
     assert history.services == {}
-
-
-def test_everybody_is_weighed_in_turn_also_beside_one_that_cannot_be() -> None:
-    subjects = [subject(n) for n in range(1, 61)]
-    counters = {one.uuid: guest(0.0) for one in subjects[1:]}
-    history = history_of(look(0, subjects=subjects, guests=counters))
-    asked = [uuid for tick in range(30) for uuid in history.next_to_weigh(2.0 * tick, 2.0)]
-    assert len(asked) == 60
-    assert set(asked) == {one.uuid for one in subjects}
 
 
 def test_a_window_holds_the_last_ticks_and_the_whole_is_bounded() -> None:
