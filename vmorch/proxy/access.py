@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from vmorch.model.access import Access
+from vmorch.proxy.answers import lines
 
 RING = "vmorch-access"
 _RING_BYTES = 4 * 1024**2
@@ -58,10 +59,19 @@ def log_lines() -> list[str]:
 
 
 def read_accesses(text: str) -> list[Access]:
-    """The answer to `show events`, and of a HAProxy without the ring, which is an error. What was
-    no request, and so went to no backend, is left out."""
-    lines = (json.loads(line) for line in text.splitlines() if line.startswith('{"time"'))
-    return [_access(line) for line in lines if "." in line["backend"]]
+    """The answer to `show events`, and of a HAProxy without the ring, which is an error. Left out
+    is what was no request, and so went to no backend, and a line that another version wrote or
+    that was too long."""
+    found = (_read(line) for line in lines(text) if line.startswith('{"time"'))
+    return [access for access in found if access is not None]
+
+
+def _read(line: str) -> Access | None:
+    try:
+        words = json.loads(line)
+        return _access(words) if "." in words["backend"] else None
+    except (ValueError, KeyError):
+        return None
 
 
 def _access(line: dict[str, Any]) -> Access:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import TypeVar
 
@@ -93,7 +93,7 @@ class HAProxy:
                 found = read_status(await self._admin.ask(_ALL_SERVERS))
             except Unreachable:  # it has just ended, or the next `apply` starts it anew
                 return {}
-            for other in map(read_status, await self._of_leaving(_ALL_SERVERS)):
+            for other in await self._of_leaving(_ALL_SERVERS, read_status):
                 for key in other.keys() & found.keys():
                     sessions = found[key].sessions + other[key].sessions
                     found[key] = replace(found[key], sessions=sessions)
@@ -106,23 +106,29 @@ class HAProxy:
                 return read_counters(await self._admin.ask(_COUNTERS))
         return None
 
-    async def _of_leaving(self, command: str) -> list[str]:
-        """The answers of leaving workers, as far as they can be asked: they end at any moment."""
-        found = []
+    async def _of_leaving(self, command: str, read: Callable[[str], T]) -> list[T]:
+        """What leaving workers say, as far as they can be asked: they end at any moment."""
         with contextlib.suppress(ProxyError):
-            for pid in (await self._processes()).leaving:
-                found.append(await self._master.ask_worker(pid, command))
+            return await self._asked_of((await self._processes()).leaving, command, read)
+        return []
+
+    async def _asked_of(
+        self, workers: Iterable[int], command: str, read: Callable[[str], T]
+    ) -> list[T]:
+        found = []
+        for pid in workers:
+            with contextlib.suppress(ProxyError):
+                found.append(read(await self._master.ask_worker(pid, command)))
         return found
 
     async def accesses(self) -> list[Access]:
         async with self._lock:
             if self._program.master() is None:
                 return []
-            texts = [*await self._of_leaving(_ACCESSES)]
+            found = await self._of_leaving(_ACCESSES, read_accesses)
             with contextlib.suppress(Unreachable):
-                texts.append(await self._admin.ask(_ACCESSES))
-            found = [line for text in texts for line in read_accesses(text)]
-            return sorted(found, key=lambda line: line.time)
+                found.append(read_accesses(await self._admin.ask(_ACCESSES)))
+            return sorted(chain.from_iterable(found), key=lambda line: line.time)
 
     def calls(self) -> AsyncIterator[str]:
         return calls(self._place.call_socket, self._place.user)

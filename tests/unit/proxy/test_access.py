@@ -42,3 +42,9 @@ def test_lines_are_read_and_what_was_no_request_is_left_out() -> None:
 def test_without_the_ring_there_is_nothing() -> None:
     assert read_accesses("Can't find that sink: vmorch-access.\n") == []
     assert read_accesses("") == []
+
+
+def test_a_line_that_cannot_be_read_hides_no_other() -> None:
+    cut = '{"time":1795539076.1,"client":"::1","backend":"shop.web.80.http","uri":"/aaa'
+    older = '{"time":1795539076.1,"backend":"shop.web.80.http"}'
+    assert len(read_accesses(f"{cut}\n{older}\n{SAID}")) == 2
