@@ -27,7 +27,7 @@ from vmorch.proxy.calls import calls
 from vmorch.proxy.certificates import Certificates
 from vmorch.proxy.changes import Command, changes
 from vmorch.proxy.configuration import Rendered, namespaces_in, render
-from vmorch.proxy.counting import read_counters
+from vmorch.proxy.counting import read_counters, read_traffic, with_leaving
 from vmorch.proxy.endpoints import namespace_inodes, unavailable
 from vmorch.proxy.holding import program
 from vmorch.proxy.place import Place
@@ -51,7 +51,7 @@ _ANSWER_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 _ACCESSES = f"show events {RING}"
 _ALL_SERVERS = "show stat -1 4 -1"
-_COUNTERS = "show info;show stat -1 6 -1"
+_TRAFFIC = "show stat -1 6 -1"
 
 
 class HAProxy:
@@ -90,7 +90,7 @@ class HAProxy:
             if self._program.master() is None:
                 return {}
             try:
-                found = read_status(await self._admin.ask(_ALL_SERVERS))
+                found = read_status(await self._admin.told(_ALL_SERVERS))
             except Unreachable:  # it has just ended, or the next `apply` starts it anew
                 return {}
             for other in await self._of_leaving(_ALL_SERVERS, read_status):
@@ -100,11 +100,23 @@ class HAProxy:
             return found
 
     async def counters(self) -> TrafficReport | None:
-        """Beside whatever else goes on: it only looks, and must not wait for a reload."""
-        with contextlib.suppress(ProxyError):
-            if self._program.master() is not None:
-                return read_counters(await self._admin.ask(_COUNTERS))
-        return None
+        """Beside whatever else goes on: it only looks, and must not wait for a change to end. The
+        worker is asked before the master: one that begins to leave in between is known by its id,
+        and not counted twice."""
+        if self._program.master() is None:
+            return None
+        try:
+            report = read_counters(await self._patiently(self._asked_counters))
+            leaving = (await self._patiently(self._processes)).leaving
+        except Unreachable:
+            if self._program.master() is None:
+                return None
+            raise
+        others = (pid for pid in leaving if pid != report.life)
+        return with_leaving(report, await self._asked_of(others, _TRAFFIC, read_traffic))
+
+    async def _asked_counters(self) -> str:
+        return await self._admin.told(f"show info;{_TRAFFIC}")
 
     async def _of_leaving(self, command: str, read: Callable[[str], T]) -> list[T]:
         """What leaving workers say, as far as they can be asked: they end at any moment."""
@@ -165,7 +177,7 @@ class HAProxy:
         return read_worker(await self._admin.ask("show info;show servers state"))
 
     async def _processes(self) -> Processes:
-        return read_processes(await self._master.ask("show proc"))
+        return read_processes(await self._master.told("show proc"))
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask again while a master lives, for longer than a reload takes to hand sockets over.

@@ -154,8 +154,12 @@ class Proxy(Protocol):
         ...
 
     async def counters(self) -> TrafficReport | None:
-        """What HAProxy has counted; None when it does not answer just now. Requests that workers
-        left behind by a reload still answer are in none of it."""
+        """What HAProxy has counted; None when it does not run. What is open in workers left behind
+        by a reload is in it, what they count is not.
+
+        Raises:
+            ProxyError: it does not answer, or not in full.
+        """
         ...
 
     async def accesses(self) -> list[Access]:
