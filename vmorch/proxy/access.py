@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from vmorch.model.access import Access
+from vmorch.model.names import backend_owner
 from vmorch.proxy.answers import lines
 
 RING = "vmorch-access"
@@ -69,13 +70,13 @@ def read_accesses(text: str) -> list[Access]:
 def _read(line: str) -> Access | None:
     try:
         words = json.loads(line)
-        return _access(words) if "." in words["backend"] else None
+        owner = backend_owner(words["backend"])
+        return None if owner is None else _access(words, *owner)
     except (ValueError, KeyError):
         return None
 
 
-def _access(line: dict[str, Any]) -> Access:
-    environment, service = line["backend"].split(".")[:2]
+def _access(line: dict[str, Any], environment: str, service: str) -> Access:
     return Access(
         time=line["time"],
         environment=environment,
