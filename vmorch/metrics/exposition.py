@@ -31,7 +31,7 @@ _GAUGES: tuple[Gauge, ...] = (
     ("sessions", "Requests and connections in flight.", lambda t: t.latest.sessions),
     (
         "response_seconds",
-        "Mean response time of its last 1024 answers.",
+        "Mean time of its last 1024 answers to their first byte.",
         lambda t: t.latest.response_seconds,
     ),
     (
@@ -64,7 +64,7 @@ _SERVICE_GAUGES: tuple[tuple[str, str, Callable[[ServiceTrack], float | None]], 
     ("queued", "Requests that wait for an instance.", lambda s: s.latest.queued),
     (
         "response_seconds",
-        "Mean response time of the last 1024 answers.",
+        "Mean time of the last 1024 answers to their first byte.",
         lambda s: s.latest.response_seconds,
     ),
 )
