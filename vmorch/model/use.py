@@ -16,8 +16,8 @@ class InstanceUse:
 
     `cpus` are cores in use, `cpu_share` the same as a part of its cap. `throttled` is the time for
     which the cap held its threads back, per second (several threads: more than 1).
-    `memory_share` is used of usable, as the guest sees it. `requests`, `errors` and `connections`
-    are per second.
+    `memory_share` is `used_bytes` of `usable_bytes`, as the guest sees it. `requests`, `errors` and
+    `connections` are per second.
     """
 
     at: float
@@ -25,6 +25,7 @@ class InstanceUse:
     cpu_share: float | None = None
     throttled: float | None = None
     used_bytes: float | None = None
+    usable_bytes: float | None = None
     memory_share: float | None = None
     rss_bytes: float | None = None
     pss_bytes: float | None = None
