@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from vmorch.cli.output import size
 
 if TYPE_CHECKING:
-    from vmorch.model.use import HostUse, InstanceUse
+    from vmorch.model.use import HostUse, InstanceUse, Latency
     from vmorch.model.view.measure import MeasuredInstance, MeasuredService
 
 INSTANCE_HEADER = (
@@ -39,6 +39,9 @@ SERVICE_HEADER = (
     "REQ/s",
     "ERR/s",
     "MEAN",
+    "P50",
+    "P95",
+    "P99",
     "OPEN",
     "QUEUED",
     "GB-HOURS",
@@ -108,11 +111,18 @@ def service_cells(row: MeasuredService) -> list[str]:
         _number(now.requests, ".1f"),
         _number(now.errors, ".1f"),
         _time(now.response_seconds),
+        *_latency_cells(row.latency),
         _number(now.sessions, ".0f"),
         _number(now.queued, ".0f"),
         f"{held / _GB_HOUR:.3f}",
         _number(held / declared if declared else None, ".0%"),
     ]
+
+
+def _latency_cells(latency: Latency | None) -> list[str]:
+    if latency is None:
+        return [UNKNOWN] * 3
+    return [_time(s) for s in (latency.p50_seconds, latency.p95_seconds, latency.p99_seconds)]
 
 
 def stats_cells(now: InstanceUse | None) -> list[str]:

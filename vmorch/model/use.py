@@ -72,6 +72,18 @@ class ServiceUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Of the last `answers` of a service in the access log: within how many seconds, from the whole
+    request (its wait for an instance included) to the first byte of the answer, 50, 95 and 99 of a
+    hundred came."""
+
+    answers: int
+    p50_seconds: float
+    p95_seconds: float
+    p99_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostUse:
     """`busy_cpus` are cores in use by anybody. `merged_bytes` is what the kernel saves by merging
     equal pages (KSM)."""

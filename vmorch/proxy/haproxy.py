@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, groupby
 from operator import attrgetter
@@ -21,7 +22,7 @@ from vmorch.effects import Clock, Faults
 from vmorch.errors import ProxyError
 from vmorch.model.access import Access
 from vmorch.model.counters import TrafficReport
-from vmorch.proxy.access import RING, read_accesses
+from vmorch.proxy.access import RING, read_accesses, read_answer_times
 from vmorch.proxy.admin import CommandLine, Unreachable
 from vmorch.proxy.calls import calls
 from vmorch.proxy.certificates import Certificates
@@ -134,13 +135,25 @@ class HAProxy:
         return found
 
     async def accesses(self) -> list[Access]:
+        found = await self._logged(read_accesses)
+        return sorted(chain.from_iterable(found), key=lambda line: line.time)
+
+    async def answer_times(self) -> Mapping[tuple[str, str], Sequence[float]]:
+        times: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        for found in await self._logged(read_answer_times):
+            for owner, seconds in found.items():
+                times[owner] += seconds
+        return times
+
+    async def _logged(self, read: Callable[[str], T]) -> list[T]:
+        """What is read of each worker's log, the leaving ones' first."""
         async with self._lock:
             if self._program.master() is None:
                 return []
-            found = await self._of_leaving(_ACCESSES, read_accesses)
+            found = await self._of_leaving(_ACCESSES, read)
             with contextlib.suppress(Unreachable):
-                found.append(read_accesses(await self._admin.ask(_ACCESSES)))
-            return sorted(chain.from_iterable(found), key=lambda line: line.time)
+                found.append(read(await self._admin.ask(_ACCESSES)))
+            return found
 
     def calls(self) -> AsyncIterator[str]:
         return calls(self._place.call_socket, self._place.user)

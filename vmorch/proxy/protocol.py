@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -165,6 +165,11 @@ class Proxy(Protocol):
     async def accesses(self) -> list[Access]:
         """The last requests that were to be logged, the oldest first, as many as there is room
         for. They end with HAProxy, and after a reload with the last connection of its worker."""
+        ...
+
+    async def answer_times(self) -> Mapping[tuple[str, str], Sequence[float]]:
+        """Of the same requests, as far as an instance has answered, by (environment, service): the
+        seconds from each one to the first byte of its answer, the oldest first."""
         ...
 
     def calls(self) -> AsyncIterator[str]:
