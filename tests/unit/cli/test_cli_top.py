@@ -17,6 +17,7 @@ import pytest
 
 from tests.unit.metrics.looks import MIB, guest, look, subject, traffic
 from vmorch.cli.commands.top import _View
+from vmorch.cli.measures import SORT_HELP, SORT_KEYS, SORTS
 from vmorch.cli.screen import framed
 from vmorch.model.access import Access
 from vmorch.model.counters import MemoryWeight, TrafficCounters
@@ -174,6 +175,12 @@ def test_ps_with_stats(run: Run, measured: None) -> None:
 def test_ps_with_stats_of_what_was_not_looked_at_yet(run: Run) -> None:
     run("up")
     assert rows(run("ps", "--stats")[1])[1][-5:-1] == ["-"] * 4
+
+
+def test_every_order_has_a_key_of_its_own_that_means_nothing_else() -> None:
+    assert sorted(SORT_KEYS.values()) == sorted(SORTS)
+    assert not SORT_KEYS.keys() & {"s", "q"}
+    assert SORT_HELP.startswith("n(ame) c(pu) m(emory)")
 
 
 def test_a_key_sorts_switches_or_ends(daemon: Any, run: Run, measured: None) -> None:
