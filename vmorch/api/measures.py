@@ -15,6 +15,7 @@ from vmorch.metrics.exposition import CONTENT_TYPE, exposition
 from vmorch.metrics.history import History, Track
 from vmorch.metrics.latency import latency
 from vmorch.metrics.subject import ServiceKey
+from vmorch.model.names import split_instance_name
 from vmorch.model.use import HostUse, InstanceUse, ServiceUse
 from vmorch.model.view.measure import MeasuredInstance, MeasuredService
 
@@ -36,7 +37,7 @@ def router(services: ApiServices) -> APIRouter:
             if environment in {None, track.subject.environment}
             and service in {None, track.subject.service}
         ]
-        return sorted(rows, key=lambda row: (row.environment, row.service, row.instance))
+        return sorted(rows, key=_order)
 
     @routes.get("/instances/{environment}/{instance}")
     async def instance_history(
@@ -114,6 +115,10 @@ async def _answer_times(services: ApiServices) -> Mapping[ServiceKey, Sequence[f
         return await services.answer_times()
     except ProxyError:
         return {}
+
+
+def _order(row: MeasuredInstance) -> tuple[str, str, int]:
+    return row.environment, row.service, split_instance_name(row.instance)[1]
 
 
 def _instance_view(track: Track) -> MeasuredInstance:
