@@ -434,6 +434,7 @@ def _api_server(
         checks=checks,
         shutdown=shutdown,
         accesses=parts.proxy.accesses,
+        answer_times=parts.proxy.answer_times,
         authority=certificates.authority,
         is_presented=certificates.covers,
         give_up_unknown=give_up,

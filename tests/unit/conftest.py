@@ -353,6 +353,7 @@ class ServedDaemon:
             checks=checks,
             shutdown=lambda: setattr(self._server, "should_exit", True),
             accesses=self.proxy.accesses,
+            answer_times=self.proxy.answer_times,
             authority=certificates.authority,
             is_presented=certificates.covers,
         )

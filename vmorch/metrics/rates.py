@@ -73,6 +73,7 @@ def guest_measure(
         throttled=rate(rise.throttled_seconds, seconds),
         used_bytes=now.used_bytes,
         memory_share=share(now.used_bytes, now.usable_bytes),
+        usable_bytes=now.usable_bytes,
         rss_bytes=now.rss_bytes,
         pss_bytes=weight.pss_bytes if weight else None,
         shared_bytes=weight.shared_bytes if weight else None,

@@ -25,6 +25,7 @@ from vmorch.model.counters import GuestCounters, TrafficReport
 from vmorch.model.instance import Instance, State
 from vmorch.model.spec import ServiceSpec
 from vmorch.model.use import HostUse
+from vmorch.reconciler.desired import desired_counts
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.question import Answer, Question
 from vmorch.store.protocol import EnvironmentRecord
@@ -47,11 +48,7 @@ class _Declared:
 
     @property
     def counts(self) -> dict[ServiceKey, int]:
-        return {
-            (record.name, name): 0 if record.removing else spec.replicas
-            for record in self.records
-            for name, spec in record.spec.services.items()
-        }
+        return desired_counts(self.records, self.instances)
 
 
 class Measuring:

@@ -15,7 +15,7 @@ from vmorch.health.protocol import Health
 from vmorch.hypervisor.protocol import ObservedGuest
 from vmorch.model.host import HostView
 from vmorch.model.instance import Instance, Revision
-from vmorch.model.names import Installation
+from vmorch.model.names import Installation, backend_owner
 from vmorch.model.rollout import Rollout
 from vmorch.model.spec import ServiceSpec, StartPolicy
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Pulse, Snapshot
@@ -283,18 +283,23 @@ def _served(told: ProxyConfig | None, sessions: Mapping[tuple[str, str], ServerS
     still do what the last one said."""
     found: _ByName = defaultdict(lambda: Served(admitted=told is None, routed=told is None))
     for backend in told.backends if told else ():
-        environment, _, _ = backend.name.partition(".")
+        environment = _environment(backend.name)
         for server in backend.servers:
             served = found[environment, server.name]
             served.admitted |= server.admitted
             served.routed |= not server.closed
     for (name, server_name), status in sessions.items():
-        environment, _, _ = name.partition(".")
-        found[environment, server_name].sessions += status.sessions
+        found[_environment(name), server_name].sessions += status.sessions
     return found
+
+
+def _environment(backend: str) -> str:
+    """Empty: nobody's."""
+    owner = backend_owner(backend)
+    return owner[0] if owner else ""
 
 
 def _in_proxy(told: ProxyConfig | None, environment: str) -> bool:
     if told is None:
         return True
-    return any(backend.name.startswith(f"{environment}.") for backend in told.backends)
+    return any(_environment(backend.name) == environment for backend in told.backends)

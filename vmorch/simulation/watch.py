@@ -7,7 +7,7 @@ from typing import Any
 from vmorch.errors import VmorchError
 from vmorch.hypervisor.fake import FakeHypervisor
 from vmorch.model.instance import State
-from vmorch.model.names import Installation
+from vmorch.model.names import Installation, backend_owner
 from vmorch.planner import plan as planning
 from vmorch.planner.actions import Plan
 from vmorch.planner.snapshot import Snapshot
@@ -82,8 +82,9 @@ class Watch:
 
     async def _check_admitted(self, config: ProxyConfig) -> None:
         admitted = {
-            (backend.name.split(".")[0], server.name)
+            (owner[0], server.name)
             for backend in config.backends
+            if (owner := backend_owner(backend.name)) is not None
             for server in backend.servers
             if server.admitted
         }

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.metrics.looks import MIB, guest, look, subject, traffic
 from vmorch.metrics.history import WINDOW_SECONDS, History
-from vmorch.model.counters import MemoryWeight, TrafficCounters
+from vmorch.model.counters import MEAN_OF, MemoryWeight, TrafficCounters, TrafficReport
 from vmorch.model.use import InstanceUse, Totals
 
 
@@ -140,6 +140,26 @@ def test_requests_are_of_the_instance_and_of_its_service() -> None:
     assert (service.sessions, service.queued, service.requests) == (5, 2, 5.0)
     totals = history.services["shop", "web"].totals
     assert (totals.requests, totals.errors, totals.connections) == (10, 1, 20)
+
+
+def test_a_mean_stays_what_it_was_while_nobody_asks() -> None:
+    seen = traffic(http=TrafficCounters(requests=5, response_seconds=0.25))
+    history = history_of(look(10, traffic=seen), look(12, traffic=seen))
+    assert history.services["shop", "web"].latest.response_seconds == 0.25
+    assert latest(history).response_seconds == 0.25
+
+
+def test_a_mean_over_several_ports_is_of_as_many_answers_as_each_is_of() -> None:
+    answered = [
+        TrafficCounters(requests=3 * MEAN_OF, response_seconds=0.1),
+        TrafficCounters(requests=MEAN_OF, response_seconds=0.3),
+        TrafficCounters(),
+    ]
+    backends = {f"shop.web.{n}.http": counters for n, counters in enumerate(answered)}
+    report = TrafficReport(backends={**backends, "vmorch-no-route": TrafficCounters(requests=9)})
+    history = history_of(look(10, traffic=TrafficReport()), look(12, traffic=report))
+    service = history.services["shop", "web"].latest
+    assert (service.requests, service.response_seconds) == (2 * MEAN_OF, pytest.approx(0.2))
 
 
 def test_a_reloaded_proxy_has_counted_from_nothing() -> None:
