@@ -27,7 +27,7 @@ from vmorch.hypervisor.fork_xml import fork_xml, woken_xml
 from vmorch.hypervisor.host_memory import OomKills
 from vmorch.hypervisor.platform import Platform, parse_platform
 from vmorch.hypervisor.protocol import GuestConfig, GuestHint, GuestLimits, ObservedGuest
-from vmorch.hypervisor.saved_state import poured, read_saved_state
+from vmorch.hypervisor.saved_state import open_saved_state, poured, read_saved_state
 from vmorch.hypervisor.strays import end_strays
 from vmorch.hypervisor.xml import domain_xml
 from vmorch.model.counters import GuestCounters
@@ -147,14 +147,14 @@ class LibvirtHypervisor:
         def work(connection: libvirt.virConnect) -> None:
             domain = domains.existing(connection, config.name, config.uuid)
             if domain is None:
-                state = read_saved_state(saved)
-                fork = state.with_xml(fork_xml(state.xml, config, spare_disk))
-                hand_over(config.system_disk, platform.owner, mode=0o600)
-                hand_over(config.seed_disk, platform.owner, mode=0o400)
-                for volume in config.volumes:
-                    hand_over(volume.path, platform.owner, mode=0o600)
-                with poured(fork, saved) as pipe:
-                    domain = domains.restore(connection, config.name, pipe, None)
+                with open_saved_state(saved) as (state, stream):
+                    fork = state.with_xml(fork_xml(state.xml, config, spare_disk))
+                    hand_over(config.system_disk, platform.owner, mode=0o600)
+                    hand_over(config.seed_disk, platform.owner, mode=0o400)
+                    for volume in config.volumes:
+                        hand_over(volume.path, platform.owner, mode=0o600)
+                    with poured(fork, stream) as pipe:
+                        domain = domains.restore(connection, config.name, pipe, None)
                 domains.plug_volumes(domain, config.volumes)
             elif not domains.is_paused(domain):
                 return
