@@ -9,7 +9,7 @@ from typing import Protocol
 
 from vmorch.guest.protocol import GuestFile, GuestMount, IdentityBundle
 from vmorch.model import addresses
-from vmorch.model.image import RunConfig
+from vmorch.model.image import RunConfig, process_arguments
 from vmorch.model.instance import EnvironmentNetwork, Instance
 from vmorch.model.names import host_name
 from vmorch.model.spec import ServiceSpec
@@ -118,11 +118,3 @@ def _nobody_s(
         restart=spec.restart.condition,
         user_data=spec.cloud_init,
     )
-
-
-def process_arguments(spec: ServiceSpec, image: RunConfig) -> tuple[str, ...]:
-    """What runs: Compose's rules. A spec's `entrypoint` also sets the image's command aside."""
-    if spec.entrypoint is not None:
-        return spec.entrypoint + (spec.command or ())
-    command = spec.command if spec.command is not None else image.command
-    return image.entrypoint + command

@@ -71,7 +71,7 @@ async def _warm_up(parts: Parts, action: WarmUp) -> WarmSnapshot | None:
     if spec is None:
         return None
     manifest = await parts.images.manifest(spec.image)
-    refuse_unable(spec, manifest.boot.supports)
+    refuse_unable(spec, manifest)
     key = key_of(spec, await parts.hypervisor.fingerprint())
     await _tell(parts, EventKind.SNAPSHOT_BEGUN, action, _BEGUN.format(action.revision))
     draft = await parts.snapshots.draft(key)

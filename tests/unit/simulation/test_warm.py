@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from vmorch.errors import GuestError
+from vmorch.model.image import RunConfig
 from vmorch.model.instance import Instance, State
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec, StartMode, StartPolicy
 from vmorch.simulation.invariants import WARM, check_always, come_to_rest
@@ -199,6 +200,22 @@ def test_whoever_opts_out_gets_no_snapshot(tmp_path: Path) -> None:
         await story.up(replicas=2, start=StartPolicy.COLD)
         assert await story.snapshots() == 0
         assert await story.starts() == [StartMode.COLD] * 2
+
+    run(tmp_path, tale)
+
+
+def test_a_guest_s_own_units_are_not_forked_as_nothing_starts_them_anew(tmp_path: Path) -> None:
+    """They would have run without the volume, the secret and the identity of the fork."""
+
+    async def tale(story: Story) -> None:
+        story.image = story.world.images.add("units", RunConfig(exposed_ports=(80,))).digest
+        await story.up()
+        assert "snapshot-begun" not in await story.kinds()
+        await story.up(start=StartPolicy.FORK, keep_service=True)
+        assert await story.snapshots() == 1
+        await story.up(replicas=2, start=StartPolicy.FORK, keep_service=True)
+        await story.up(replicas=3)
+        assert await story.starts() == [StartMode.COLD, StartMode.FORK, StartMode.COLD]
 
     run(tmp_path, tale)
 
