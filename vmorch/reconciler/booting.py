@@ -17,6 +17,8 @@ SEED = "seed.iso"
 RAM = "ram"
 SPENT_RAM = "ram.resuming"
 """The saved memory of an instance that sleeps; its name once a guest may have run on from it."""
+FORKING = "forking"
+"""A mark: its disk is of a fork that may not know yet who it is."""
 BESIDE_VCPUS = 1.0
 """What QEMU's own threads may use while a guest boots. The quota counts them too: without it they
 would take from the whole cores that the guest may have."""

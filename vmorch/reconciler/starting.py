@@ -1,7 +1,9 @@
 """Starts an instance's guest: by a fork of its revision's warm snapshot, else cold.
 
 May be cut off between any two of its effects, and is then repeated whole (see `perform`). A fork
-that was cut off is ended first, as it may not know yet who it is; its disk is made anew.
+that was cut off is ended first, as it may not know yet who it is; its disk is made anew by
+whatever start comes next, also when it was stopped meanwhile. A mark beside it says so, which lies
+there before there is such a disk, and goes, both durably, when the fork is who it should be.
 """
 
 from __future__ import annotations
@@ -17,7 +19,15 @@ from vmorch.model.image import ImageManifest
 from vmorch.model.instance import Instance, State
 from vmorch.model.spec import ServiceSpec, StartMode
 from vmorch.planner.actions import StartGuest
-from vmorch.reconciler.booting import DISK, RAM, SEED, SEED_BYTES, SPENT_RAM, guest_config
+from vmorch.reconciler.booting import (
+    DISK,
+    FORKING,
+    RAM,
+    SEED,
+    SEED_BYTES,
+    SPENT_RAM,
+    guest_config,
+)
 from vmorch.reconciler.identity import bundle_for
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.storage import storage_of
@@ -52,8 +62,8 @@ async def start_guest(parts: Parts, action: StartGuest) -> None:
     await tell(parts, EventKind.INSTANCE_STARTING, instance, action.reason)
     await parts.faults.at("start:recorded")
     forget_memory(directory_of(parts, instance))
-    if action.boot == 1 and action.instance.start is StartMode.FORK:
-        _forget_disks(parts, instance)  # a fork that was cut off has written into it
+    if (directory_of(parts, instance) / FORKING).exists():
+        forget_disks(directory_of(parts, instance))
     if action.fork:
         forked = await _forked(parts, instance)
         if forked:
@@ -127,7 +137,7 @@ async def _forked(parts: Parts, instance: Instance) -> bool:
     except VmorchError as error:
         await parts.hypervisor.destroy(domain_of(parts, instance))
         await parts.faults.at("fork:ended")
-        _forget_disks(parts, instance)
+        forget_disks(directory_of(parts, instance))
         await tell(parts, EventKind.FORK_FAILED, instance, f"it boots cold: {error.message}")
         if parts.snapshots.note_failure(snapshot.key):
             await parts.snapshots.remove(snapshot.key)
@@ -144,6 +154,9 @@ async def _forked(parts: Parts, instance: Instance) -> bool:
 
 async def _fork(parts: Parts, start: Start, snapshot: WarmSnapshot) -> None:
     directory = directory_of(parts, start.instance)
+    (directory / FORKING).touch()
+    sync(directory)
+    await parts.faults.at("fork:marked")
     frozen = await parts.snapshots.lend(snapshot, directory)
     await parts.faults.at("fork:lent")
     await parts.images.create_fork(frozen, directory / DISK)
@@ -161,11 +174,16 @@ async def _fork(parts: Parts, start: Start, snapshot: WarmSnapshot) -> None:
     await parts.faults.at("fork:told")
     await parts.hypervisor.raise_link(config.name)
     await parts.faults.at("fork:linked")
+    (directory / FORKING).unlink()
+    sync(directory)
+    await parts.faults.at("fork:unmarked")
 
 
-def _forget_disks(parts: Parts, instance: Instance) -> None:
-    for name in DISKS:
-        (directory_of(parts, instance) / name).unlink(missing_ok=True)
+def forget_disks(directory: Path) -> None:
+    """The mark of a fork goes last: until then they are thrown away again."""
+    for name in (*DISKS, FORKING):
+        (directory / name).unlink(missing_ok=True)
+    sync(directory)
 
 
 async def _prepared(parts: Parts, start: Start) -> GuestConfig:

@@ -14,7 +14,7 @@ import pytest
 
 from vmorch.errors import GuestError
 from vmorch.model.image import RunConfig
-from vmorch.model.instance import Instance, State
+from vmorch.model.instance import Goal, Instance, State
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec, StartMode, StartPolicy
 from vmorch.simulation.invariants import WARM, check_always, come_to_rest
 from vmorch.simulation.virtual import run_virtually
@@ -45,6 +45,18 @@ class Story:
         assert self.world.reconciler is not None
         self.world.reconciler.wake()
         await come_to_rest(self.world, PEACE_SECONDS)
+
+    async def cut_off(self, point: str) -> None:
+        """A second instance is forked, and the daemon dies there."""
+        world = self.world
+        world.faults.armed = point
+        spec = ServiceSpec(name="web", image=self.image, replicas=2, expose=(80,))
+        apply = EnvironmentSpec(name="shop", services={"web": spec})
+        await world.store.apply(apply, now=world.clock.now())
+        assert world.reconciler is not None
+        world.reconciler.wake()
+        await world.faults.crashed.wait()
+        await world.crash()
 
     async def instances(self) -> list[Instance]:
         return list(await self.world.store.instances("shop"))
@@ -158,19 +170,54 @@ def test_a_fork_that_was_cut_off_boots_cold_on_a_new_disk_when_its_snapshot_is_g
     async def tale(story: Story) -> None:
         world = story.world
         await story.up()
-        world.faults.armed = "fork:guest"
-        spec = ServiceSpec(name="web", image=story.image, replicas=2, expose=(80,))
-        apply = EnvironmentSpec(name="shop", services={"web": spec})
-        await world.store.apply(apply, now=world.clock.now())
-        assert world.reconciler is not None
-        world.reconciler.wake()
-        await world.faults.crashed.wait()
-        await world.crash()
+        await story.cut_off("fork:guest")
         await world.parts.snapshots.remove((await story.keys()).pop())
         world.boot()
         await story.settle()
         assert await story.starts() == [StartMode.COLD] * 2
         assert not (world.parts.settings.instance_dir("shop", "web-2") / "frozen.qcow2").exists()
+
+    run(tmp_path, tale)
+
+
+@pytest.mark.parametrize("point", ["fork:marked", "fork:disk", "fork:guest", "fork:told"])
+def test_a_fork_that_was_cut_off_and_stopped_starts_on_a_new_disk(
+    tmp_path: Path, point: str
+) -> None:
+    """Its disk was written by a guest that was nobody yet."""
+
+    async def tale(story: Story) -> None:
+        world = story.world
+        await story.up()
+        await story.cut_off(point)
+        await world.store.set_goal("shop", Goal.STOP, instances=("web-2",))
+        world.boot()
+        await world.live(PEACE_SECONDS)
+        assert (await story.instances())[1].state is State.STOPPED
+        await world.store.set_goal("shop", Goal.RUN, instances=("web-2",))
+        await story.settle()
+        second = (await story.instances())[1]
+        assert (second.state, second.start, second.boot) == (State.READY, StartMode.COLD, 2)
+        directory = world.parts.settings.instance_dir("shop", "web-2")
+        assert not (directory / "frozen.qcow2").exists()
+        assert not (directory / "forking").exists()
+
+    run(tmp_path, tale)
+
+
+def test_a_fork_that_is_who_it_should_be_keeps_its_disk_when_it_was_stopped(
+    tmp_path: Path,
+) -> None:
+    async def tale(story: Story) -> None:
+        world = story.world
+        await story.up()
+        await story.cut_off("fork:unmarked")
+        await world.store.set_goal("shop", Goal.STOP, instances=("web-2",))
+        world.boot()
+        await world.live(PEACE_SECONDS)
+        await world.store.set_goal("shop", Goal.RUN, instances=("web-2",))
+        await story.settle()
+        assert (world.parts.settings.instance_dir("shop", "web-2") / "frozen.qcow2").exists()
 
     run(tmp_path, tale)
 
