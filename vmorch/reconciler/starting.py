@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmorch.durable import sync
-from vmorch.errors import VmorchError
+from vmorch.errors import VmorchError, of_the_disk
 from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity
 from vmorch.model.event import EventKind
 from vmorch.model.image import ImageManifest
@@ -134,7 +134,8 @@ async def _forked(parts: Parts, instance: Instance) -> bool:
         return False
     try:
         await _fork(parts, start, snapshot)
-    except VmorchError as error:
+    except (VmorchError, OSError) as raised:
+        error = of_the_disk(raised) if isinstance(raised, OSError) else raised
         await parts.hypervisor.destroy(domain_of(parts, instance))
         await parts.faults.at("fork:ended")
         forget_disks(directory_of(parts, instance))

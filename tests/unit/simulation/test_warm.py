@@ -3,6 +3,7 @@ half of one, wherever the daemon dies."""
 
 from __future__ import annotations
 
+import errno
 import functools
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from vmorch.model.image import RunConfig
 from vmorch.model.instance import Goal, Instance, State
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec, StartMode, StartPolicy
 from vmorch.simulation.invariants import WARM, check_always, come_to_rest
+from vmorch.simulation.troubles import Kind, Trouble
 from vmorch.simulation.virtual import run_virtually
 from vmorch.simulation.world import INSTALLATION, World
 from vmorch.store.protocol import EnvironmentRecord
@@ -67,6 +69,10 @@ class Story:
     async def kinds(self) -> list[str]:
         events = await self.world.store.events(environment="shop")
         return [event.kind for event in events]
+
+    async def messages(self, kind: str) -> list[str]:
+        events = await self.world.store.events(environment="shop")
+        return [event.message for event in events if event.kind == kind]
 
     async def ask(self) -> None:
         assert self.world.reconciler is not None
@@ -277,6 +283,34 @@ def test_a_fork_that_does_not_become_itself_boots_cold_on_a_new_disk(tmp_path: P
         assert await story.snapshots() == 1
         directory = story.world.parts.settings.instance_dir("shop", "web-2")
         assert not (directory / "frozen.qcow2").exists()
+
+    run(tmp_path, tale)
+
+
+def test_a_fork_for_which_the_disk_has_no_room_boots_cold(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        await story.up()
+
+        async def full(frozen: Path, path: Path) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        story.world.images.create_fork = full  # type: ignore[method-assign]
+        await story.up(replicas=2)
+        assert await story.starts() == [StartMode.COLD] * 2
+        assert "action-failed" not in await story.kinds()
+        assert "No space left" in (await story.messages("fork-failed"))[0]
+
+    run(tmp_path, tale)
+
+
+def test_a_fork_whose_agent_never_answers_boots_cold(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        await story.up()
+        silent = Trouble(port="guests", call="become", kind=Kind.HANGS)
+        story.world.troubles.add(silent)
+        await story.up(replicas=2)
+        assert await story.starts() == [StartMode.COLD] * 2
+        assert (await story.kinds()).count("fork-failed") == 1
 
     run(tmp_path, tale)
 
