@@ -29,6 +29,7 @@ from vmorch.planner.actions import (
     ShutDownGuest,
     SuspendGuest,
 )
+from vmorch.reconciler.booting import SEED
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.starting import forget_disks, forget_memory
 from vmorch.reconciler.storage import remove_volumes
@@ -178,7 +179,7 @@ async def remove_instance(parts: Parts, action: RemoveInstance) -> None:
     if directory.is_dir():
         forget_disks(directory)
     await parts.faults.at("remove:disk")
-    (directory / "seed.iso").unlink(missing_ok=True)
+    (directory / SEED).unlink(missing_ok=True)
     await parts.faults.at("remove:files")
     await parts.store.delete_instance(*instance.key, now=parts.clock.now())
     await parts.faults.at("remove:recorded")

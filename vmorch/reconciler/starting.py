@@ -33,11 +33,11 @@ from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.storage import storage_of
 from vmorch.reconciler.telling import domain_of, tell
 from vmorch.reconciler.warming import snapshot_for
-from vmorch.snapshots.protocol import WarmSnapshot
+from vmorch.snapshots.protocol import LENT_DISK, LENT_RAM, WarmSnapshot
 from vmorch.store.protocol import EnvironmentRecord
 
-DISKS = (DISK, "frozen.qcow2")
-"""An instance's own disk, and its part of the snapshot's that a fork's stands on."""
+_DISKS = (DISK, LENT_DISK, LENT_RAM)
+"""An instance's own disk, and a fork's part of the snapshot that it comes from."""
 BECOME_SECONDS = 12.0
 """How long a fork may take to become who it is. Before scaling."""
 
@@ -158,12 +158,13 @@ async def _fork(parts: Parts, start: Start, snapshot: WarmSnapshot) -> None:
     (directory / FORKING).touch()
     sync(directory)
     await parts.faults.at("fork:marked")
-    frozen = await parts.snapshots.lend(snapshot, directory)
+    lent = await parts.snapshots.lend(snapshot, directory)
     await parts.faults.at("fork:lent")
-    await parts.images.create_fork(frozen, directory / DISK)
+    await parts.images.create_fork(lent.disk, directory / DISK)
     await parts.faults.at("fork:disk")
     config = await _prepared(parts, start)
-    await parts.hypervisor.fork(config, snapshot.ram)
+    await parts.hypervisor.fork(config, lent.ram)
+    lent.ram.unlink()
     await parts.faults.at("fork:guest")
     acceleration = (await parts.hypervisor.acceleration()).acceleration
     await parts.guests.become(
@@ -182,7 +183,7 @@ async def _fork(parts: Parts, start: Start, snapshot: WarmSnapshot) -> None:
 
 def forget_disks(directory: Path) -> None:
     """The mark of a fork goes last: until then they are thrown away again."""
-    for name in (*DISKS, FORKING):
+    for name in (*_DISKS, FORKING):
         (directory / name).unlink(missing_ok=True)
     sync(directory)
 

@@ -15,7 +15,7 @@ from vmorch.hypervisor.protocol import GuestIdentity
 from vmorch.model.event import EventKind
 from vmorch.model.spec import HealthKind, ServiceSpec
 from vmorch.planner.actions import WarmUp
-from vmorch.reconciler.booting import DISK, SEED, SEED_BYTES, guest_config
+from vmorch.reconciler.booting import DISK, RAM, SEED, SEED_BYTES, guest_config
 from vmorch.reconciler.checks import (
     check_port,
     effective_check,
@@ -81,7 +81,7 @@ async def _warm_up(parts: Parts, action: WarmUp) -> WarmSnapshot | None:
         await _boot(parts, action, spec, key, draft)
         await _until_warm(parts, action, name, spec)
         await parts.faults.at("warm:ready")
-        await parts.hypervisor.save(name, draft / "ram")
+        await parts.hypervisor.save(name, draft / RAM)
         await parts.faults.at("warm:saved")
         if await parts.images.manifest(spec.image) != manifest:
             # Built again, it may have come to other bytes than the RAM knows.

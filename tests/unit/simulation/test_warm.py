@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from vmorch.errors import GuestError
+from vmorch.hypervisor.protocol import GuestConfig
 from vmorch.model.image import RunConfig
 from vmorch.model.instance import Goal, Instance, State
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec, StartMode, StartPolicy
@@ -283,6 +284,44 @@ def test_a_fork_that_does_not_become_itself_boots_cold_on_a_new_disk(tmp_path: P
         assert await story.snapshots() == 1
         directory = story.world.parts.settings.instance_dir("shop", "web-2")
         assert not (directory / "frozen.qcow2").exists()
+
+    run(tmp_path, tale)
+
+
+def test_a_fork_goes_by_one_snapshot_when_another_takes_its_place(tmp_path: Path) -> None:
+    """Memory of one boot over the disk of another would tear the disk to pieces."""
+
+    async def tale(story: Story) -> None:
+        world = story.world
+        await story.up()
+        (key,) = await story.keys()
+        forked, create = [], world.images.create_fork
+
+        async def slow(frozen: Path, path: Path) -> None:
+            await create(frozen, path)
+            (old,) = await world.snapshots.all()
+            forked.append(old.ram.read_bytes())
+            await world.snapshots.remove(key)
+            draft = await world.snapshots.draft(key)
+            for name in ("ram", "disk.qcow2"):
+                (draft / name).write_bytes(b"a guest of the fake hypervisor, another one")
+            await world.snapshots.publish(
+                draft, key=key, service="web", image=story.image, with_service=True
+            )
+
+        fork = world.hypervisor.fork
+
+        async def seen(config: GuestConfig, saved: Path) -> None:
+            forked.append(saved.read_bytes())
+            await fork(config, saved)
+
+        world.images.create_fork = slow  # type: ignore[method-assign]
+        world.hypervisor.fork = seen  # type: ignore[method-assign]
+        await story.up(replicas=2)
+        assert await story.starts() == [StartMode.COLD, StartMode.FORK]
+        assert forked[0] == forked[1]
+        directory = world.parts.settings.instance_dir("shop", "web-2")
+        assert not (directory / "frozen.ram").exists()
 
     run(tmp_path, tale)
 

@@ -78,13 +78,27 @@ def test_a_second_one_leaves_the_first_as_it_is(shelf: SnapshotShelf) -> None:
 
 def test_a_fork_keeps_its_disk_when_the_snapshot_goes(shelf: SnapshotShelf, tmp_path: Path) -> None:
     snapshot = asyncio.run(made(shelf))
-    frozen = asyncio.run(shelf.lend(snapshot, tmp_path))
+    lent = asyncio.run(shelf.lend(snapshot, tmp_path))
+    lent.ram.unlink()
     freed = asyncio.run(shelf.remove(KEY))
-    assert frozen.read_bytes() == b"disk"
+    assert lent.disk.read_bytes() == b"disk"
     assert freed == snapshot.ram_bytes
     assert present(shelf) == []
     with pytest.raises(VmorchError, match="cannot be used"):
         asyncio.run(shelf.lend(snapshot, tmp_path))
+
+
+def test_ram_and_disk_stay_a_pair_when_the_snapshot_is_made_anew(
+    shelf: SnapshotShelf, tmp_path: Path
+) -> None:
+    first = asyncio.run(made(shelf, b"first"))
+    lent = asyncio.run(shelf.lend(first, tmp_path))
+    asyncio.run(shelf.remove(KEY))
+    asyncio.run(made(shelf, b"second"))
+    assert lent.ram.read_bytes() == b"first"
+    assert mode(lent.ram) == 0o600
+    with pytest.raises(VmorchError, match="made anew meanwhile"):
+        asyncio.run(shelf.lend(first, tmp_path))
 
 
 def test_only_a_row_of_failures_condemns(shelf: SnapshotShelf) -> None:
