@@ -26,12 +26,10 @@ from vmorch.reconciler.endings import POWERED_OFF
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.unclaimed import Unclaimed, sorted_out
 from vmorch.snapshots.subject import is_able, key_of
+from vmorch.snapshots.upkeep import WARM_TRIES
 from vmorch.store.protocol import EnvironmentRecord
 
 _ByName = defaultdict[tuple[str, str], "Served"]
-
-WARM_TRIES = 2
-"""How often a warm snapshot of one revision is tried unasked in the life of a daemon."""
 
 
 @dataclass(slots=True)
@@ -156,7 +154,8 @@ async def _warmth(
     }
     lacking = {s for s, key in able.items() if s in declared and key not in keys}
     tried = {subject for subject, failures in memory.cold.items() if failures >= WARM_TRIES}
-    may = {s for s in lacking - tried if able[s] not in memory.unwanted_warm}
+    spoiled = {key for key in able.values() if parts.snapshots.times_given_up(key) >= WARM_TRIES}
+    may = {s for s in lacking - tried if able[s] not in memory.unwanted_warm | spoiled}
     return Warmth(
         warm=frozenset(subject for subject, key in able.items() if key in keys),
         may=frozenset(may if by_itself else ()),

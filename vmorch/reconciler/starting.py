@@ -34,6 +34,7 @@ from vmorch.reconciler.storage import storage_of
 from vmorch.reconciler.telling import domain_of, tell
 from vmorch.reconciler.warming import snapshot_for
 from vmorch.snapshots.protocol import LENT_DISK, LENT_RAM, WarmSnapshot
+from vmorch.snapshots.upkeep import WARM_TRIES
 from vmorch.store.protocol import EnvironmentRecord
 
 _DISKS = (DISK, LENT_DISK, LENT_RAM)
@@ -132,28 +133,40 @@ async def _forked(parts: Parts, instance: Instance) -> bool:
     snapshot = await snapshot_for(parts, start.spec)
     if snapshot is None:
         return False
+    config = await _prepared(parts, start)
+    is_suspect = False
     try:
-        await _fork(parts, start, snapshot)
+        ram = await _lay_out(parts, start, snapshot)
+        is_suspect = True
+        await _run_on(parts, start, config, snapshot, ram)
+        is_suspect = False
+        await _connect(parts, start)
     except (VmorchError, OSError) as raised:
         error = of_the_disk(raised) if isinstance(raised, OSError) else raised
         await parts.hypervisor.destroy(domain_of(parts, instance))
         await parts.faults.at("fork:ended")
         forget_disks(directory_of(parts, instance))
         await tell(parts, EventKind.FORK_FAILED, instance, f"it boots cold: {error.message}")
-        if parts.snapshots.note_failure(snapshot.key):
-            await parts.snapshots.remove(snapshot.key)
-            await tell(
-                parts,
-                EventKind.SNAPSHOT_REMOVED,
-                instance,
-                "too many forks of it have failed, one after the other",
-            )
+        if is_suspect:
+            await _blame(parts, instance, snapshot)
         return False
     parts.snapshots.note_success(snapshot.key)
     return True
 
 
-async def _fork(parts: Parts, start: Start, snapshot: WarmSnapshot) -> None:
+async def _blame(parts: Parts, instance: Instance, snapshot: WarmSnapshot) -> None:
+    """A fork failed of what only the snapshot can have given it."""
+    if not parts.snapshots.note_failure(snapshot.key):
+        return
+    await parts.snapshots.remove(snapshot.key)
+    why = "too many forks of it have failed, one after the other"
+    if parts.snapshots.times_given_up(snapshot.key) >= WARM_TRIES:
+        why += ", as those of the one before; the next is made when somebody asks for it"
+    await tell(parts, EventKind.SNAPSHOT_REMOVED, instance, why)
+
+
+async def _lay_out(parts: Parts, start: Start, snapshot: WarmSnapshot) -> Path:
+    """Its disk, over the frozen one; where its RAM is."""
     directory = directory_of(parts, start.instance)
     (directory / FORKING).touch()
     sync(directory)
@@ -162,9 +175,15 @@ async def _fork(parts: Parts, start: Start, snapshot: WarmSnapshot) -> None:
     await parts.faults.at("fork:lent")
     await parts.images.create_fork(lent.disk, directory / DISK)
     await parts.faults.at("fork:disk")
-    config = await _prepared(parts, start)
-    await parts.hypervisor.fork(config, lent.ram)
-    lent.ram.unlink()
+    return lent.ram
+
+
+async def _run_on(
+    parts: Parts, start: Start, config: GuestConfig, snapshot: WarmSnapshot, ram: Path
+) -> None:
+    """From there on, as the instance that its seed describes."""
+    await parts.hypervisor.fork(config, ram)
+    ram.unlink()
     await parts.faults.at("fork:guest")
     acceleration = (await parts.hypervisor.acceleration()).acceleration
     await parts.guests.become(
@@ -174,8 +193,12 @@ async def _fork(parts: Parts, start: Start, snapshot: WarmSnapshot) -> None:
         timeout_seconds=BECOME_SECONDS * acceleration.time_scale,
     )
     await parts.faults.at("fork:told")
-    await parts.hypervisor.raise_link(config.name)
+
+
+async def _connect(parts: Parts, start: Start) -> None:
+    await parts.hypervisor.raise_link(domain_of(parts, start.instance))
     await parts.faults.at("fork:linked")
+    directory = directory_of(parts, start.instance)
     (directory / FORKING).unlink()
     sync(directory)
     await parts.faults.at("fork:unmarked")

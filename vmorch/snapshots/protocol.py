@@ -86,3 +86,7 @@ class Snapshots(Protocol):
     def note_failure(self, key: str) -> bool:
         """A fork of it failed; True: that was once too often, it should be removed."""
         ...
+
+    def times_given_up(self, key: str) -> int:
+        """How often one of that key had to be removed for its failures, as far as is known."""
+        ...

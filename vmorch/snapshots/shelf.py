@@ -39,6 +39,7 @@ class SnapshotShelf:
         self._aside = aside
         self._clock = clock
         self._failures: Counter[str] = Counter()
+        self._given_up: Counter[str] = Counter()
 
     async def sweep(self) -> None:
         await self._aside(self._sweep)
@@ -143,7 +144,14 @@ class SnapshotShelf:
 
     def note_failure(self, key: str) -> bool:
         self._failures[key] += 1
-        return self._failures[key] >= FAILURES
+        if self._failures[key] < FAILURES:
+            return False
+        self._failures.pop(key)
+        self._given_up[key] += 1
+        return True
+
+    def times_given_up(self, key: str) -> int:
+        return self._given_up[key]
 
 
 def _unusable(snapshot: WarmSnapshot, why: str) -> VmorchError:

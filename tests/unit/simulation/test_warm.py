@@ -365,6 +365,53 @@ def test_a_snapshot_that_fails_again_and_again_is_given_up(tmp_path: Path) -> No
     run(tmp_path, tale)
 
 
+def test_one_whose_forks_always_fail_is_not_made_for_ever(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        await story.up()
+        story.world.guests.failures["become"] = [GuestError("no")] * 100
+        for replicas in range(4, 16, 3):
+            await story.up(replicas=replicas)
+        assert (await story.kinds()).count("snapshot-made") == 2
+        assert (await story.kinds()).count("fork-failed") == 6
+        assert "made when somebody asks for it" in (await story.messages("snapshot-removed"))[-1]
+        story.world.guests.failures.clear()
+        await story.ask()
+        await story.up(replicas=16)
+        assert (await story.starts())[-1] is StartMode.FORK
+
+    run(tmp_path, tale)
+
+
+@pytest.mark.parametrize(("port", "call"), [("guests", "write_seed"), ("hypervisor", "raise_link")])
+def test_troubles_that_are_not_the_snapshot_s_are_not_held_against_it(
+    tmp_path: Path, port: str, call: str
+) -> None:
+    async def tale(story: Story) -> None:
+        await story.up()
+        for replicas in range(2, 8):
+            story.world.troubles.add(Trouble(port=port, call=call))
+            await story.up(replicas=replicas)
+        assert "snapshot-removed" not in await story.kinds()
+        if call == "write_seed":
+            assert "fork-failed" not in await story.kinds()
+            assert (await story.starts())[1:] == [StartMode.FORK] * 6
+
+    run(tmp_path, tale)
+
+
+def test_a_fork_that_was_given_up_is_not_tried_once_more(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        await story.up()
+        story.world.guests.failures["become"] = [GuestError("no")]
+        await story.cut_off("fork:given-up")
+        story.world.boot()
+        await story.settle()
+        assert await story.starts() == [StartMode.COLD] * 2
+        assert story.world.faults.seen["fork:marked"] == 1
+
+    run(tmp_path, tale)
+
+
 def test_a_fork_that_succeeds_ends_the_memory_of_failures(tmp_path: Path) -> None:
     async def tale(story: Story) -> None:
         await story.up()
