@@ -15,6 +15,7 @@ from typing import Any
 import libvirt
 import libvirt_qemu  # type: ignore[import-untyped]
 
+from vmorch.effects import Clock
 from vmorch.errors import GuestError, HypervisorError
 from vmorch.hypervisor import domains
 from vmorch.hypervisor.acceleration import AccelerationProbe
@@ -46,7 +47,8 @@ class LibvirtHypervisor:
     """Guests of one installation on one libvirtd.
 
     `accel` is auto, kvm or tcg; `directory` is one of its own, for the blank spare disk.
-    Calls of agents have connections of their own: one that hangs holds up no other call.
+    Calls of agents have connections of their own: one that hangs holds up no other call. So have
+    saves, each of which lasts until a guest's whole memory is written.
     """
 
     def __init__(
@@ -57,14 +59,17 @@ class LibvirtHypervisor:
         probe: AccelerationProbe,
         *,
         directory: Path,
+        clock: Clock,
     ) -> None:
         self._installation = installation
         self._accel = accel
         self._probe = probe
         self._directory = directory
+        self._clock = clock
         self._oom_kills = OomKills()
         self._hints = Hints(f"{installation.short}-", self._oom_kills)
         self._control = Connection(uri, self._opened)
+        self._saves = Connection(uri)
         self._agents = [Connection(uri) for _ in range(AGENT_CONNECTIONS)]
         self._counting = Counting(self._control, Connection(uri), installation)
         self._next_agent = itertools.cycle(self._agents)
@@ -120,9 +125,9 @@ class LibvirtHypervisor:
             return domains.save(connection, name, self._installation, path)
 
         while True:
-            if await self._control.call(f"save {name}", work):
+            if await self._saves.call(f"save {name}", work):
                 return
-            await asyncio.sleep(_SAVED_LOOK_SECONDS)
+            await self._clock.sleep(_SAVED_LOOK_SECONDS)
 
     async def wake(self, name: str, uuid: str, limits: GuestLimits, saved: Path) -> None:
         platform = await self._platform()
@@ -256,7 +261,7 @@ class LibvirtHypervisor:
         for task in self._shutdowns:
             task.cancel()
         await self._counting.close()
-        for connection in (self._control, *self._agents):
+        for connection in (self._control, self._saves, *self._agents):
             await connection.close()
 
     async def _platform(self) -> Platform:
