@@ -164,12 +164,16 @@ def test_a_fork_has_its_own_volume_and_secret_and_the_snapshot_neither(
     inside(daemon, "data-2", "echo of the second >/srv/data/note; sync")
     assert inside(daemon, "data-1", "cat /srv/data/note") == "of the first"
     assert "/srv/data" in inside(daemon, "data-2", "cat /proc/mounts")
+    own = daemon.settings.instance_dir("warm", "data-2") / "disk.qcow2"
+    guests_group = own.stat().st_gid
+    assert guests_group != 0
     for snapshot in snapshots(daemon):
         found = subprocess.run(["grep", "-rqaF", SECRET, snapshot], capture_output=True)
         assert found.returncode == 1
         ram = snapshot / "ram"
         assert (stat.S_IMODE(ram.stat().st_mode), ram.stat().st_uid) == (0o600, 0)
-        assert stat.S_IMODE((snapshot / "disk.qcow2").stat().st_mode) == 0o444
+        disk = (snapshot / "disk.qcow2").stat()
+        assert (stat.S_IMODE(disk.st_mode), disk.st_uid, disk.st_gid) == (0o440, 0, guests_group)
 
 
 def test_a_fork_restarts_from_its_own_disk(daemon: LabDaemon, project: Path) -> None:

@@ -23,7 +23,7 @@ from vmorch.hypervisor.connection import Connection
 from vmorch.hypervisor.counting import Counting
 from vmorch.hypervisor.events import Hints
 from vmorch.hypervisor.failures import guest_error, is_absent
-from vmorch.hypervisor.files import ensure_spare_disk, hand_over
+from vmorch.hypervisor.files import ensure_spare_disk, hand_over, share
 from vmorch.hypervisor.fork_xml import fork_xml, woken_xml
 from vmorch.hypervisor.host_memory import OomKills
 from vmorch.hypervisor.platform import Platform, parse_platform
@@ -128,6 +128,10 @@ class LibvirtHypervisor:
             if await self._saves.call(f"save {name}", work):
                 return
             await self._clock.sleep(_SAVED_LOOK_SECONDS)
+
+    async def share(self, disk: Path) -> None:
+        platform = await self._platform()
+        await asyncio.to_thread(share, disk, platform.owner)
 
     async def wake(self, name: str, uuid: str, limits: GuestLimits, saved: Path) -> None:
         platform = await self._platform()

@@ -186,6 +186,10 @@ class FakeHypervisor:
         await self._points.at("hypervisor:saved")
         self._end(guest.config.name, "stopped: saved")
 
+    async def share(self, disk: Path) -> None:
+        await self._called("share")
+        disk.chmod(0o440)
+
     async def wake(self, name: str, uuid: str, limits: GuestLimits, saved: Path) -> None:
         """A guest goes on where it was. Raises AssertionError: for the second time."""
         await self._called("wake")

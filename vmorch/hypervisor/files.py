@@ -34,6 +34,22 @@ def hand_over(path: Path, owner: Owner | None, *, mode: int) -> None:
     Raises:
         HypervisorError: the file is missing, or is not the instance's own.
     """
+    uid, gid = (owner.uid, owner.gid) if owner is not None else (-1, -1)
+    _give(path, uid, gid, mode)
+
+
+def share(path: Path, owner: Owner | None) -> None:
+    """Let QEMU's group read a file, ourselves too, and nobody write it. It stays ours: an owner
+    could let itself write what other guests stand on.
+
+    Raises:
+        HypervisorError: the file is missing, or has another name somewhere.
+    """
+    _give(path, os.getuid(), owner.gid if owner is not None else os.getgid(), 0o440)
+
+
+def _give(path: Path, uid: int, gid: int, mode: int) -> None:
+    """-1 leaves user or group as it is."""
     try:
         found = path.stat(follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
@@ -42,8 +58,8 @@ def hand_over(path: Path, owner: Owner | None, *, mode: int) -> None:
                 hint="Remove it; it is made anew.",
             )
         path.chmod(mode)
-        if owner is not None:
-            os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
+        if (uid, gid) != (-1, -1):
+            os.chown(path, uid, gid, follow_symlinks=False)
     except OSError as error:
         raise HypervisorError(
             f"{path} cannot be handed to QEMU: {error.strerror}.",

@@ -83,6 +83,8 @@ async def _warm_up(parts: Parts, action: WarmUp) -> WarmSnapshot | None:
         await parts.faults.at("warm:ready")
         await parts.hypervisor.save(name, draft / RAM)
         await parts.faults.at("warm:saved")
+        await parts.hypervisor.share(draft / DISK)
+        await parts.faults.at("warm:shared")
         if await parts.images.manifest(spec.image) != manifest:
             # Built again, it may have come to other bytes than the RAM knows.
             raise VmorchError(f"The image of '{action.service}' was removed meanwhile.")

@@ -61,7 +61,7 @@ class Snapshots(Protocol):
     async def publish(
         self, draft: Path, *, key: str, service: str, image: str, with_service: bool
     ) -> WarmSnapshot:
-        """Make a finished draft one of `all`, whole and for good."""
+        """Make a finished draft one of `all`, whole and for good. Its disk is shared as it is."""
         ...
 
     async def discard(self, draft: Path) -> None: ...

@@ -77,9 +77,6 @@ class SnapshotShelf:
         self, draft: Path, key: str, service: str, image: str, with_service: bool
     ) -> WarmSnapshot:
         (draft / RAM).chmod(0o600)
-        disk = draft / DISK
-        disk.chmod(0o444)
-        os.chown(disk, os.getuid(), os.getgid())
         now = self._clock.now()
         document = {
             "key": key,

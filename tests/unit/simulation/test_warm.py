@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import stat
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -98,7 +99,8 @@ async def lived(directory: Path, point: str | None) -> dict[str, int]:
         await story.up(replicas=3)
         await check_always(world)
         assert [i.state for i in await story.instances()] == [State.READY] * 3
-        assert await story.snapshots() == 1
+        (snapshot,) = await world.snapshots.all()
+        assert stat.S_IMODE(snapshot.disk.stat().st_mode) == 0o440
         assert (await story.starts())[0] is StartMode.COLD
         if point is None or not point.startswith("fork:given-up"):
             assert (await story.starts())[1:] == [StartMode.FORK] * 2

@@ -26,6 +26,7 @@ async def made(shelf: SnapshotShelf, ram: bytes = b"memory", key: str = KEY) -> 
     draft = await shelf.draft(key)
     (draft / "ram").write_bytes(ram)
     (draft / "disk.qcow2").write_bytes(b"disk")
+    (draft / "disk.qcow2").chmod(0o440)
     (draft / "seed.iso").write_bytes(b"blank")
     return await shelf.publish(draft, key=key, service="web", image="sha256:1", with_service=True)
 
@@ -38,11 +39,11 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_it_holds_memory_for_root_alone_and_a_disk_that_nobody_writes(
+def test_it_holds_memory_for_root_alone_and_the_disk_as_it_was_shared(
     shelf: SnapshotShelf, tmp_path: Path
 ) -> None:
     snapshot = asyncio.run(made(shelf))
-    assert (mode(snapshot.ram), mode(snapshot.disk)) == (0o600, 0o444)
+    assert (mode(snapshot.ram), mode(snapshot.disk)) == (0o600, 0o440)
     names = {path.name for path in (tmp_path / "snapshots" / KEY).iterdir()}
     assert names == {"ram", "disk.qcow2", "snapshot.json"}
     assert present(shelf) == [KEY]
