@@ -50,6 +50,7 @@ def bundle(number: int, *files: GuestFile, argv: tuple[str, ...] = ()) -> Identi
         files=files,
         argv=argv,
         instance_id=f"i-{number}",
+        cloud_instance_id=f"cloud-{number}",
         host_name=f"fork-{number}",
         machine_id=f"{number:032x}",
         mac=f"52:54:00:00:00:{number:02x}",
@@ -315,10 +316,10 @@ def debian(config: GuestConfig, images_dir: Path) -> GuestConfig:
 def test_a_fork_of_debian_takes_its_journal_and_cloud_init_along(debian: GuestConfig) -> None:
     cloud = "/var/lib/cloud"
     prepare = f"""
-        mkdir -p {cloud}/instances/i-0/sem {cloud}/data
-        echo done >{cloud}/instances/i-0/sem/config_runcmd
-        ln -s {cloud}/instances/i-0 {cloud}/instance
-        echo i-0 >{cloud}/data/instance-id
+        mkdir -p {cloud}/instances/cloud-0/sem {cloud}/data
+        echo done >{cloud}/instances/cloud-0/sem/config_runcmd
+        ln -s {cloud}/instances/cloud-0 {cloud}/instance
+        echo cloud-0 >{cloud}/data/instance-id
         echo old >/var/lib/systemd/random-seed
     """
 
@@ -343,7 +344,7 @@ def test_a_fork_of_debian_takes_its_journal_and_cloud_init_along(debian: GuestCo
                 "ActiveState=active",
             ]
             seen = f"cat {cloud}/data/instance-id {cloud}/instance/sem/*; ls {cloud}/instances"
-            assert await said(hypervisor, fork.name, seen) == "i-1\ndone\ni-1\n"
+            assert await said(hypervisor, fork.name, seen) == "cloud-1\ndone\ncloud-1\n"
             assert await said(hypervisor, fork.name, "ls /var/lib/systemd/random-seed; :") == ""
 
     asyncio.run(check())

@@ -54,6 +54,7 @@ def bundle_for(
     return replace(
         _nobody_s(spec, image, random_seed=random_seed, time_scale=time_scale),
         instance_id=f"{instance.uuid}-{boot}",
+        cloud_instance_id=instance.uuid,
         host_name=host_name(instance.service, instance.ordinal),
         machine_id=uuid.UUID(instance.uuid).hex,
         mac=instance.mac,
@@ -84,6 +85,7 @@ def blank_bundle(
     return replace(
         bundle,
         instance_id=f"warm-{key[:32]}",
+        cloud_instance_id=f"warm-{key[:32]}",
         machine_id=key[:32],
         argv=bundle.argv if with_service else (),
     )
@@ -97,6 +99,7 @@ def _nobody_s(
     once."""
     return IdentityBundle(
         instance_id="nobody",
+        cloud_instance_id="nobody",
         host_name="warm",
         machine_id="0" * 32,
         mac="52:54:00:00:00:01",
