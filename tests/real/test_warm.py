@@ -124,13 +124,13 @@ def test_forks_are_others_and_keep_their_service(daemon: LabDaemon, project: Pat
     rows = scaled(daemon, "kept", 1 + FORKS)
     assert [row["start"] for row in rows] == ["cold"] + ["fork"] * FORKS, events(daemon)
     forks = [row["instance"] for row in rows[1:]]
-    ids = {
-        inside(daemon, name, "hostname; cat /etc/machine-id /sys/class/net/eth0/address")
-        for name in forks
-    }
-    assert len(ids) == FORKS
-    keys = {inside(daemon, name, "cat /etc/ssh/ssh_host_ed25519_key") for name in forks}
-    assert len(keys) == FORKS
+    for own in (
+        "hostname",
+        "cat /etc/machine-id",
+        "cat /sys/class/net/eth0/address",
+        "cat /etc/ssh/ssh_host_ed25519_key",
+    ):
+        assert len({inside(daemon, name, own) for name in forks}) == FORKS, own
     draws = {inside(daemon, name, "head -c 16 /dev/urandom | od -An -tx1") for name in forks}
     assert len(draws) == FORKS
     domains = [row["domain"] for row in rows[1:]]
