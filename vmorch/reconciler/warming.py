@@ -97,8 +97,10 @@ async def _warm_up(parts: Parts, action: WarmUp) -> WarmSnapshot | None:
         )
         await parts.faults.at("warm:published")
     except (VmorchError, OSError):
-        await parts.hypervisor.destroy(name)
-        await parts.snapshots.discard(draft)
+        try:
+            await parts.hypervisor.destroy(name)
+        finally:
+            await parts.snapshots.discard(draft)
         raise
     await _tell(parts, EventKind.SNAPSHOT_MADE, action, _MADE.format(action.revision))
     await _bound(parts, action)

@@ -461,6 +461,18 @@ def test_a_service_that_never_gets_warm_is_left_alone_after_a_while(tmp_path: Pa
     run(tmp_path, tale)
 
 
+def test_a_draft_goes_also_when_its_guest_cannot_be_ended_at_once(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        story.world.hypervisor.fail("save", times=2)
+        story.world.troubles.add(Trouble(port="hypervisor", call="destroy", about=WARM, times=2))
+        await story.up()
+        assert (await story.kinds()).count("snapshot-failed") == 2
+        assert not list(story.world.parts.settings.snapshots_dir.glob(".*"))
+        assert not [name for name in story.world.hypervisor.domains if name.startswith(WARM)]
+
+    run(tmp_path, tale)
+
+
 def test_whoever_asks_gets_one_also_where_none_is_made_unasked(tmp_path: Path) -> None:
     async def tale(story: Story) -> None:
         await story.up()
