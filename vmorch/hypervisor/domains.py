@@ -235,6 +235,13 @@ def is_paused(domain: libvirt.virDomain) -> bool:
     return guest_state(*domain.state()) is GuestState.PAUSED
 
 
+def is_unreleased(domain: libvirt.virDomain) -> bool:
+    """Whether it has not run yet. One whose disk failed has: that too stands still."""
+    state, reason = domain.state()
+    ran = (state, reason) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
+    return guest_state(state, reason) is GuestState.PAUSED and not ran
+
+
 def release(domain: libvirt.virDomain, config: GuestConfig, acceleration: Acceleration) -> None:
     """Set a paused guest's limits, then let it run. If that fails there is no guest."""
     limits = GuestLimits(

@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,13 @@ from vmorch.hypervisor.connection import Connection
 from vmorch.hypervisor.counting import Counting
 from vmorch.hypervisor.events import Hints
 from vmorch.hypervisor.failures import guest_error, is_absent
-from vmorch.hypervisor.files import ensure_spare_disk, hand_over, share
-from vmorch.hypervisor.fork_xml import fork_xml, woken_xml
+from vmorch.hypervisor.files import ensure_spare_disk, hand_over_all, share
+from vmorch.hypervisor.fork_xml import woken_xml
+from vmorch.hypervisor.forking import fork
 from vmorch.hypervisor.host_memory import OomKills
 from vmorch.hypervisor.platform import Platform, parse_platform
 from vmorch.hypervisor.protocol import GuestConfig, GuestHint, GuestLimits, ObservedGuest
-from vmorch.hypervisor.saved_state import open_saved_state, poured, read_saved_state
+from vmorch.hypervisor.saved_state import read_saved_state
 from vmorch.hypervisor.strays import end_strays
 from vmorch.hypervisor.xml import domain_xml
 from vmorch.model.counters import GuestCounters
@@ -46,7 +48,8 @@ _AGENT_GRACE_SECONDS = 5.0
 class LibvirtHypervisor:
     """Guests of one installation on one libvirtd.
 
-    `accel` is auto, kvm or tcg; `directory` is one of its own, for the blank spare disk.
+    `accel` is auto, kvm or tcg; `directory` is one of its own, for the blank spare disk and
+    for pipes.
     Calls of agents have connections of their own: one that hangs holds up no other call. So have
     saves, each of which lasts until a guest's whole memory is written.
     """
@@ -65,6 +68,9 @@ class LibvirtHypervisor:
         self._accel = accel
         self._probe = probe
         self._directory = directory
+        self._pipes = directory / "pipes"
+        # An earlier process may have been killed while it poured.
+        shutil.rmtree(self._pipes, ignore_errors=True)
         self._clock = clock
         self._oom_kills = OomKills()
         self._hints = Hints(f"{installation.short}-", self._oom_kills)
@@ -103,10 +109,7 @@ class LibvirtHypervisor:
         def work(connection: libvirt.virConnect) -> None:
             domain = domains.existing(connection, config.name, config.uuid)
             if domain is None:
-                hand_over(config.system_disk, platform.owner, mode=0o600)
-                hand_over(config.seed_disk, platform.owner, mode=0o400)
-                for volume in config.volumes:
-                    hand_over(volume.path, platform.owner, mode=0o600)
+                hand_over_all(config, platform.owner)
                 domain = domains.create(connection, document)
             elif not domains.is_paused(domain):
                 return
@@ -154,20 +157,14 @@ class LibvirtHypervisor:
         spare_disk = await asyncio.to_thread(ensure_spare_disk, self._directory)
 
         def work(connection: libvirt.virConnect) -> None:
-            domain = domains.existing(connection, config.name, config.uuid)
-            if domain is None:
-                with open_saved_state(saved) as (state, stream):
-                    fork = state.with_xml(fork_xml(state.xml, config, spare_disk))
-                    hand_over(config.system_disk, platform.owner, mode=0o600)
-                    hand_over(config.seed_disk, platform.owner, mode=0o400)
-                    for volume in config.volumes:
-                        hand_over(volume.path, platform.owner, mode=0o600)
-                    with poured(fork, stream) as pipe:
-                        domain = domains.restore(connection, config.name, pipe, None)
-                domains.plug_volumes(domain, config.volumes)
-            elif not domains.is_paused(domain):
-                return
-            domains.release(domain, config, platform.acceleration)
+            fork(
+                connection,
+                config,
+                saved,
+                platform=platform,
+                spare_disk=spare_disk,
+                pipes=self._pipes,
+            )
 
         await self._control.call(f"fork {config.name}", work)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vmorch.errors import HypervisorError
 from vmorch.hypervisor.platform import Owner
+from vmorch.hypervisor.protocol import GuestConfig
 
 SPARE_DISK_BYTES = 1024 * 1024
 
@@ -36,6 +37,14 @@ def hand_over(path: Path, owner: Owner | None, *, mode: int) -> None:
     """
     uid, gid = (owner.uid, owner.gid) if owner is not None else (-1, -1)
     _give(path, uid, gid, mode)
+
+
+def hand_over_all(config: GuestConfig, owner: Owner | None) -> None:
+    """The same with all files that are a guest's own."""
+    hand_over(config.system_disk, owner, mode=0o600)
+    hand_over(config.seed_disk, owner, mode=0o400)
+    for volume in config.volumes:
+        hand_over(volume.path, owner, mode=0o600)
 
 
 def share(path: Path, owner: Owner | None) -> None:

@@ -136,15 +136,16 @@ def _read(path: Path, file: BinaryIO) -> SavedState:
 
 
 @contextmanager
-def poured(state: SavedState, file: BinaryIO) -> Iterator[Path]:
-    """A pipe that gives the head of `state`, then the stream of `file`. Whoever reads it does so
-    inside; whether they read to its end is theirs to know. What cannot be written to its end ends
-    there, and a reader that fails inside is told why.
+def poured(state: SavedState, file: BinaryIO, pipes: Path) -> Iterator[Path]:
+    """A pipe in a new directory in `pipes`, that gives the head of `state`, then the stream of
+    `file`. Whoever reads it does so inside; whether they read to its end is theirs to know. What
+    cannot be written to its end ends there, and a reader that fails inside is told why.
 
     Raises:
         HypervisorError: there is no pipe; or the reader failed, as `file` could not be read.
     """
-    with tempfile.TemporaryDirectory(prefix="vmorch-fork-") as directory:
+    pipes.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=pipes) as directory:
         pipe = Path(directory) / "state"
         writer = _Writer(pipe, state.head(), file, state.stream_offset)
         try:

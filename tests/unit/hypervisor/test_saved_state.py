@@ -60,7 +60,7 @@ def test_a_head_that_is_written_is_the_one_that_was_read(tmp_path: Path) -> None
 def test_another_xml_leaves_all_else_and_the_stream_where_they_are(tmp_path: Path) -> None:
     with open_saved_state(saved(tmp_path / "ram")) as (state, file):
         other = state.with_xml("<domain>of somebody else</domain>")
-        with poured(other, file) as pipe:
+        with poured(other, file, tmp_path) as pipe:
             (tmp_path / "other").write_bytes(pipe.read_bytes())
     read = read_saved_state(tmp_path / "other")
     assert (read.xml, read.cookie) == ("<domain>of somebody else</domain>", COOKIE)
@@ -72,15 +72,15 @@ def test_head_and_stream_are_of_one_file_whatever_comes_in_its_place(tmp_path: P
     with open_saved_state(path) as (state, file):
         path.unlink()
         path.write_bytes(b"another one")
-        with poured(state, file) as pipe:
+        with poured(state, file, tmp_path) as pipe:
             assert pipe.read_bytes().endswith(STREAM)
 
 
 def test_a_reader_that_never_comes_or_leaves_holds_nobody_up(tmp_path: Path) -> None:
     with open_saved_state(saved(tmp_path / "ram")) as (state, file):
-        with poured(state, file):
+        with poured(state, file, tmp_path):
             pass
-        with poured(state, file) as pipe, pipe.open("rb") as reader:
+        with poured(state, file, tmp_path) as pipe, pipe.open("rb") as reader:
             assert reader.read(16) == b"LibvirtQemudSave"
 
 
@@ -97,7 +97,7 @@ def test_a_writer_that_fails_ends_its_reader_and_says_why(
     with (
         open_saved_state(saved(tmp_path / "ram")) as (state, file),
         pytest.raises(HypervisorError, match="Input/output error") as caught,
-        poured(state, file) as pipe,
+        poured(state, file, tmp_path) as pipe,
     ):
         got = pipe.read_bytes()
         assert len(got) == (state.stream_offset if failing == "splice" else 0)
@@ -108,7 +108,7 @@ def test_a_writer_that_fails_ends_its_reader_and_says_why(
 def test_a_reader_that_comes_late_gets_all_of_what_fits_into_the_pipe(tmp_path: Path) -> None:
     path = saved(tmp_path / "ram")
     os.truncate(path, 92 + ROOM + 10)
-    with open_saved_state(path) as (state, file), poured(state, file) as pipe:
+    with open_saved_state(path) as (state, file), poured(state, file, tmp_path) as pipe:
         time.sleep(0.1)
         assert pipe.read_bytes() == path.read_bytes()
 
