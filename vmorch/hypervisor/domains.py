@@ -170,6 +170,8 @@ def save(connection: libvirt.virConnect, name: str, installation: Installation, 
         domain = ours(connection, name, installation)
         if _is_being_saved(domain):
             return False
+        # Of an earlier life: should the guest end before it is saved, it is not that.
+        path.unlink(missing_ok=True)
         _save(domain, path)
     except libvirt.libvirtError as error:
         if not is_absent(error):
