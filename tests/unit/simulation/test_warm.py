@@ -120,7 +120,8 @@ async def lived(directory: Path, point: str | None) -> dict[str, int]:
 def points() -> list[str]:
     with tempfile.TemporaryDirectory() as directory:
         seen = run_virtually(lived(Path(directory), None))
-    return sorted(point for point in seen if point.split(":")[0] in {"warm", "fork", "start"})
+    parts = {"warm", "fork", "start", "hypervisor"}
+    return sorted(point for point in seen if point.split(":")[0] in parts)
 
 
 @pytest.mark.parametrize("point", points())
@@ -130,6 +131,7 @@ def test_a_daemon_killed_there_leaves_nothing_half_done(point: str, tmp_path: Pa
 
 def test_the_run_passes_the_points_that_matter() -> None:
     expected = {"warm:draft", "warm:guest", "warm:saved", "warm:published"}
+    expected |= {"hypervisor:saved", "hypervisor:restored"}
     assert expected | {"fork:lent", "fork:guest", "fork:told", "fork:linked"} <= set(points())
 
 
