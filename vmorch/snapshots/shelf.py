@@ -111,13 +111,18 @@ class SnapshotShelf:
         return freed
 
     def _remove(self, key: str) -> int:
-        """Out of sight by one rename: half a snapshot is never seen."""
-        place = self._directory / key
-        if not place.exists():
+        """Out of sight by one rename: half a snapshot is never seen, and of two who remove it at
+        the same time one finds nothing."""
+        if not self._directory.exists():
             return 0
-        away = place.rename(self._directory / f"{_DRAFT}{key}")
-        files = [path.stat() for path in away.iterdir() if path.name in {RAM, DISK}]
-        shutil.rmtree(away, ignore_errors=True)
+        hidden = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._directory))
+        try:
+            away = (self._directory / key).rename(hidden / key)
+            files = [path.stat() for path in away.iterdir() if path.name in {RAM, DISK}]
+        except FileNotFoundError:
+            return 0
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
         return sum(file.st_blocks * 512 for file in files if file.st_nlink == 1)
 
     async def lend(self, snapshot: WarmSnapshot, directory: Path) -> Lent:

@@ -89,6 +89,23 @@ def test_a_fork_keeps_its_disk_when_the_snapshot_goes(shelf: SnapshotShelf, tmp_
         asyncio.run(shelf.lend(snapshot, tmp_path))
 
 
+def test_of_two_who_remove_it_one_finds_nothing(
+    shelf: SnapshotShelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = asyncio.run(made(shelf))
+    rename, freed = Path.rename, []
+
+    def late(path: Path, target: Path) -> Path:
+        monkeypatch.undo()
+        freed.append(asyncio.run(shelf.remove(KEY)))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    assert asyncio.run(shelf.remove(KEY)) == 0
+    assert freed == [snapshot.ram_bytes + snapshot.disk_bytes]
+    assert list((tmp_path / "snapshots").iterdir()) == []
+
+
 def test_ram_and_disk_stay_a_pair_when_the_snapshot_is_made_anew(
     shelf: SnapshotShelf, tmp_path: Path
 ) -> None:
