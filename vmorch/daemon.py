@@ -192,6 +192,7 @@ async def _serve(
         settings.accel,
         AccelerationProbe(settings.state_dir / "acceleration.json", catalog.probe_kernel),
         directory=settings.state_dir / "hypervisor",
+        clock=clock,
     )
     network = RouterNetwork(
         installation,

@@ -71,7 +71,12 @@ def manifest_of(name: str) -> ImageManifest:
             supports=frozenset({"agent", "ssh"}),
             least_memory_bytes=64 * MIB,
         ),
-        run=RunConfig(user="app", working_dir="/opt", environment={"A": "image", "B": "image"}),
+        run=RunConfig(
+            command=("serve",),
+            user="app",
+            working_dir="/opt",
+            environment={"A": "image", "B": "image"},
+        ),
         virtual_size_bytes=16 * 1024 * MIB,
         created_at=1.0,
     )

@@ -137,6 +137,11 @@ class Hypervisor(Protocol):
         finished file there, has been saved; one that is just being saved is waited for."""
         ...
 
+    async def share(self, disk: Path) -> None:
+        """Let every guest read the disk of a guest that has ended, and nobody write it. Others
+        cannot read it."""
+        ...
+
     async def wake(self, name: str, uuid: str, limits: GuestLimits, saved: Path) -> None:
         """Restore a guest from its own saved state, paused, with its limits set: from there
         `resume` lets it go on. One that is there already is kept, running or paused.

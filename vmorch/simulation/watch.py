@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from vmorch.errors import VmorchError
@@ -67,7 +68,7 @@ class Watch:
         self._calls += 1
         if self._calls > BUSY_CALLS:
             raise Violation("the daemon is busy without end", f"{port}.{call}")
-        if port == "hypervisor" and arguments:
+        if port == "hypervisor" and arguments and not isinstance(arguments[0], Path):
             self._check_guest(call, arguments[0])
         elif (port, call) == ("proxy", "apply"):
             await self._check_admitted(arguments[0])
