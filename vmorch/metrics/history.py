@@ -11,7 +11,7 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vmorch.metrics.flow import Flows, flows
 from vmorch.metrics.rates import (
@@ -34,13 +34,15 @@ WEIGH_SECONDS = 60.0
 
 @dataclass(slots=True)
 class Track:
-    """One instance. `weight` is that of the process `weighed_life`; `asked_at` is when its memory
-    was last to be weighed, whatever came of it."""
+    """One instance. `ready_since` is the first of the looks in a row that saw it ready. `weight` is
+    that of the process `weighed_life`; `asked_at` is when its memory was last to be weighed,
+    whatever came of it."""
 
     subject: Subject
     latest: InstanceUse
     totals: Totals = field(default_factory=Totals)
     ring: Ring[InstanceUse] = field(default_factory=lambda: Ring(InstanceUse))
+    ready_since: float = math.inf
     weight: MemoryWeight | None = None
     weighed_life: int = 0
     asked_at: float = -math.inf
@@ -140,6 +142,7 @@ class History:
         if track is None:
             track = Track(subject, measure)
         track.subject, track.latest = subject, measure
+        track.ready_since = min(track.ready_since, measure.at) if subject.ready else math.inf
         if since is not None:
             track.totals = spent(track.totals, subject, measure, since)
         track.ring.add(measure)
@@ -153,7 +156,7 @@ class History:
             rows.setdefault(track.subject.service_key, []).append(track)
         services = {}
         for key, tracks in rows.items():
-            measures = [(track.subject, track.latest) for track in tracks]
+            measures = [(track.subject, self._since_ready(track)) for track in tracks]
             flow = flowed.services.get(key)
             measure = service_measure(measures, flow, at=sample.at, seconds=seconds)
             service = self._service_tracked(key, measure)
@@ -165,6 +168,13 @@ class History:
                 service.totals = with_requests(service.totals, flow)
             services[key] = service
         self.services = services
+
+    def _since_ready(self, track: Track) -> InstanceUse:
+        """Its measure, without the share of a cap that it did not have for all of that time."""
+        counted_from, _ = self._guests
+        if track.ready_since <= counted_from:
+            return track.latest
+        return replace(track.latest, cpu_share=None)
 
     def _service_tracked(self, key: ServiceKey, measure: ServiceUse) -> ServiceTrack:
         service = self.services.get(key) or ServiceTrack(measure)

@@ -82,6 +82,12 @@ class AutoscaleSpec:
         """Over which rates and shares are averaged: by default the 15 s of Kubernetes' period."""
         return max(LEAST_WINDOW_SECONDS, self.window_seconds / 4)
 
+    @property
+    def look_back_seconds(self) -> float:
+        """As far back as a decision looks: a short window does not show for how long a load is
+        known."""
+        return max(DEFAULT_WINDOW_SECONDS, self.window_seconds)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:

@@ -111,7 +111,7 @@ class Autoscaling:
     ) -> Decision:
         return desired(
             autoscale,
-            self._history.window(record.name, spec.name, autoscale.window_seconds),
+            self._history.window(record.name, spec.name, autoscale.look_back_seconds),
             now=self._parts.clock.now(),
             current=spec.replicas,
             memory=self._memories.get((record.name, spec.name), AutoscaleMemory()),

@@ -125,6 +125,28 @@ def test_shares_are_means_of_ready_instances_and_sizes_sums_of_all() -> None:
     assert (service.cpus, service.rss_bytes) == (5.25, 3 * MIB)
 
 
+@pytest.mark.parametrize(
+    ("looks", "told"),
+    [
+        ([(10, True), (12, True)], 1),
+        ([(10, False), (12, True)], 0),
+        ([(10, False), (12, True), (14, True)], 1),
+        ([(10, True), (12, False), (14, True)], 0),
+        ([(10, False), (12, None), (14, True)], 0),  # not asked at 12: it spans both ticks
+        ([(500, True), (10, True), (12, True)], 1),  # the clock was set back
+    ],
+)
+def test_a_share_of_the_cap_is_known_of_who_was_ready_all_the_time(
+    looks: list[tuple[float, bool | None]], told: int
+) -> None:
+    """Until it is ready a guest has more than its cap."""
+    history = History()
+    for seconds, (at, ready) in enumerate(looks):
+        counters = None if ready is None else {"uuid-1": guest(9.0 * seconds)}
+        history.take(look(at, subjects=[subject(ready=ready is not False)], guests=counters))
+    assert history.services["shop", "web"].latest.cpu_told == told
+
+
 def test_a_service_without_instances_is_known_with_what_waits_for_it() -> None:
     waiting = traffic(http=TrafficCounters(queued=4))
     history = history_of(look(10, subjects=[], traffic=waiting))

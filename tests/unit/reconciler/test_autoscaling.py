@@ -3,7 +3,8 @@ as the proxy would count them."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from vmorch.metrics.history import History
 from vmorch.model.autoscale import AutoscaleSpec
+from vmorch.model.counters import GuestCounters
 from vmorch.model.event import Event, EventKind
 from vmorch.model.instance import Goal, State
 from vmorch.model.rollout import Phase
@@ -265,6 +267,39 @@ def test_why_tells_the_last_decision(tmp_path: Path) -> None:
         )
 
     play(tmp_path, story)
+
+
+def burst(world: World) -> None:
+    """From now on guests use all that they may until they get their cap, and then little of it."""
+    ask, clock = world.hypervisor.counters, world.clock
+    spent, using = defaultdict[str, float](float), dict[str, float]()
+    looked_at = clock.now()
+
+    async def counted(*, weigh: Collection[str] = ()) -> dict[str, GuestCounters]:
+        nonlocal looked_at
+        seconds, looked_at = clock.now() - looked_at, clock.now()
+        for guest in world.hypervisor.domains.values():
+            uuid, is_booting = guest.config.uuid, guest.cpus > 0.5
+            spent[uuid] += seconds * using.get(uuid, guest.cpus)
+            using[uuid] = guest.cpus if is_booting else 0.1
+        found = await ask(weigh=weigh)
+        return {uuid: replace(one, cpu_seconds=spent[uuid]) for uuid, one in found.items()}
+
+    world.hypervisor.counters = counted  # type: ignore[method-assign]
+
+
+def test_a_guest_that_boots_does_not_scale_its_own_service_out(tmp_path: Path) -> None:
+    async def story(one: Scaled) -> None:
+        burst(one.world)
+        await one.world.store.set_goal("shop", Goal.STOP)
+        await one.tick(20)
+        await one.world.store.set_goal("shop", Goal.RUN)
+        await one.tick(40)
+        (instance,) = await one.world.store.instances("shop")
+        assert instance.state is State.READY
+        assert (await one.count(), await one.scaled()) == (1, [])
+
+    play(tmp_path, story, AutoscaleSpec(max=10, cpu=0.7))
 
 
 # Sleep and wake

@@ -10,7 +10,13 @@ from dataclasses import dataclass, replace
 from vmorch.model.autoscale import AutoscaleMemory, AutoscaleSpec, Count, Load, Silence
 from vmorch.model.use import ServiceUse
 from vmorch.planner.autoscale import restraint
-from vmorch.planner.autoscale.demand import Demand, of_concurrency, of_tracked, panicking_since
+from vmorch.planner.autoscale.demand import (
+    Demand,
+    of_concurrency,
+    of_tracked,
+    once_known,
+    panicking_since,
+)
 from vmorch.planner.autoscale.idle import silence, why_asleep
 from vmorch.planner.autoscale.schedule import floor_at, floor_text, next_edge
 from vmorch.planner.autoscale.window import window
@@ -58,10 +64,10 @@ def desired(
 ) -> Decision:
     """How many instances there should be instead of `current`, the count that holds by now.
 
-    `measures` are in the order of time and reach back for at least `spec.window_seconds`; an empty
-    memory is that of a service that was never decided on. A count of 0 is of a service that sleeps:
-    load does not raise it, as whoever asks wakes it; only a floor of the schedule does. With
-    `may_sleep` the last instance may go to sleep when it is idle.
+    `measures` are in the order of time and reach back for at least `spec.look_back_seconds`; an
+    empty memory is that of a service that was never decided on. A count of 0 is of a service that
+    sleeps: load does not raise it, as whoever asks wakes it; only a floor of the schedule does.
+    With `may_sleep` the last instance may go to sleep when it is idle.
     """
     look = _Look(spec, measures, now, current)
     memory = _begun(memory, look)
@@ -175,17 +181,27 @@ def _asked(look: _Look, *, panicking: bool) -> _Choice:
 def _demand(load: Load, look: _Look, panicking: bool) -> Demand | None:
     spec = look.spec
     target: float = getattr(spec, load.value)
-    hole = spec.panic_window_seconds
-    if load is Load.CONCURRENCY:
-        stable, panic = (
-            window(look.measures, load, now=look.now, seconds=seconds)
-            for seconds in (spec.window_seconds, spec.panic_window_seconds)
-        )
-        return of_concurrency(
-            stable, panic, target=target, current=look.current, panicking=panicking
-        )
-    recent = window(look.measures, load, now=look.now, seconds=spec.tracking_window_seconds)
-    return of_tracked(load, recent, target=target, current=look.current, longest_hole_seconds=hole)
+    if load is not Load.CONCURRENCY:
+        return _tracked_demand(load, target, look)
+    stable, panic = (
+        window(look.measures, load, now=look.now, seconds=seconds)
+        for seconds in (spec.window_seconds, spec.panic_window_seconds)
+    )
+    return of_concurrency(stable, panic, target=target, current=look.current, panicking=panicking)
+
+
+def _tracked_demand(load: Load, target: float, look: _Look) -> Demand | None:
+    recent, every = (
+        window(look.measures, load, now=look.now, seconds=seconds)
+        for seconds in (look.spec.tracking_window_seconds, look.spec.look_back_seconds)
+    )
+    hole = look.spec.panic_window_seconds
+    demand = of_tracked(
+        load, recent, target=target, current=look.current, longest_hole_seconds=hole
+    )
+    if demand is None:
+        return None
+    return once_known(demand, known_seconds=every.known_seconds(hole), current=look.current)
 
 
 def _bounded(choice: _Choice, look: _Look) -> _Choice:

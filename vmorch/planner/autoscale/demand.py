@@ -11,9 +11,9 @@ Of both, more load never asks for less: every step here is monotonic.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from vmorch.model.autoscale import Load
+from vmorch.model.autoscale import LEAST_WINDOW_SECONDS, Load
 from vmorch.planner.autoscale.window import Window
 from vmorch.planner.autoscale.words import number, seconds_text, share
 
@@ -87,6 +87,15 @@ def of_tracked(
         reason=_tracked_reason(load, recent, target, told),
         certain=recent.unbroken(longest_hole_seconds),
     )
+
+
+def once_known(demand: Demand, *, known_seconds: float, current: int) -> Demand:
+    """Out only by what is known for some ticks: one that shows what an instance does to begin with
+    must not make more of them."""
+    if demand.count <= current or known_seconds >= LEAST_WINDOW_SECONDS:
+        return demand
+    why = f"known for less than {seconds_text(LEAST_WINDOW_SECONDS)}"
+    return replace(demand, count=current, reason=f"{demand.reason}; {why}")
 
 
 def _tracked(total: float, target: float, *, told: float, everyone: float, current: int) -> int:

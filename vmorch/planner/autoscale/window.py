@@ -49,6 +49,15 @@ class Window:
         times = (self.now - self.seconds, *whole, self.now)
         return all(later - earlier <= longest_hole_seconds for earlier, later in pairwise(times))
 
+    def known_seconds(self, longest_hole_seconds: float) -> float:
+        """For how long something is known by now, but for holes such as in `unbroken`."""
+        since = self.now
+        for reading in reversed(self.readings):
+            if since - reading.at > longest_hole_seconds:
+                break
+            since = reading.at
+        return self.now - since
+
 
 def window(measures: Sequence[ServiceUse], load: Load, *, now: float, seconds: float) -> Window:
     """`measures` are in the order of time; what is later than `now` does not count."""

@@ -99,6 +99,35 @@ def test_each_reason_has_its_numbers(
     assert decision.reason == reason
 
 
+@pytest.mark.parametrize("window", [6.0, 60.0])
+def test_a_first_reading_of_a_share_scales_nothing_out(window: float) -> None:
+    """It shows what the instance does to begin with."""
+    spec = AutoscaleSpec(max=10, cpu=0.7, window_seconds=window)
+    booting = steady(ready=0, now=NOW - 2)
+    decisions = [
+        desired(
+            spec,
+            (*booting, *steady(ready=1, cpu=3.8, now=NOW + later, seconds=later)),
+            now=NOW + later,
+            current=1,
+            memory=NOTHING,
+        )
+        for later in (0.0, 2.0, 4.0, 6.0)
+    ]
+    assert [decision.count for decision in decisions] == [1, 1, 1, 5]
+    assert "cpu at 380%" in decisions[0].reason
+    assert decisions[0].reason.endswith("; known for less than 6s")
+
+
+def test_what_was_known_before_a_hole_does_not_count() -> None:
+    spec = AutoscaleSpec(max=10, cpu=0.7)
+    former = steady(ready=1, cpu=0.1, now=NOW - 11, seconds=40)
+    again = steady(ready=1, cpu=3.8, seconds=4)
+    assert desired(spec, (*former, *again), now=NOW, current=1, memory=NOTHING).count == 1
+    nearer = steady(ready=1, cpu=0.1, now=NOW - 10, seconds=40)
+    assert desired(spec, (*nearer, *again), now=NOW, current=1, memory=NOTHING).count == 3
+
+
 def test_a_burst_is_seen_at_the_second_tick() -> None:
     quiet = steady(ready=1, concurrency=0, now=NOW - 4)
     rise = steady(ready=1, concurrency=60, now=NOW, seconds=2)
