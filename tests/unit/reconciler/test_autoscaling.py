@@ -356,3 +356,19 @@ def test_it_does_not_sleep_while_a_rollout_is_open(tmp_path: Path) -> None:
         assert await one.count() == 0
 
     play(tmp_path, story, SLEEPY)
+
+
+def test_load_on_what_a_rollout_keeps_awake_is_followed(tmp_path: Path) -> None:
+    async def story(one: Scaled) -> None:
+        store = one.world.store
+        rollout = await store.latest_rollout("shop", "web")
+        await store.put_rollout(replace(rollout, phase=Phase.PAUSED), was=rollout)
+        await store.scale("shop", {"web": 0}, now=one.world.clock.now())
+        await one.tick(10)
+        assert await one.count() == 0
+        await one.load(20)
+        await one.tick(10)
+        assert await one.count() == 2
+        assert (await one.scaled())[0].message == "Scaled from 0 to 1: somebody asks for it."
+
+    play(tmp_path, story, SLEEPY)

@@ -17,7 +17,7 @@ from vmorch.planner.autoscale.demand import (
     once_known,
     panicking_since,
 )
-from vmorch.planner.autoscale.idle import silence, why_asleep
+from vmorch.planner.autoscale.idle import is_asked, silence, why_asleep
 from vmorch.planner.autoscale.schedule import floor_at, floor_text, next_edge
 from vmorch.planner.autoscale.window import window
 from vmorch.planner.autoscale.words import seconds_text
@@ -66,8 +66,9 @@ def desired(
 
     `measures` are in the order of time and reach back for at least `spec.look_back_seconds`; an
     empty memory is that of a service that was never decided on. A count of 0 is of a service that
-    sleeps: load does not raise it, as whoever asks wakes it; only a floor of the schedule does.
-    With `may_sleep` the last instance may go to sleep when it is idle.
+    sleeps: whoever asks wakes it, and what waits does not raise it; a floor of the schedule does,
+    and so does what an instance answers that is awake all the same. With `may_sleep` the last
+    instance may go to sleep when it is idle.
     """
     look = _Look(spec, measures, now, current)
     memory = _begun(memory, look)
@@ -121,6 +122,8 @@ def _asleep(look: _Look, memory: AutoscaleMemory) -> Decision:
     """A floor that begins wakes it; how it went before does not matter any more."""
     floor = floor_at(look.spec.schedule, look.now)
     final = _Choice(0, "asleep until somebody asks for it")
+    if _answers(look, memory):
+        final = _Choice(1, "somebody asks for it")
     if floor is not None:
         final = _Choice(_bottom(look), f"the schedule asks for {floor_text(floor)}")
     in_force = restraint.in_force(memory.in_force, final.count, now=look.now)
@@ -130,6 +133,15 @@ def _asleep(look: _Look, memory: AutoscaleMemory) -> Decision:
         wake_at=_wake_at(look, final, None),
         memory=AutoscaleMemory(recommended=memory.recommended, in_force=in_force),
     )
+
+
+def _answers(look: _Look, memory: AutoscaleMemory) -> bool:
+    """Whether it is asked while an instance is awake, as in a rollout: then nobody calls for one.
+    What the tick shows in which the count became 0 was asked before."""
+    if not look.measures or memory.in_force[-1].at >= look.now:
+        return False
+    newest = look.measures[-1]
+    return newest.ready >= 1 and is_asked(newest)
 
 
 def _silence(look: _Look, memory: AutoscaleMemory) -> Silence | None:

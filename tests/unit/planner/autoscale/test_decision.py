@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from autoscale_values import NOTHING, NOW, steady
+from autoscale_values import NOTHING, NOW, TICK, steady
 
 from vmorch.model.autoscale import AutoscaleMemory, AutoscaleSpec, Count, ScheduledFloor
 from vmorch.planner.autoscale import Decision, desired
@@ -239,6 +239,29 @@ def test_load_wakes_nobody() -> None:
     spec = AutoscaleSpec(min=0, max=3, concurrency=20, idle_seconds=600)
     asleep = decide(spec, ready=0, concurrency=50, current=0)
     assert (asleep.count, asleep.reason) == (0, "stays at 0: asleep until somebody asks for it")
+
+
+@pytest.mark.parametrize("asked", [{"concurrency": 1}, {"rps": 0.5}, {"concurrency": 500}])
+def test_who_is_answered_while_it_should_sleep_is_noticed(asked: dict[str, float]) -> None:
+    """A rollout keeps an instance awake, so that nobody has to call for one."""
+    spec = AutoscaleSpec(min=0, max=5, concurrency=10, idle_seconds=600)
+    first = decide(spec, ready=1, current=0, **asked)
+    assert first.count == 0, "that may have been asked before it was put to sleep"
+    quiet = decide(spec, ready=1, concurrency=0, rps=0, current=0, memory=first.memory, now=NOW + 2)
+    assert quiet.count == 0
+    woken = decide(spec, ready=1, current=0, memory=first.memory, now=NOW + 2, **asked)
+    assert (woken.count, woken.reason) == (1, "from 0 to 1: somebody asks for it")
+
+
+def test_load_is_followed_from_where_it_was_noticed() -> None:
+    spec = AutoscaleSpec(min=0, max=5, concurrency=10, idle_seconds=600)
+    memory, count, counts = NOTHING, 0, list[int]()
+    for tick in range(4):
+        now = NOW + tick * TICK
+        decision = decide(spec, ready=1, current=count, memory=memory, now=now, concurrency=500)
+        memory, count = decision.memory, decision.count
+        counts.append(count)
+    assert counts == [0, 1, 4, 4]
 
 
 def test_a_floor_wakes_what_sleeps() -> None:
