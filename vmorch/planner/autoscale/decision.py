@@ -100,8 +100,8 @@ def desired(
 def _begun(memory: AutoscaleMemory, look: _Look) -> AutoscaleMemory:
     """With `current` as what holds. Without a past it was recommended now: a service whose past is
     unknown is not scaled in at the first look; nor is one whose count somebody else has changed
-    since, as if the load had asked for it. Nothing is from the future: a clock that was set back
-    must not hold up what follows."""
+    since, as if the load had asked for it, nor put to sleep for what was before. Nothing is from
+    the future: a clock that was set back must not hold up what follows."""
     now, current = look.now, look.current
     past = tuple(replace(held, at=min(held.at, now)) for held in memory.in_force)
     recommended = tuple(replace(old, at=min(old.at, now)) for old in memory.recommended)
@@ -114,7 +114,7 @@ def _begun(memory: AutoscaleMemory, look: _Look) -> AutoscaleMemory:
         panicked_at=None if panicked_at is None else min(panicked_at, now),
         recommended=recommended,
         in_force=restraint.in_force(past, current, now=now),
-        silence=memory.silence,
+        silence=None if by_somebody_else else memory.silence,
     )
 
 

@@ -115,6 +115,18 @@ def test_who_is_woken_soon_may_be_idle_for_the_whole_time_again() -> None:
     assert counts.count(0) == 2, "the tick at which it goes to sleep, and the one until it is woken"
 
 
+def test_who_is_woken_before_the_next_tick_is_not_put_to_sleep_at_it() -> None:
+    memory, seen = NOTHING, list[ServiceUse]()
+    slept = list[int]()
+    for number in range(int(2 * IDLE / TICK) + 2):
+        now = NOW + TICK * number
+        seen = [*seen[-30:], replace(SILENT, at=now)]
+        decision = desired(SPEC, seen, now=now, current=1, memory=memory)
+        memory = decision.memory
+        slept += [] if decision.count else [number]
+    assert slept == [IDLE / TICK, 2 * IDLE / TICK + 1]
+
+
 TICKS = st.sampled_from([SILENT, SILENT, SILENT, UNKNOWN, replace(SILENT, requests=1.0), None])
 
 
