@@ -13,6 +13,7 @@ from vmorch.model import codec
 from vmorch.model.autoscale import AutoscaleSpec, ScheduledFloor
 from vmorch.model.compose import SourceFile, load, render
 
+REACHED = "expose: [80]\nroute: {host: shop.test}"
 WORK = ScheduledFloor(
     start_minute=480, end_minute=1080, min=3, days=(0, 1, 2, 3, 4), tz="Europe/Berlin"
 )
@@ -114,12 +115,12 @@ WRONG: dict[str, tuple[str, dict[int, str]]] = {
 
 
 def file(text: str) -> str:
-    return web("expose: [80]") + f"    autoscale: {text}\n"
+    return web(REACHED) + f"    autoscale: {text}\n"
 
 
 def below(text: str) -> str:
     lines = "".join(f"  {line}\n" for line in text.splitlines())
-    return web(f"autoscale:\n{lines}expose: [80]")
+    return web(f"autoscale:\n{lines}{REACHED}")
 
 
 @pytest.mark.parametrize("name", READ)
@@ -145,10 +146,15 @@ def test_each_mistake_has_its_line(name: str) -> None:
         assert part in found[line]
 
 
-@pytest.mark.parametrize("load_key", ["concurrency", "rps"])
-def test_requests_are_counted_only_where_there_is_a_port(load_key: str) -> None:
+def test_requests_in_flight_are_counted_only_where_there_is_a_port() -> None:
     with pytest.raises(InvalidSpec, match="add 'expose'"):
-        load_texts(web(f"autoscale: {{max: 2, {load_key}: 1}}"))
+        load_texts(web("autoscale: {max: 2, concurrency: 1}"))
+
+
+def test_requests_per_second_are_counted_only_at_routes() -> None:
+    text = web("expose: [80]\nports: ['80:80']\nautoscale: {max: 2, rps: 1}")
+    with pytest.raises(InvalidSpec, match="counted at routes, and it has none: add 'route'"):
+        load_texts(text)
 
 
 def test_a_volume_of_one_instance_cannot_be_scaled() -> None:

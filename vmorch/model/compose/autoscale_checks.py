@@ -37,15 +37,26 @@ def autoscale_findings(service: ServiceSpec) -> Iterator[Finding]:
     for index, floor in enumerate(spec.schedule):
         for key, message in _floor(floor, spec):
             yield f"autoscale.schedule[{index}].{key}", message
-    for key in ("concurrency", "rps"):
-        if getattr(spec, key) is not None and service.main_port is None:
-            message = "Requests are counted in the proxy, and it has no port: add 'expose'."
-            yield f"autoscale.{key}", message
+    for key, message in _reached(spec, service):
+        yield f"autoscale.{key}", message
+
+
+def _reached(spec: AutoscaleSpec, service: ServiceSpec) -> Iterator[Finding]:
+    """What is counted where requests come in."""
+    if spec.concurrency is not None and service.main_port is None:
+        message = "Requests are counted in the proxy, and it has no port: add 'expose'."
+        yield "concurrency", message
+    if spec.rps is not None and not service.routes:
+        message = (
+            "Requests per second are counted at routes, and it has none: add 'route', or take "
+            "'concurrency', which counts connections to its ports too."
+        )
+        yield "rps", message
     if spec.min == 0 and service.main_port is None:
         message = (
             "Nobody could wake it: requests do in the proxy, and it has no port: add 'expose'."
         )
-        yield "autoscale.min", message
+        yield "min", message
 
 
 def _bounds(spec: AutoscaleSpec) -> Iterator[Finding]:
