@@ -77,15 +77,27 @@ def of_concurrency(
 def of_tracked(
     load: Load, recent: Window, *, target: float, current: int, longest_hole_seconds: float
 ) -> Demand | None:
-    """None: nothing is known."""
+    """None: nothing is known. Less than there are only by readings of all ready instances: the sum
+    over some of them is not what there is to do."""
     if not recent.readings:
         return None
+    certain = recent.unbroken(longest_hole_seconds)
+    demand = _of_readings(load, recent, target=target, current=current, certain=certain)
+    if demand.count >= current or not recent.whole.readings:
+        return demand
+    less = _of_readings(load, recent.whole, target=target, current=current, certain=certain)
+    return replace(less, count=min(less.count, current))
+
+
+def _of_readings(
+    load: Load, recent: Window, *, target: float, current: int, certain: bool
+) -> Demand:
     told = max(1, recent.newest.told)
     everyone = max(told, current, recent.newest.ready)
     return Demand(
         count=_tracked(recent.total(), target, told=told, everyone=everyone, current=current),
         reason=_tracked_reason(load, recent, target, told),
-        certain=recent.unbroken(longest_hole_seconds),
+        certain=certain,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from vmorch.model.autoscale import Load
@@ -42,10 +42,15 @@ class Window:
     def newest(self) -> Reading:
         return self.readings[-1]
 
+    @property
+    def whole(self) -> Window:
+        """The readings of all ready instances."""
+        return replace(self, readings=tuple(r for r in self.readings if r.whole))
+
     def unbroken(self, longest_hole_seconds: float) -> bool:
         """Whether all ready instances are known of at any time in the window, but for holes such
         as a single lost tick leaves."""
-        whole = (reading.at for reading in self.readings if reading.whole)
+        whole = (reading.at for reading in self.whole.readings)
         times = (self.now - self.seconds, *whole, self.now)
         return all(later - earlier <= longest_hole_seconds for earlier, later in pairwise(times))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from autoscale_values import NOTHING, NOW, shown, steady
 
@@ -79,6 +81,16 @@ def test_one_silent_instance_holds_up_scaling_in() -> None:
     decision = desired(spec, partial, now=NOW, current=4, memory=NOTHING)
     assert decision.count == 4
     assert decision.reason == "stays at 4: measures of cpu are missing, so none is taken away"
+
+
+def test_readings_of_some_instances_are_not_taken_for_less_load() -> None:
+    spec = AutoscaleSpec(max=10, cpu=0.7, stabilization_seconds=0)
+    third_whole = tuple(
+        measure if number % 3 == 0 else replace(measure, cpu_told=1)
+        for number, measure in enumerate(steady(ready=4, cpu=0.65))
+    )
+    decision = desired(spec, third_whole, now=NOW, current=4, memory=NOTHING)
+    assert decision.reason == "stays at 4: cpu at 65% over 15s, target 70%"
 
 
 def held(count: int) -> tuple[Count, ...]:

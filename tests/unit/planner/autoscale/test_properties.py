@@ -136,6 +136,35 @@ def test_missing_measures_never_scale_in(
     assert decide(spec, known, current, memory).count >= min(current, spec.max)
 
 
+@given(
+    st.sampled_from(["cpu", "memory"]),
+    st.floats(0.05, 0.9),
+    st.floats(0, 1),
+    st.integers(1, 12).flatmap(
+        lambda ready: st.lists(st.integers(0, ready), min_size=31, max_size=31).map(
+            lambda told: [ready, *told]
+        )
+    ),
+)
+@settings(max_examples=200, deadline=None)
+def test_silence_of_some_is_not_taken_for_less_load(
+    load: str, target: float, share: float, instances: list[int]
+) -> None:
+    ready, *told = instances
+    targets: dict[str, Any] = {load: target}
+    spec = AutoscaleSpec(max=12, stabilization_seconds=0, **targets)
+    times = [NOW - TICK * i for i in reversed(range(31))]
+    loads: dict[str, Any] = {load: share}
+    known = tuple(use(at, ready=ready, **loads) for at in times)
+    partly = tuple(
+        use(at, ready=ready, told=some, **loads)
+        for at, some in zip(times, told, strict=True)
+        if some
+    )
+    less = decide(spec, partly, ready, NOTHING).count
+    assert less >= min(ready, decide(spec, known, ready, NOTHING).count)
+
+
 @given(specs(), windows(), COUNT, memories(), st.floats(1, 5), st.floats(0, 50))
 @settings(max_examples=100, deadline=None)
 def test_more_load_never_gives_less(
