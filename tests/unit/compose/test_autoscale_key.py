@@ -29,14 +29,14 @@ READ: dict[str, tuple[str, AutoscaleSpec]] = {
         ),
     ),
     "everything": (
-        "{min: 0, max: 9, concurrency: '1.5', rps: 100, cpu: 100%, memory: 29%, idle: 10m, "
+        "{min: 0, max: 9, concurrency: '1.5', rps: 100, cpu: 90%, memory: 29%, idle: 10m, "
         "hold: 45s, stabilization: 0s, window: 90s}",
         AutoscaleSpec(
             min=0,
             max=9,
             concurrency=1.5,
             rps=100,
-            cpu=1.0,
+            cpu=0.9,
             memory=0.29,
             idle_seconds=600,
             hold_seconds=45,
@@ -67,6 +67,8 @@ WRONG: dict[str, tuple[str, dict[int, str]]] = {
     "no max": ("min: 1", {4: "The key 'max' is missing"}),
     "typo": ("max: 2\ncpus: 70%", {6: "Did you mean 'cpu'?"}),
     "percent": ("max: 2\ncpu: 170%", {6: "a percentage such as 70%"}),
+    "cpu that is never exceeded enough": ("max: 2\ncpu: 91%", {6: "91% is not allowed"}),
+    "memory that is never exceeded enough": ("max: 2\nmemory: 100%", {6: "at most 90%"}),
     "plain share": ("max: 2\nmemory: 0.7", {6: "a percentage such as 70%"}),
     "no number": ("max: 2\nconcurrency: many", {6: "a number such as 20 or 0.5"}),
     "negative": ("max: 2\nrps: -1", {6: "more than 0"}),

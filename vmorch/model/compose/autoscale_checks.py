@@ -20,6 +20,8 @@ from vmorch.model.spec import ServiceSpec
 Finding = tuple[str, str]
 
 MOST_FLOORS = 50
+MOST_SHARE = 0.9
+"""The most that can be used is 100%; within a tenth around the target nothing changes."""
 LONGEST_WINDOW_SECONDS = 600.0
 """For so long each tick of the measures is kept."""
 LONGEST_HOLD_SECONDS = 300.0
@@ -77,9 +79,20 @@ def _targets(spec: AutoscaleSpec) -> Iterator[Finding]:
     for key, target in targets.items():
         if target is not None and target <= 0:
             yield key, "A target must be more than 0."
+    for key in (Load.CPU, Load.MEMORY):
+        share = targets[key]
+        if share is not None and share > MOST_SHARE:
+            yield key, _why_not_share(share)
     only_sleeps = spec.min == 0 and spec.max == 1
     if not only_sleeps and not spec.schedule and all(t is None for t in targets.values()):
         yield "", "It needs one of 'concurrency', 'rps', 'cpu', 'memory' and 'schedule'."
+
+
+def _why_not_share(share: float) -> str:
+    return (
+        f"{share:.0%} is not allowed: nothing changes within a tenth around the target, and more "
+        f"than 100% is never used, so it is at most {MOST_SHARE:.0%}."
+    )
 
 
 def _times(spec: AutoscaleSpec) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import pytest
 from autoscale_values import NOTHING, NOW, shown, steady
 
 from vmorch.model.autoscale import AutoscaleSpec, Count, Load
+from vmorch.model.compose.autoscale_checks import MOST_SHARE
 from vmorch.planner.autoscale import desired, restraint
 from vmorch.planner.autoscale.demand import of_tracked
 
@@ -51,6 +52,13 @@ def test_the_cases_of_the_calculator(
     shares: list[float], current: int, target: float, count: int
 ) -> None:
     assert tracked(target, sum(shares), told=len(shares), current=current) == count
+
+
+def test_what_is_used_whole_is_too_much_for_the_greatest_target() -> None:
+    most = round(MOST_SHARE * 100)
+    targets = [percent / 100 for percent in range(1, most + 1)]
+    assert all(tracked(target, 1.0, told=1, current=1) > 1 for target in targets)
+    assert tracked((most + 1) / 100, 1.0, told=1, current=1) == 1
 
 
 def test_nothing_is_lost_to_rounding() -> None:
