@@ -18,29 +18,26 @@ from vmorch.planner.autoscale.demand import (
     panicking_since,
 )
 from vmorch.planner.autoscale.idle import is_asked, silence, why_asleep
-from vmorch.planner.autoscale.schedule import floor_at, floor_text, next_edge
+from vmorch.planner.autoscale.schedule import floor_at, floor_text
 from vmorch.planner.autoscale.window import window
 from vmorch.planner.autoscale.words import seconds_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """`count` instances, and why, with the numbers. At `wake_at`, which is to come, it may be
-    another one though the load is the same. `memory` is for the next decision."""
+    """`count` instances, and why, with the numbers. `memory` is for the next decision."""
 
     count: int
     reason: str
     memory: AutoscaleMemory
-    wake_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """A count on its way through the restraints; `until` is when the last of them may let go."""
+    """A count on its way through the restraints."""
 
     count: int
     why: str
-    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,6 @@ def desired(
     return Decision(
         count=final.count,
         reason=_sentence(final, current),
-        wake_at=_wake_at(look, final, panicked_at),
         memory=AutoscaleMemory(
             panicked_at=panicked_at,
             recommended=recommended,
@@ -130,7 +126,6 @@ def _asleep(look: _Look, memory: AutoscaleMemory) -> Decision:
     return Decision(
         count=final.count,
         reason=_sentence(final, 0),
-        wake_at=_wake_at(look, final, None),
         memory=AutoscaleMemory(recommended=memory.recommended, in_force=in_force),
     )
 
@@ -243,7 +238,7 @@ def _stabilized(choice: _Choice, greatest: Count, look: _Look) -> _Choice:
         return choice
     seconds = look.spec.stabilization_seconds
     why = f"{greatest.count} were wanted within the last {seconds_text(seconds)}"
-    return _Choice(held, f"{choice.why}; but {why}", until=greatest.at + seconds)
+    return _Choice(held, f"{choice.why}; but {why}")
 
 
 def _stepped(choice: _Choice, past: tuple[Count, ...], look: _Look) -> _Choice:
@@ -256,7 +251,7 @@ def _stepped(choice: _Choice, past: tuple[Count, ...], look: _Look) -> _Choice:
         return choice
     step = restraint.OUT if choice.count > look.current else restraint.IN
     why = f"{choice.why}; on the way to {choice.count} in steps of {seconds_text(step.seconds)}"
-    return _Choice(count, why, until=now + step.seconds)
+    return _Choice(count, why)
 
 
 def _bottom(look: _Look) -> int:
@@ -268,9 +263,3 @@ def _sentence(choice: _Choice, current: int) -> str:
     if choice.count == current:
         return f"stays at {current}: {choice.why}"
     return f"from {current} to {choice.count}: {choice.why}"
-
-
-def _wake_at(look: _Look, choice: _Choice, panicked_at: float | None) -> float | None:
-    calm = None if panicked_at is None else panicked_at + look.spec.window_seconds
-    times = (choice.until, next_edge(look.spec.schedule, look.now), calm)
-    return min((time for time in times if time is not None), default=None)

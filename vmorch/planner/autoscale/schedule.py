@@ -18,12 +18,6 @@ def floor_at(schedule: tuple[ScheduledFloor, ...], now: float) -> ScheduledFloor
     return max(holding, key=lambda floor: floor.min, default=None)
 
 
-def next_edge(schedule: tuple[ScheduledFloor, ...], now: float) -> float | None:
-    """When the next floor begins or ends to hold."""
-    edges = (edge for floor in schedule for span in _spans(floor, now) for edge in span)
-    return min((edge for edge in edges if edge > now), default=None)
-
-
 def floor_text(floor: ScheduledFloor) -> str:
     hours = f"{clock(floor.start_minute)} to {clock(floor.end_minute)}"
     days = "" if len(floor.days) == 7 else " " + ",".join(WEEKDAYS[day] for day in floor.days)
@@ -39,13 +33,13 @@ def _holds(floor: ScheduledFloor, now: float) -> bool:
 
 
 def _spans(floor: ScheduledFloor, now: float) -> Iterator[tuple[float, float]]:
-    """When it holds, from yesterday, which may reach into today, to this day of the next week."""
+    """When it holds, today and from yesterday, which may reach into today."""
     zone = zone_named(floor.tz)
     if zone is None:
         return
     today = datetime.fromtimestamp(now, zone).date()
     over_midnight = timedelta(days=1 if floor.end_minute <= floor.start_minute else 0)
-    for day in (today + timedelta(days=offset) for offset in range(-1, 8)):
+    for day in (today + timedelta(days=offset) for offset in (-1, 0)):
         if day.weekday() in floor.days:
             start = _instant(day, floor.start_minute, zone)
             yield start, _instant(day + over_midnight, floor.end_minute, zone)

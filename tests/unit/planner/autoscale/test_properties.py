@@ -114,7 +114,6 @@ def test_it_is_within_its_bounds_and_the_same_each_time(
     decision = decide(spec, measures, current, memory)
     assert spec.min <= decision.count <= spec.max
     assert decision == decide(spec, measures, current, memory)
-    assert decision.wake_at is None or decision.wake_at > NOW
     assert str(decision.count) in decision.reason
     assert len(decision.memory.recommended) <= 41  # counts are up to 40
 
