@@ -1,13 +1,13 @@
 """Floors by the time of day. Pure, but for the table of a time zone, which is read once.
 
-A floor holds between two instants that are worked out from the local clock, so that it is clear
-when it holds also on the days when that clock is changed.
+A floor holds while the local clock shows a time within it; and where the clock is set back, from
+the first time that it shows the start until the last time that it shows the end, without a break.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta
 
 from vmorch.model.autoscale import WEEKDAYS, ScheduledFloor, clock, zone_named
 
@@ -27,23 +27,27 @@ def floor_text(floor: ScheduledFloor) -> str:
 def _holds(floor: ScheduledFloor, now: float) -> bool:
     """One whose time zone the host does not know any more always does: that costs an instance,
     the other way might cost the service."""
-    if zone_named(floor.tz) is None:
-        return True
-    return any(start <= now < end for start, end in _spans(floor, now))
-
-
-def _spans(floor: ScheduledFloor, now: float) -> Iterator[tuple[float, float]]:
-    """When it holds, today and from yesterday, which may reach into today."""
     zone = zone_named(floor.tz)
     if zone is None:
-        return
-    today = datetime.fromtimestamp(now, zone).date()
+        return True
+    local = datetime.fromtimestamp(now, zone)
+    return any(_is_within(local, start, end) for start, end in _spans(floor, local.date()))
+
+
+def _spans(floor: ScheduledFloor, today: date) -> Iterator[tuple[datetime, datetime]]:
+    """What the local clock shows when it begins and ends, yesterday, which may reach into today,
+    and today."""
     over_midnight = timedelta(days=1 if floor.end_minute <= floor.start_minute else 0)
-    for day in (today + timedelta(days=offset) for offset in (-1, 0)):
+    for day in (today - timedelta(days=1), today):
         if day.weekday() in floor.days:
-            start = _instant(day, floor.start_minute, zone)
-            yield start, _instant(day + over_midnight, floor.end_minute, zone)
+            start = datetime.combine(day, time(*divmod(floor.start_minute, 60)))
+            end = datetime.combine(day + over_midnight, time(*divmod(floor.end_minute, 60)))
+            yield start, end
 
 
-def _instant(day: date, minute: int, zone: tzinfo) -> float:
-    return datetime.combine(day, time(*divmod(minute, 60)), zone).timestamp()
+def _is_within(local: datetime, start: datetime, end: datetime) -> bool:
+    if start <= local.replace(tzinfo=None) < end:
+        return True
+    begun = start.replace(tzinfo=local.tzinfo).timestamp()
+    over = end.replace(tzinfo=local.tzinfo, fold=1).timestamp()
+    return begun <= local.timestamp() < over
