@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from vmorch.errors import Refused
-from vmorch.model.autoscale import AutoscaleSpec
-from vmorch.model.counts import at_least
+from vmorch.model.autoscale import AutoscaleSpec, ScheduledFloor
+from vmorch.model.counts import at_least, awake
 from vmorch.model.names import Installation
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 from vmorch.store.sqlite import SqliteStore
@@ -104,6 +104,34 @@ def test_a_number_that_would_not_last_is_refused(autoscale: AutoscaleSpec, count
         assert await shop.count() == before
 
     run(story())
+
+
+def test_a_number_below_a_floor_that_holds_is_refused() -> None:
+    """The next decision would undo it."""
+    floor = ScheduledFloor(start_minute=0, end_minute=60, min=3)
+
+    async def story() -> None:
+        shop = Shop()
+        scheduled = spec(replace(BOUNDS, schedule=(floor,)), replicas=4)
+        await shop.up(scheduled)
+        with pytest.raises(Refused, match="from 3 to 4 instances, so it cannot have 2") as caught:
+            await shop.scale(2)
+        assert caught.value.hint.startswith("The schedule asks for 3 at least from 00:00 to 01:00 ")
+        with pytest.raises(Refused, match="cannot have 2"):
+            await shop.up(spec(scheduled.services["web"].autoscale, replicas=2), by_hand={"web"})
+        with pytest.raises(Refused) as caught:
+            await shop.scale(5)
+        assert caught.value.hint.startswith("Change 'autoscale'")
+        await shop.store.scale("shop", {"web": 2}, now=3600.0)
+        assert await shop.count() == 2
+
+    run(story())
+
+
+def test_who_is_woken_under_a_floor_has_what_it_asks_for() -> None:
+    floor = ScheduledFloor(start_minute=0, end_minute=60, min=3)
+    web = spec(replace(SLEEPY, schedule=(floor,))).services["web"]
+    assert [awake(web, now) for now in (0.0, 3600.0)] == [3, 1]
 
 
 def test_a_number_that_was_decided_on_another_version_is_refused() -> None:

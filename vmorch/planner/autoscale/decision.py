@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vmorch.model.autoscale import AutoscaleMemory, AutoscaleSpec, Count, Load, Silence
+from vmorch.model.schedule import floor_at, floor_text, least_at
 from vmorch.model.use import ServiceUse
 from vmorch.planner.autoscale import restraint
 from vmorch.planner.autoscale.demand import (
@@ -18,7 +19,6 @@ from vmorch.planner.autoscale.demand import (
     panicking_since,
 )
 from vmorch.planner.autoscale.idle import is_asked, silence, why_asleep
-from vmorch.planner.autoscale.schedule import floor_at, floor_text
 from vmorch.planner.autoscale.window import window
 from vmorch.planner.autoscale.words import seconds_text
 
@@ -121,7 +121,8 @@ def _asleep(look: _Look, memory: AutoscaleMemory) -> Decision:
     if _answers(look, memory):
         final = _Choice(1, "somebody asks for it")
     if floor is not None:
-        final = _Choice(_bottom(look), f"the schedule asks for {floor_text(floor)}")
+        least = least_at(look.spec, look.now)
+        final = _Choice(least, f"the schedule asks for {floor_text(floor)}")
     in_force = restraint.in_force(memory.in_force, final.count, now=look.now)
     return Decision(
         count=final.count,
@@ -214,7 +215,7 @@ def _tracked_demand(load: Load, target: float, look: _Look) -> Demand | None:
 def _bounded(choice: _Choice, look: _Look) -> _Choice:
     """Within min, max and the schedule. The last instance is not taken away here: that one goes
     to sleep, once it is idle."""
-    spec, bottom = look.spec, _bottom(look)
+    spec, bottom = look.spec, least_at(look.spec, look.now)
     if choice.count > spec.max:
         return _Choice(spec.max, f"{choice.why}; {choice.count} would be above max")
     if choice.count < bottom:
@@ -245,18 +246,13 @@ def _stepped(choice: _Choice, past: tuple[Count, ...], look: _Look) -> _Choice:
     """No step holds up the bounds, nor goes back on another one's way."""
     now, spec = look.now, look.spec
     least = min(restraint.least(past, now), look.current, spec.max)
-    most = max(restraint.most(past, now), look.current, _bottom(look))
+    most = max(restraint.most(past, now), look.current, least_at(spec, now))
     count = max(least, min(choice.count, most))
     if count == choice.count:
         return choice
     step = restraint.OUT if choice.count > look.current else restraint.IN
     why = f"{choice.why}; on the way to {choice.count} in steps of {seconds_text(step.seconds)}"
     return _Choice(count, why)
-
-
-def _bottom(look: _Look) -> int:
-    floor = floor_at(look.spec.schedule, look.now)
-    return max(look.spec.min, min(floor.min, look.spec.max) if floor else 0)
 
 
 def _sentence(choice: _Choice, current: int) -> str:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from vmorch.model.autoscale import ScheduledFloor
-from vmorch.planner.autoscale.schedule import floor_at, floor_text
+from vmorch.model.schedule import floor_at, floor_text
 
 WORK = ScheduledFloor(
     start_minute=8 * 60, end_minute=18 * 60, min=3, days=(0, 1, 2, 3, 4), tz="Europe/Berlin"

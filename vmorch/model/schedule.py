@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 
-from vmorch.model.autoscale import WEEKDAYS, ScheduledFloor, clock, zone_named
+from vmorch.model.autoscale import WEEKDAYS, AutoscaleSpec, ScheduledFloor, clock, zone_named
 
 
 def floor_at(schedule: tuple[ScheduledFloor, ...], now: float) -> ScheduledFloor | None:
     """The highest floor that holds."""
     holding = (floor for floor in schedule if _holds(floor, now))
     return max(holding, key=lambda floor: floor.min, default=None)
+
+
+def least_at(spec: AutoscaleSpec, now: float) -> int:
+    """The fewest instances that `min` and the floors allow, but for the last one's sleep."""
+    floor = floor_at(spec.schedule, now)
+    return max(spec.min, min(floor.min, spec.max) if floor else 0)
 
 
 def floor_text(floor: ScheduledFloor) -> str:
