@@ -17,14 +17,14 @@ from vmorch.model.counters import GuestCounters
 from vmorch.model.event import Event, EventKind
 from vmorch.model.instance import Goal, State
 from vmorch.model.rollout import Phase
-from vmorch.model.spec import EnvironmentSpec, ServiceSpec
+from vmorch.model.spec import EnvironmentSpec, RestartCondition, RestartPolicy, ServiceSpec
 from vmorch.model.use import HostUse
 from vmorch.planner.explain import explain_service
 from vmorch.reconciler.autoscaling import Autoscaling
 from vmorch.reconciler.measuring import Measuring
 from vmorch.simulation.troubles import Trouble
 from vmorch.simulation.virtual import run_virtually
-from vmorch.simulation.world import World
+from vmorch.simulation.world import INSTALLATION, World
 
 TICK = 2.0
 BACKEND = "shop.web.80.tcp"
@@ -95,13 +95,21 @@ class Scaled:
 
 
 def play(
-    directory: Path, story: Callable[[Scaled], Awaitable[None]], autoscale: AutoscaleSpec = BUSY
+    directory: Path,
+    story: Callable[[Scaled], Awaitable[None]],
+    autoscale: AutoscaleSpec = BUSY,
+    restart: RestartCondition = RestartCondition.ANY,
 ) -> None:
     async def life() -> None:
         world = World(1, directory)
         world.boot()
         web = ServiceSpec(
-            name="web", image=world.image("web"), cpus=0.5, expose=(80,), autoscale=autoscale
+            name="web",
+            image=world.image("web"),
+            cpus=0.5,
+            expose=(80,),
+            restart=RestartPolicy(condition=restart),
+            autoscale=autoscale,
         )
         spec = EnvironmentSpec(name="shop", services={"web": web})
         await world.store.apply(spec, now=world.clock.now())
@@ -187,6 +195,21 @@ def test_what_a_user_has_stopped_is_left_alone(tmp_path: Path, goal: Goal) -> No
         assert await one.count() == 4
 
     play(tmp_path, story)
+
+
+def test_an_instance_that_ended_by_itself_is_nobody_s_order(tmp_path: Path) -> None:
+    async def story(one: Scaled) -> None:
+        await one.world.store.scale("shop", {"web": 2}, now=one.world.clock.now())
+        await one.world.live(60)
+        one.world.hypervisor.power_off(INSTALLATION.domain("shop", "web", 2))
+        await one.tick(40)
+        states = [i.state for i in await one.world.store.instances("shop")]
+        assert states == [State.READY, State.STOPPED]
+        await one.load(40)
+        await one.tick(40)
+        assert await one.count() == 4
+
+    play(tmp_path, story, restart=RestartCondition.ON_FAILURE)
 
 
 def test_an_order_that_comes_during_a_tick_is_not_undone(
