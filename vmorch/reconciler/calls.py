@@ -17,9 +17,14 @@ log = structlog.get_logger("vmorch.calls")
 
 
 async def answer(parts: Parts, backend: str) -> None:
-    """Of one call, which may come again and again, and late."""
+    """Of one call, which may come again and again, and late. What it says is not vmorch's word."""
     try:
-        await raise_from_zero(parts, *service_of(backend), "as somebody asks for it")
+        environment, service = service_of(backend)
+    except ValueError:
+        log.warning("call not understood", backend=backend)
+        return
+    try:
+        await raise_from_zero(parts, environment, service, "as somebody asks for it")
     except VmorchError as error:
         log.warning("call not answered", backend=backend, error=error.message)
 

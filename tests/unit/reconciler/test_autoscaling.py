@@ -21,6 +21,7 @@ from vmorch.model.spec import EnvironmentSpec, RestartCondition, RestartPolicy, 
 from vmorch.model.use import HostUse
 from vmorch.planner.explain import explain_service
 from vmorch.reconciler.autoscaling import Autoscaling
+from vmorch.reconciler.calls import answer
 from vmorch.reconciler.measuring import Measuring
 from vmorch.simulation.troubles import Trouble
 from vmorch.simulation.virtual import run_virtually
@@ -347,6 +348,18 @@ def test_it_sleeps_when_it_is_idle_and_wakes_when_somebody_asks(tmp_path: Path) 
         assert (await one.count(), instance.state) == (1, State.READY)
         await one.tick(35)
         assert await one.count() == 0, "and again"
+
+    play(tmp_path, story, SLEEPY)
+
+
+@pytest.mark.parametrize("said", ["", "x", "shop.web", "shop.none.80.tcp", "no\ufffd.shop.1.x"])
+def test_a_call_that_says_nothing_is_nobody_s(tmp_path: Path, said: str) -> None:
+    async def story(one: Scaled) -> None:
+        await one.world.store.scale("shop", {"web": 0}, now=one.world.clock.now())
+        await answer(one.world.parts, said)
+        assert await one.count() == 0
+        await answer(one.world.parts, BACKEND)
+        assert await one.count() == 1
 
     play(tmp_path, story, SLEEPY)
 
