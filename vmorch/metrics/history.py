@@ -179,9 +179,11 @@ class History:
     def _service_tracked(self, key: ServiceKey, measure: ServiceUse) -> ServiceTrack:
         service = self.services.get(key) or ServiceTrack(measure)
         service.latest = measure
+        # After a clock was set back: what is later than now is no past.
+        while service.recent and service.recent[-1].at >= measure.at:
+            service.recent.pop()
         service.recent.append(measure)
-        # Also after a clock was set back: what is not within the window goes.
-        while abs(measure.at - service.recent[0].at) > WINDOW_SECONDS:
+        while measure.at - service.recent[0].at > WINDOW_SECONDS:
             service.recent.popleft()
         service.ring.add(measure)
         return service

@@ -205,6 +205,12 @@ def test_a_window_survives_a_clock_that_was_set_back() -> None:
     assert [m.at for m in history.window("shop", "web", 60)] == [10.0, 12.0]
 
 
+def test_what_a_clock_that_was_set_back_has_shown_is_forgotten() -> None:
+    """Else the same time would be in the window twice."""
+    history = history_of(*(look(at, guest(1.0)) for at in (10.0, 12.0, 14.0, 16.0, 12.0, 14.0)))
+    assert [m.at for m in history.window("shop", "web", 60)] == [10.0, 12.0, 14.0]
+
+
 @given(st.lists(st.tuples(st.floats(0.1, 20), st.floats(0, 100)), min_size=1, max_size=30))
 def test_sums_never_fall_and_come_to_what_was_counted(steps: list[tuple[float, float]]) -> None:
     history = history_of(look(0.0, guest(0.0)))
