@@ -13,7 +13,7 @@ from vmorch.errors import Refused
 from vmorch.model.autoscale import AutoscaleSpec, ScheduledFloor
 from vmorch.model.counts import at_least, awake
 from vmorch.model.names import Installation
-from vmorch.model.spec import EnvironmentSpec, ServiceSpec
+from vmorch.model.spec import EnvironmentSpec, ServiceSpec, VolumeMount
 from vmorch.store.sqlite import SqliteStore
 
 BOUNDS = AutoscaleSpec(min=2, max=4, cpu=0.5)
@@ -152,6 +152,19 @@ def test_a_rollback_keeps_the_number_and_the_bounds() -> None:
     earlier = spec(None, replicas=1).services["web"]
     back = now.back_to(earlier)
     assert (back.replicas, back.autoscale) == (4, BOUNDS)
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "count"), [(SLEEPY, None, 1), (SLEEPY, SLEEPY, 0), (None, None, 0)]
+)
+def test_a_rollback_leaves_nobody_asleep_whom_nothing_wakes(
+    now: AutoscaleSpec | None, before: AutoscaleSpec | None, count: int
+) -> None:
+    """A volume of one instance takes the earlier bounds along."""
+    sleeping = spec(now, replicas=0).services["web"]
+    alone = (VolumeMount(source="data", target="/x"),)
+    earlier = replace(spec(before).services["web"], volumes=alone)
+    assert sleeping.back_to(earlier).replicas == count
 
 
 def test_the_host_must_have_room_for_the_least_only() -> None:
