@@ -71,8 +71,9 @@ WRONG: dict[str, tuple[str, dict[int, str]]] = {
     "memory that is never exceeded enough": ("max: 2\nmemory: 100%", {6: "at most 90%"}),
     "plain share": ("max: 2\nmemory: 0.7", {6: "a percentage such as 70%"}),
     "no number": ("max: 2\nconcurrency: many", {6: "a number such as 20 or 0.5"}),
-    "negative": ("max: 2\nrps: -1", {6: "more than 0"}),
-    "zero": ("max: 2\nconcurrency: 0", {6: "more than 0"}),
+    "negative": ("max: 2\nrps: -1", {6: "at least 0.001"}),
+    "zero": ("max: 2\nconcurrency: 0", {6: "at least 0.001"}),
+    "next to nothing": ("max: 2\nconcurrency: 0.0000000001", {6: "at least 0.001"}),
     "nothing to scale by": ("max: 2", {4: "needs one of 'concurrency', 'rps'"}),
     "min above max": ("max: 2\nmin: 3\ncpu: 70%", {6: "from 0 to 'max', which is 2"}),
     "no room": ("min: 0\nidle: 1m\nmax: 0\ncpu: 70%", {7: "at least 1"}),
@@ -86,6 +87,10 @@ WRONG: dict[str, tuple[str, dict[int, str]]] = {
     "idle without a min of 0": ("max: 2\ncpu: 70%\nidle: 5m", {7: "only with 'min: 0'"}),
     "short window": ("max: 2\ncpu: 70%\nwindow: 5s", {7: "from 6s to 10m"}),
     "long stabilization": ("max: 2\ncpu: 70%\nstabilization: 2h", {7: "from 0s to 1h"}),
+    "stabilization of what only sleeps": (
+        "max: 1\nmin: 0\nidle: 1m\nstabilization: 1m",
+        {8: "nothing to hold up"},
+    ),
     "no time": ("max: 2\ncpu: 70%\nstabilization: 5", {7: "a time such as"}),
     "not as many instances": ("max: 181\ncpu: 70%", {1: "together may be 181 instances"}),
     "no end": ("max: 2\nschedule:\n  - from: 08:00\n    min: 1", {7: "'to' is missing"}),
@@ -98,16 +103,20 @@ WRONG: dict[str, tuple[str, dict[int, str]]] = {
         {8: "days such as mon-fri"},
     ),
     "zone": (
-        "max: 2\nschedule:\n  - {from: 08:00, to: 09:00, min: 1,\n    tz: Europe/Berlyn}",
+        "max: 2\nschedule:\n  - {from: 08:00, to: 09:00, min: 2,\n    tz: Europe/Berlyn}",
         {8: "no time zone 'Europe/Berlyn'"},
     ),
     "a directory of zones": (
-        "max: 2\nschedule:\n  - {from: 08:00, to: 09:00, min: 1,\n    tz: Europe}",
+        "max: 2\nschedule:\n  - {from: 08:00, to: 09:00, min: 2,\n    tz: Europe}",
         {8: "no time zone 'Europe'"},
     ),
     "floor of nothing": (
         "max: 2\nschedule:\n  - {from: 08:00, to: 09:00,\n    min: 0}",
         {8: "from 1 to 'max', which is 2"},
+    ),
+    "floor that min keeps": (
+        "max: 4\nmin: 2\nschedule:\n  - {from: 08:00, to: 09:00,\n    min: 2}",
+        {9: "There are always 2"},
     ),
     "floor above max": (
         "max: 2\nschedule:\n  - {from: 08:00, to: 09:00,\n    min: 3}",
