@@ -24,10 +24,10 @@ from vmorch.metrics.rates import (
 )
 from vmorch.metrics.ring import Ring
 from vmorch.metrics.subject import Sample, ServiceKey, Subject
+from vmorch.model.autoscale import LONGEST_WINDOW_SECONDS
 from vmorch.model.counters import GuestCounters, MemoryWeight, TrafficReport
 from vmorch.model.use import HostUse, InstanceUse, ServiceUse, Totals
 
-WINDOW_SECONDS = 600.0
 WEIGH_SECONDS = 60.0
 """Within this each guest's memory is weighed once, as far as ticks follow each other."""
 
@@ -75,8 +75,8 @@ class History:
         self._traffic: tuple[float, TrafficReport] = (-math.inf, TrafficReport())
 
     def window(self, environment: str, service: str, seconds: float) -> list[ServiceUse]:
-        """The service's last ticks, oldest first, as far as WINDOW_SECONDS back. Empty: nothing is
-        known. For whoever decides on its instances."""
+        """The service's last ticks, oldest first, as far as LONGEST_WINDOW_SECONDS back. Empty:
+        nothing is known. For whoever decides on its instances."""
         track = self.services.get((environment, service))
         if track is None:
             return []
@@ -183,7 +183,7 @@ class History:
         while service.recent and service.recent[-1].at >= measure.at:
             service.recent.pop()
         service.recent.append(measure)
-        while measure.at - service.recent[0].at > WINDOW_SECONDS:
+        while measure.at - service.recent[0].at > LONGEST_WINDOW_SECONDS:
             service.recent.popleft()
         service.ring.add(measure)
         return service

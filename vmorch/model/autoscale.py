@@ -16,6 +16,9 @@ DEFAULT_WINDOW_SECONDS = 60.0
 LEAST_WINDOW_SECONDS = 6.0
 """Three ticks of the measures. In less, one that is late or odd would decide alone."""
 
+LONGEST_WINDOW_SECONDS = 600.0
+"""For so long each tick of the measures is kept."""
+
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 

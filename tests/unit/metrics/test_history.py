@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.metrics.looks import MIB, guest, look, subject, traffic
-from vmorch.metrics.history import WINDOW_SECONDS, History
+from vmorch.metrics.history import History
+from vmorch.model.autoscale import LONGEST_WINDOW_SECONDS
 from vmorch.model.counters import MemoryWeight, TrafficCounters
 from vmorch.model.use import InstanceUse, Totals
 
@@ -197,7 +198,7 @@ def test_a_window_holds_the_last_ticks_and_the_whole_is_bounded() -> None:
         history.take(look(2.0 * tick, guest(float(tick))))
     assert [m.at for m in history.window("shop", "web", 6)] == [1994, 1996, 1998]
     recent = history.services["shop", "web"].recent
-    assert recent[0].at == 1998 - WINDOW_SECONDS
+    assert recent[0].at == 1998 - LONGEST_WINDOW_SECONDS
 
 
 def test_a_window_survives_a_clock_that_was_set_back() -> None:

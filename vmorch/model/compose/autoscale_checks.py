@@ -9,6 +9,7 @@ from vmorch.model.autoscale import (
     DEFAULT_HOLD_SECONDS,
     DEFAULT_STABILIZATION_SECONDS,
     LEAST_WINDOW_SECONDS,
+    LONGEST_WINDOW_SECONDS,
     AutoscaleSpec,
     Load,
     ScheduledFloor,
@@ -24,8 +25,6 @@ MOST_FLOORS = 50
 LEAST_TARGET = 0.001
 MOST_SHARE = 0.9
 """The most that can be used is 100%; within a tenth around the target nothing changes."""
-LONGEST_WINDOW_SECONDS = 600.0
-"""For so long each tick of the measures is kept."""
 LONGEST_HOLD_SECONDS = 300.0
 LONGEST_STABILIZATION_SECONDS = 3600.0
 LONGEST_IDLE_SECONDS = 7 * 24 * 3600.0

@@ -21,6 +21,7 @@ from vmorch.planner.autoscale.demand import (
 from vmorch.planner.autoscale.idle import is_asked, silence, why_asleep
 from vmorch.planner.autoscale.window import window
 from vmorch.planner.autoscale.words import seconds_text
+from vmorch.planner.sleeping import ASLEEP_FOR_IDLENESS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +118,7 @@ def _begun(memory: AutoscaleMemory, look: _Look) -> AutoscaleMemory:
 def _asleep(look: _Look, memory: AutoscaleMemory) -> Decision:
     """A floor that begins wakes it; how it went before does not matter any more."""
     floor = floor_at(look.spec.schedule, look.now)
-    final = _Choice(0, "asleep until somebody asks for it")
+    final = _Choice(0, ASLEEP_FOR_IDLENESS)
     if _answers(look, memory):
         final = _Choice(1, "somebody asks for it")
     if floor is not None:
