@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from vmorch.errors import Refused
 from vmorch.metrics.history import History
 from vmorch.model.autoscale import AutoscaleSpec
 from vmorch.model.counters import GuestCounters
@@ -247,6 +249,47 @@ def test_a_store_that_fails_costs_a_tick(tmp_path: Path) -> None:
         assert (await one.count(), await one.scaled()) == (1, [])
         await one.tick()
         assert await one.count() == 3
+
+    play(tmp_path, story)
+
+
+def test_what_cannot_be_told_has_happened(tmp_path: Path) -> None:
+    async def story(one: Scaled) -> None:
+        await one.tick(40)
+        await one.load(25)
+        await one.tick()
+        one.world.troubles.add(Trouble(port="store", call="add_event"))
+        with capture_logs() as logs:
+            await one.tick()
+        assert await one.count() == 2
+        assert [log["event"] for log in logs if log["log_level"] == "warning"] == [
+            "scaling not told"
+        ]
+        assert "from 1 to 2" in (await one.why())[0]
+
+    play(tmp_path, story)
+
+
+def test_a_refusal_is_logged_when_it_repeats_and_forgotten_with_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise Refused("It has a volume for one.", hint="None.")
+
+    async def warnings(one: Scaled) -> list[str]:
+        with capture_logs() as logs:
+            await one.sampler.tick()
+        return [log["event"] for log in logs if log["log_level"] == "warning"]
+
+    async def story(one: Scaled) -> None:
+        await one.tick(40)
+        await one.load(25)
+        await one.tick()
+        monkeypatch.setattr(one.world.store, "scale", refuse)
+        seen = [await warnings(one) for _ in range(4)]
+        assert seen == [[], ["not scaled"], [], []]
+        await one.autoscaling.follow([], [])
+        assert [await warnings(one) for _ in range(2)] == [[], ["not scaled"]]
 
     play(tmp_path, story)
 
