@@ -124,6 +124,7 @@ class Autoscaling:
             current=spec.replicas,
             memory=self._memories.get((record.name, spec.name), AutoscaleMemory()),
             may_sleep=await self._may_sleep(record, spec),
+            tick_seconds=self._parts.settings.metrics_tick_seconds,
         )
 
     async def _may_sleep(self, record: EnvironmentRecord, spec: ServiceSpec) -> bool:

@@ -23,6 +23,8 @@ from vmorch.planner.autoscale.window import window
 from vmorch.planner.autoscale.words import seconds_text
 from vmorch.planner.sleeping import ASLEEP_FOR_IDLENESS
 
+_LOST_TICKS = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
@@ -49,6 +51,12 @@ class _Look:
     measures: Sequence[ServiceUse]
     now: float
     current: int
+    tick_seconds: float
+
+    @property
+    def longest_hole_seconds(self) -> float:
+        """Without measures in between, for what is known all the same: some lost ticks."""
+        return max(self.spec.panic_window_seconds, _LOST_TICKS * self.tick_seconds)
 
 
 def desired(
@@ -59,6 +67,7 @@ def desired(
     current: int,
     memory: AutoscaleMemory,
     may_sleep: bool = True,
+    tick_seconds: float = 0.0,
 ) -> Decision:
     """How many instances there should be instead of `current`, the count that holds by now.
 
@@ -66,9 +75,9 @@ def desired(
     empty memory is that of a service that was never decided on. A count of 0 is of a service that
     sleeps: whoever asks wakes it, and what waits does not raise it; a floor of the schedule does,
     and so does what an instance answers that is awake all the same. With `may_sleep` the last
-    instance may go to sleep when it is idle.
+    instance may go to sleep when it is idle. `tick_seconds` is how far measures are apart.
     """
-    look = _Look(spec, measures, now, current)
+    look = _Look(spec, measures, now, current, tick_seconds)
     memory = _begun(memory, look)
     if current == 0 and spec.min == 0:
         return _asleep(look, memory)
@@ -147,7 +156,7 @@ def _silence(look: _Look, memory: AutoscaleMemory) -> Silence | None:
         return None
     if not look.measures:
         return memory.silence
-    hole = look.spec.panic_window_seconds
+    hole = look.longest_hole_seconds
     return silence(memory.silence, look.measures[-1], longest_hole_seconds=hole)
 
 
@@ -196,7 +205,14 @@ def _demand(load: Load, look: _Look, panicking: bool) -> Demand | None:
         window(look.measures, load, now=look.now, seconds=seconds)
         for seconds in (spec.window_seconds, spec.panic_window_seconds)
     )
-    return of_concurrency(stable, panic, target=target, current=look.current, panicking=panicking)
+    return of_concurrency(
+        stable,
+        panic,
+        target=target,
+        current=look.current,
+        panicking=panicking,
+        longest_hole_seconds=look.longest_hole_seconds,
+    )
 
 
 def _tracked_demand(load: Load, target: float, look: _Look) -> Demand | None:
@@ -204,7 +220,7 @@ def _tracked_demand(load: Load, target: float, look: _Look) -> Demand | None:
         window(look.measures, load, now=look.now, seconds=seconds)
         for seconds in (look.spec.tracking_window_seconds, look.spec.look_back_seconds)
     )
-    hole = look.spec.panic_window_seconds
+    hole = look.longest_hole_seconds
     demand = of_tracked(
         load, recent, target=target, current=look.current, longest_hole_seconds=hole
     )

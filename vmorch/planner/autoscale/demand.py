@@ -55,7 +55,13 @@ def panicking_since(
 
 
 def of_concurrency(
-    stable: Window, panic: Window, *, target: float, current: int, panicking: bool
+    stable: Window,
+    panic: Window,
+    *,
+    target: float,
+    current: int,
+    panicking: bool,
+    longest_hole_seconds: float,
 ) -> Demand | None:
     """None: nothing is known. In panic never less than there are (Knative: no decrease)."""
     if not stable.readings:
@@ -70,7 +76,7 @@ def of_concurrency(
             f"{number(shown.total())} requests in flight over {seconds_text(shown.seconds)}, "
             f"{number(target)} for each instance" + (", in a burst" if panicking else "")
         ),
-        certain=stable.unbroken(panic.seconds),
+        certain=stable.unbroken(longest_hole_seconds),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from autoscale_values import NOTHING, NOW, TICK, steady
+from autoscale_values import NOTHING, NOW, TICK, steady, use
 
 from vmorch.model.autoscale import AutoscaleMemory, AutoscaleSpec, Count, ScheduledFloor
 from vmorch.planner.autoscale import Decision, desired
@@ -199,6 +199,23 @@ def test_a_hole_in_the_measures_holds_up_scaling_in() -> None:
         for found in (measures, lost_tick, hole, old, young, [])
     ]
     assert counts == [1, 1, 4, 4, 4, 4]
+
+
+@pytest.mark.parametrize("load", ["concurrency", "cpu"])
+def test_ticks_that_are_far_apart_are_no_holes(load: str) -> None:
+    targets: dict[str, Any] = {load: 0.5}
+    spec = AutoscaleSpec(max=10, stabilization_seconds=0, **targets)
+    loads = {load: 0.2}
+    measures = [use(NOW - 10 * back, ready=4, **loads) for back in reversed(range(7))]
+
+    def count(tick_seconds: float) -> int:
+        decision = desired(
+            spec, measures, now=NOW, current=4, memory=NOTHING, tick_seconds=tick_seconds
+        )
+        return decision.count
+
+    assert count(2.0) == 4
+    assert count(10.0) < 4
 
 
 def test_what_is_later_than_now_does_not_count() -> None:

@@ -67,6 +67,18 @@ def test_a_hole_begins_it_anew_unless_it_is_short(missing: ServiceUse | None) ->
     assert asleep_at(*half, *long, *silent(), SILENT) == whole
 
 
+@pytest.mark.parametrize(("tick", "sleeps"), [(TICK, False), (10.0, True)])
+def test_ticks_that_are_far_apart_are_no_holes(tick: float, sleeps: bool) -> None:
+    memory, counts = NOTHING, list[int]()
+    for number in range(100):
+        now = NOW + 10 * number
+        seen = [replace(SILENT, at=now)]
+        decision = desired(SPEC, seen, now=now, current=1, memory=memory, tick_seconds=tick)
+        memory = decision.memory
+        counts.append(decision.count)
+    assert (0 in counts) is sleeps
+
+
 def test_never_where_nothing_is_known() -> None:
     assert asleep_at(*[UNKNOWN] * 1000) == -1
     assert asleep_at(*[None] * 1000) == -1
