@@ -250,7 +250,7 @@ async def _serve(
     measuring = Measuring(
         parts,
         history,
-        HostSampler().measure,
+        HostSampler(clock).measure,
         tick_seconds=settings.metrics_tick_seconds,
         follow=autoscaling.follow,
     )

@@ -33,6 +33,8 @@ NONCE = "cat /proc/sys/kernel/random/boot_id; cat /run/nonce"
 FORKS = 3
 # A guest's clock stands while it is a file.
 SAVED_SECONDS = 1.5
+# Longer than any test waits: a service that is asked to stop and does not is seen.
+STOP_SECONDS = 600
 DRAWS = "/usr/local/bin/draws"
 HOOK = """#!/bin/sh
 echo 10 $(hostname) $(cat /etc/machine-id) $INSTANCE_ID $(cat /run/secrets/token) >>/run/hooked
@@ -62,6 +64,7 @@ def bundle(number: int, *files: GuestFile, argv: tuple[str, ...] = ()) -> Identi
         ssh_host_public_key=f"ssh-ed25519 {number}",
         authorized_keys=(),
         random_seed=os.urandom(64),
+        stop_seconds=STOP_SECONDS,
     )
 
 
@@ -257,6 +260,37 @@ def test_hooks_run_before_the_service_and_a_failing_one_fails(config: GuestConfi
     asyncio.run(check())
 
 
+STUBBORN = """
+trap '' TERM
+while :; do read -r now _ </proc/uptime; echo $now >/run/tick; usleep 20000; done
+"""
+WATCHING_HOOK = b"#!/bin/sh\ncat /run/tick; usleep 200000; cat /run/tick\n"
+
+
+def test_the_templates_service_stands_still_and_is_not_asked_to_stop(config: GuestConfig) -> None:
+    """It would go on as long as it may, with what all forks have in memory."""
+
+    async def check() -> None:
+        async with driver(config.system_disk.parent) as hypervisor:
+            hook = GuestFile(path="/etc/vmorch/fork.d/watch", content=WATCHING_HOOK, mode=0o755)
+            argv = ("sh", "-c", STUBBORN)
+            saved = await saved_guest(hypervisor, config, hook, argv=argv)
+            fork = fork_of(config, 1, argv=argv)
+            await hypervisor.fork(fork, saved)
+            await booted(hypervisor, fork.name)
+            read_pid = "read -r _ pid </run/vmorch/service.state"
+            ask = f"{read_pid}; echo $pid; sleep 0.5; cat /run/tick"
+            pid, tick = (await said(hypervisor, fork.name, ask)).split()
+            await become(hypervisor, fork)
+            look = f"{read_pid}; [ $pid = {pid} ] || exit 0; usleep 50000"
+            await said(hypervisor, fork.name, f"for i in $(seq 100); do {look}; done; exit 1")
+            first, second = (await said(hypervisor, fork.name, "cat /run/vmorch/hook.log")).split()
+            assert first == second
+            assert float(first) >= float(tick)
+
+    asyncio.run(check())
+
+
 def test_a_fork_starts_the_service_that_its_template_did_not_have(config: GuestConfig) -> None:
     async def check() -> None:
         async with driver(config.system_disk.parent) as hypervisor:
@@ -338,7 +372,7 @@ def test_a_fork_of_debian_takes_its_journal_and_cloud_init_along(debian: GuestCo
             show = "systemctl show vmorch-service -p ActiveState,KillSignal,TimeoutStopUSec,Restart"
             assert (await said(hypervisor, fork.name, show)).splitlines() == [
                 "Restart=always",
-                "TimeoutStopUSec=10s",
+                "TimeoutStopUSec=10min",
                 "KillSignal=15",
                 "ActiveState=active",
             ]

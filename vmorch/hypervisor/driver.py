@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,8 @@ class LibvirtHypervisor:
             "list its guests", lambda c: domains.observe(c, self._installation)
         )
 
-    async def counters(self, *, weigh: Collection[str] = ()) -> Mapping[str, GuestCounters]:
-        return await self._counting.count(weigh)
+    async def counters(self) -> Mapping[str, GuestCounters]:
+        return await self._counting.count()
 
     async def start(self, config: GuestConfig) -> None:
         platform = await self._platform()

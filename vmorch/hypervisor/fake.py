@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,10 +145,10 @@ class FakeHypervisor:
         await self._called("guests")
         return [self._observed(guest) for guest in self.domains.values()] + self.foreign
 
-    async def counters(self, *, weigh: Collection[str] = ()) -> Mapping[str, GuestCounters]:
+    async def counters(self) -> Mapping[str, GuestCounters]:
         """Its guests hold half of their memory, a quarter of which others have, too."""
         await self._called("counters")
-        return {guest.config.uuid: self._counted(guest, weigh) for guest in self.domains.values()}
+        return {guest.config.uuid: self._counted(guest) for guest in self.domains.values()}
 
     async def start(self, config: GuestConfig) -> None:
         await self._called("start")
@@ -293,7 +293,7 @@ class FakeHypervisor:
             self._faults.failing[call] -= 1
             raise HypervisorError(f"Injected: {call} fails.", retryable=True)
 
-    def _counted(self, guest: FakeGuest, weigh: Collection[str]) -> GuestCounters:
+    def _counted(self, guest: FakeGuest) -> GuestCounters:
         self._lives_on(guest)
         usable = guest.config.memory_bytes
         return GuestCounters(
@@ -301,9 +301,7 @@ class FakeHypervisor:
             cpu_seconds=guest.cpu_seconds,
             throttled_seconds=0.0,
             rss_bytes=usable // 2,
-            weight=MemoryWeight(pss_bytes=usable * 3 // 8, shared_bytes=usable // 8)
-            if guest.config.uuid in weigh
-            else None,
+            weight=MemoryWeight(pss_bytes=usable * 3 // 8, shared_bytes=usable // 8),
             used_bytes=usable // 2,
             usable_bytes=usable,
             read_bytes=0,

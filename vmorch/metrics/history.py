@@ -7,45 +7,44 @@ daemon. Not for several threads: the daemon's loop writes and reads.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from vmorch.metrics.flow import Flows, flows
 from vmorch.metrics.rates import (
     guest_measure,
+    guest_rise,
     passed,
     service_measure,
     spent,
+    together,
     with_flow,
     with_requests,
 )
 from vmorch.metrics.ring import Ring
 from vmorch.metrics.subject import Sample, ServiceKey, Subject
 from vmorch.model.autoscale import LONGEST_WINDOW_SECONDS
-from vmorch.model.counters import GuestCounters, MemoryWeight, TrafficReport
+from vmorch.model.counters import GuestCounters, TrafficReport
 from vmorch.model.use import HostUse, InstanceUse, ServiceUse, Totals
-
-WEIGH_SECONDS = 60.0
-"""Within this each guest's memory is weighed once, as far as ticks follow each other."""
 
 
 @dataclass(slots=True)
 class Track:
-    """One instance. `ready_since` is the first of the looks in a row that saw it ready. `weight` is
-    that of the process `weighed_life`; `asked_at` is when its memory was last to be weighed,
-    whatever came of it."""
+    """One instance. `counted` is what it had when it last was seen, at the monotonic time
+    `counted_at`; `grown` is the part of its totals, but for requests, that the last look added.
+    `ready_since_counted`: each look from that one on saw it ready. `capped`: for all of the time
+    that `latest` is about it was one process, and ready."""
 
     subject: Subject
     latest: InstanceUse
+    counted: GuestCounters | None = None
+    counted_at: float = -math.inf
+    ready_since_counted: bool = False
+    capped: bool = False
+    grown: Totals = field(default_factory=Totals)
     totals: Totals = field(default_factory=Totals)
     ring: Ring[InstanceUse] = field(default_factory=lambda: Ring(InstanceUse))
-    ready_since: float = math.inf
-    weight: MemoryWeight | None = None
-    weighed_life: int = 0
-    asked_at: float = -math.inf
 
 
 @dataclass(slots=True)
@@ -57,6 +56,16 @@ class ServiceTrack:
     totals: Totals = field(default_factory=Totals)
     ring: Ring[ServiceUse] = field(default_factory=lambda: Ring(ServiceUse))
     recent: deque[ServiceUse] = field(default_factory=deque)
+
+
+@dataclass(frozen=True, slots=True)
+class _Flowed:
+    """What went through the proxy since it last told, `seconds` ago (None: there is no rate of
+    them). `counts`: it has told before."""
+
+    flows: Flows
+    seconds: float | None = None
+    counts: bool = False
 
 
 class History:
@@ -71,8 +80,9 @@ class History:
         self.looked_at: float | None = None
         self.ticks = 0
         self.failures: dict[str, int] = {}
-        self._guests: tuple[float, Mapping[str, GuestCounters]] = (-math.inf, {})
-        self._traffic: tuple[float, TrafficReport] = (-math.inf, TrafficReport())
+        self._guests_at = -math.inf
+        self._traffic_at = -math.inf
+        self._traffic: TrafficReport | None = None
 
     def window(self, environment: str, service: str, seconds: float) -> list[ServiceUse]:
         """The service's last ticks, oldest first, as far as LONGEST_WINDOW_SECONDS back. Empty:
@@ -82,99 +92,76 @@ class History:
             return []
         return [m for m in track.recent if m.at > track.latest.at - seconds]
 
-    def next_to_weigh(self, now: float, tick_seconds: float) -> list[str]:
-        """Whose memory (uuids) is to be weighed in the look that follows: in turn."""
-        count = math.ceil(len(self.instances) * tick_seconds / WEIGH_SECONDS)
-        chosen = heapq.nsmallest(count, self.instances.values(), key=lambda track: track.asked_at)
-        for track in chosen:
-            track.asked_at = now
-        return [track.subject.uuid for track in chosen]
-
     def take(self, sample: Sample) -> None:
         """Make measures of a sample, and forget who is gone."""
-        flowed, traffic_seconds = self._flowed(sample)
-        since = passed(self.looked_at, sample.at) if self.looked_at is not None else None
-        instances = {}
-        for subject in sample.subjects:
-            measure = self._measured(subject, sample)
-            flow = flowed.instances.get((subject.environment, subject.name))
-            if flow is not None:
-                measure = with_flow(measure, flow, traffic_seconds)
-            track = self._tracked(subject, measure, since)
-            if flow is not None and traffic_seconds is not None:
-                track.totals = with_requests(track.totals, flow)
-            instances[subject.uuid] = track
-        self.instances = instances
-        self._take_services(sample, flowed, traffic_seconds, since)
+        flowed = self._flowed(sample)
+        self.instances = {s.uuid: self._instance(s, sample, flowed) for s in sample.subjects}
+        self._take_services(sample, flowed)
         self._remember(sample)
 
-    def _flowed(self, sample: Sample) -> tuple[Flows, float | None]:
+    def _flowed(self, sample: Sample) -> _Flowed:
+        """What was counted before the daemon first looked is in no sum."""
         if sample.traffic is None:
-            return Flows(), None
-        at, before = self._traffic
-        return flows(before, sample.traffic), passed(at, sample.at)
-
-    def _measured(self, subject: Subject, sample: Sample) -> InstanceUse:
-        now = sample.guests.get(subject.uuid) if sample.guests is not None else None
-        if now is None:
-            return InstanceUse(at=sample.at)
-        at, before = self._guests
-        return guest_measure(
-            subject,
-            before.get(subject.uuid),
-            now,
-            self._weight(subject.uuid, now),
-            at=sample.at,
-            seconds=passed(at, sample.at),
+            return _Flowed(Flows())
+        before = self._traffic or TrafficReport()
+        return _Flowed(
+            flows(before, sample.traffic),
+            seconds=passed(self._traffic_at, sample.traffic_at),
+            counts=self._traffic is not None,
         )
 
-    def _weight(self, uuid: str, now: GuestCounters) -> MemoryWeight | None:
-        """The last one of this process."""
-        track = self.instances.get(uuid)
-        if track is None:
-            return now.weight
-        if now.weight is not None:
-            track.weight, track.weighed_life = now.weight, now.life
-        return track.weight if track.weighed_life == now.life else None
-
-    def _tracked(self, subject: Subject, measure: InstanceUse, since: float | None) -> Track:
-        track = self.instances.get(subject.uuid)
-        if track is None:
-            track = Track(subject, measure)
-        track.subject, track.latest = subject, measure
-        track.ready_since = min(track.ready_since, measure.at) if subject.ready else math.inf
-        if since is not None:
-            track.totals = spent(track.totals, subject, measure, since)
-        track.ring.add(measure)
+    def _instance(self, subject: Subject, sample: Sample, flowed: _Flowed) -> Track:
+        track = self.instances.get(subject.uuid) or Track(subject, InstanceUse(at=sample.at))
+        track.subject = subject
+        track.ready_since_counted &= subject.ready
+        track.latest, track.grown = self._measured(track, sample)
+        track.totals = together(track.totals, track.grown)
+        flow = flowed.flows.instances.get((subject.environment, subject.name))
+        if flow is not None:
+            track.latest = with_flow(track.latest, flow, flowed.seconds)
+            if flowed.counts:
+                track.totals = with_requests(track.totals, flow)
+        track.ring.add(track.latest)
         return track
 
-    def _take_services(
-        self, sample: Sample, flowed: Flows, seconds: float | None, since: float | None
-    ) -> None:
+    def _measured(self, track: Track, sample: Sample) -> tuple[InstanceUse, Totals]:
+        """How it is, and what it has used since it was last seen, however long ago that was."""
+        subject, at = track.subject, sample.guests_at
+        now = sample.guests.get(subject.uuid) if sample.guests is not None else None
+        if now is None:
+            return InstanceUse(at=sample.at), Totals()
+        rise, seconds = guest_rise(track.counted, now), passed(track.counted_at, at)
+        measure = guest_measure(subject, now, rise, at=sample.at, seconds=seconds)
+        held = measure.rss_bytes if measure.pss_bytes is None else measure.pss_bytes
+        grown = spent(subject, rise, held, self._held_seconds(track, now, at))
+        track.capped = track.ready_since_counted and _is_same_process(track.counted, now)
+        track.counted, track.counted_at = now, at
+        track.ready_since_counted = subject.ready
+        return measure, grown
+
+    def _held_seconds(self, track: Track, now: GuestCounters, at: float) -> float:
+        """A process that was there the last time has been since; another one began after that."""
+        if _is_same_process(track.counted, now):
+            return at - track.counted_at
+        return passed(self._guests_at, at) or 0.0
+
+    def _take_services(self, sample: Sample, flowed: _Flowed) -> None:
         rows: dict[ServiceKey, list[Track]] = {key: [] for key in sample.services}
         for track in self.instances.values():
             rows.setdefault(track.subject.service_key, []).append(track)
         services = {}
         for key, tracks in rows.items():
-            measures = [(track.subject, self._since_ready(track)) for track in tracks]
-            flow = flowed.services.get(key)
-            measure = service_measure(measures, flow, at=sample.at, seconds=seconds)
+            measures = [(track.subject, _of_its_cap(track)) for track in tracks]
+            flow = flowed.flows.services.get(key)
+            measure = service_measure(measures, flow, at=sample.at, seconds=flowed.seconds)
             service = self._service_tracked(key, measure)
             service.desired = sample.services.get(key, 0)
-            if since is not None:
-                for track in tracks:
-                    service.totals = spent(service.totals, track.subject, track.latest, since)
-            if flow is not None and seconds is not None:
+            for track in tracks:
+                service.totals = together(service.totals, track.grown)
+            if flow is not None and flowed.counts:
                 service.totals = with_requests(service.totals, flow)
             services[key] = service
         self.services = services
-
-    def _since_ready(self, track: Track) -> InstanceUse:
-        """Its measure, without the share of a cap that it did not have for all of that time."""
-        counted_from, _ = self._guests
-        if track.ready_since <= counted_from:
-            return track.latest
-        return replace(track.latest, cpu_share=None)
 
     def _service_tracked(self, key: ServiceKey, measure: ServiceUse) -> ServiceTrack:
         service = self.services.get(key) or ServiceTrack(measure)
@@ -194,9 +181,18 @@ class History:
         for source in sample.failed:
             self.failures[source] = self.failures.get(source, 0) + 1
         if sample.guests is not None:
-            self._guests = sample.at, sample.guests
+            self._guests_at = sample.guests_at
         if sample.traffic is not None:
-            self._traffic = sample.at, sample.traffic
+            self._traffic_at, self._traffic = sample.traffic_at, sample.traffic
         if sample.host is not None:
             self.host = sample.host
             self.host_ring.add(sample.host)
+
+
+def _is_same_process(before: GuestCounters | None, now: GuestCounters) -> bool:
+    return before is not None and before.life == now.life
+
+
+def _of_its_cap(track: Track) -> InstanceUse:
+    """Its measure, without the share of a cap that it did not have for all of that time."""
+    return track.latest if track.capped else replace(track.latest, cpu_share=None)

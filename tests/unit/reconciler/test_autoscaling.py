@@ -4,7 +4,7 @@ as the proxy would count them."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ BUSY = AutoscaleSpec(max=4, concurrency=10, stabilization_seconds=60)
 SLEEPY = AutoscaleSpec(min=0, max=2, concurrency=10, idle_seconds=60)
 
 
-def host(now: float) -> HostUse:
-    return HostUse(at=now, cpus=4, busy_cpus=1.0, memory_bytes=8, available_bytes=4, merged_bytes=0)
+def host() -> HostUse:
+    return HostUse(at=0, cpus=4, busy_cpus=1.0, memory_bytes=8, available_bytes=4, merged_bytes=0)
 
 
 class Scaled:
@@ -342,14 +342,14 @@ def burst(world: World) -> None:
     spent, using = defaultdict[str, float](float), dict[str, float]()
     looked_at = clock.now()
 
-    async def counted(*, weigh: Collection[str] = ()) -> dict[str, GuestCounters]:
+    async def counted() -> dict[str, GuestCounters]:
         nonlocal looked_at
         seconds, looked_at = clock.now() - looked_at, clock.now()
         for guest in world.hypervisor.domains.values():
             uuid, is_booting = guest.config.uuid, guest.cpus > 0.5
             spent[uuid] += seconds * using.get(uuid, guest.cpus)
             using[uuid] = guest.cpus if is_booting else 0.1
-        found = await ask(weigh=weigh)
+        found = await ask()
         return {uuid: replace(one, cpu_seconds=spent[uuid]) for uuid, one in found.items()}
 
     world.hypervisor.counters = counted  # type: ignore[method-assign]
