@@ -70,7 +70,7 @@ def router(services: ApiServices) -> APIRouter:
         digests, from a build or from ensure."""
         spec = _spec(name, body.spec)
         await admit(spec, services.images)
-        whole = _whole(spec, await _found(services, name), body)
+        whole = _whole(spec, await _found(services, name), body, services.clock.now())
         refuse_too_large(at_least(whole, by_hand=body.by_hand), services.host.view())
         record = await _applied(services, spec, body)
         await store.set_goal(name, Goal.RUN, services=spec.services)
@@ -82,7 +82,7 @@ def router(services: ApiServices) -> APIRouter:
         """What `apply` would do; nothing is changed. Images in the spec need not be there yet."""
         spec = _spec(name, body.spec)
         record = await _found(services, name)
-        whole = _whole(spec, record, body)
+        whole = _whole(spec, record, body, services.clock.now())
         others = [r for r in await store.environments() if r.name != name]
         refuse_conflicts(whole, others, services.settings.publish_address)
         _refuse_leaving(record)
@@ -105,7 +105,8 @@ def router(services: ApiServices) -> APIRouter:
         _refuse_leaving(record)
         refuse_growth(services, record.spec, body.replicas)
         rollouts = await store.latest_rollouts(name)
-        return steps_to_scale(record, await store.instances(name), body.replicas, rollouts)
+        instances, now = await store.instances(name), services.clock.now()
+        return steps_to_scale(record, instances, body.replicas, rollouts, now=now)
 
     @routes.get("")
     async def environments() -> list[EnvironmentView]:
@@ -160,11 +161,14 @@ def _refuse_leaving(record: EnvironmentRecord | None) -> None:
 
 
 def _whole(
-    spec: EnvironmentSpec, record: EnvironmentRecord | None, body: ApplyBody | PreviewBody
+    spec: EnvironmentSpec,
+    record: EnvironmentRecord | None,
+    body: ApplyBody | PreviewBody,
+    now: float,
 ) -> EnvironmentSpec:
     """What the environment will be. Raises Refused (an order is not within a service's bounds)."""
     whole = merged(spec, record) if body.partial else spec
-    return counted(whole, record.spec if record else None, by_hand=body.by_hand)
+    return counted(whole, record.spec if record else None, now=now, by_hand=body.by_hand)
 
 
 async def _applied(

@@ -77,6 +77,8 @@ def steps_to_scale(
     instances: Sequence[Instance],
     replicas: Mapping[str, int],
     rollouts: Mapping[str, Rollout],
+    *,
+    now: float,
 ) -> list[StepView]:
     """What comes in the order of the start, then what goes in the order of the end.
 
@@ -88,7 +90,7 @@ def steps_to_scale(
         if name not in old:
             raise no_service(record.name, name, list(old))
         refuse_sharing(old[name], count)
-        refuse_outside(old[name], count)
+        refuse_outside(old[name], count, now=now)
     order = [name for name in in_start_order(old) if name in replicas]
     steps = {
         name: list(

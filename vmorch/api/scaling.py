@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from vmorch.api.admission import refuse_too_large
 from vmorch.api.preview import with_replicas
 from vmorch.api.services import ApiServices
-from vmorch.model.counts import at_least
+from vmorch.model.counts import at_least, awake
 from vmorch.model.event import EventKind
 from vmorch.model.spec import EnvironmentSpec
 from vmorch.store.protocol import EnvironmentRecord
@@ -37,10 +37,11 @@ async def scale_by_hand(
 async def wake_up(services: ApiServices, record: EnvironmentRecord, names: Collection[str]) -> None:
     """Those of these services that sleep as nobody asks for them: their instances, though told to
     run, would go to sleep again at once."""
-    declared = record.spec.services
-    asleep = {name: 1 for name in names if name in declared and declared[name].is_asleep}
+    now = services.clock.now()
+    declared = [record.spec.services[name] for name in names if name in record.spec.services]
+    asleep = {spec.name: awake(spec, now) for spec in declared if spec.is_asleep}
     if asleep:
-        after = await services.store.scale(record.name, asleep, now=services.clock.now())
+        after = await services.store.scale(record.name, asleep, now=now)
         await tell_scaled(services, record.spec, after, "by 'start'")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vmorch.metrics.flow import Flows, flows
 from vmorch.metrics.rates import (
@@ -24,21 +24,24 @@ from vmorch.metrics.rates import (
 )
 from vmorch.metrics.ring import Ring
 from vmorch.metrics.subject import Sample, ServiceKey, Subject
+from vmorch.model.autoscale import LONGEST_WINDOW_SECONDS
 from vmorch.model.counters import GuestCounters, TrafficReport
 from vmorch.model.use import HostUse, InstanceUse, ServiceUse, Totals
-
-WINDOW_SECONDS = 600.0
 
 
 @dataclass(slots=True)
 class Track:
     """One instance. `counted` is what it had when it last was seen, at the monotonic time
-    `counted_at`; `grown` is the part of its totals, but for requests, that the last look added."""
+    `counted_at`; `grown` is the part of its totals, but for requests, that the last look added.
+    `ready_since_counted`: each look from that one on saw it ready. `capped`: for all of the time
+    that `latest` is about it was one process, and ready."""
 
     subject: Subject
     latest: InstanceUse
     counted: GuestCounters | None = None
     counted_at: float = -math.inf
+    ready_since_counted: bool = False
+    capped: bool = False
     grown: Totals = field(default_factory=Totals)
     totals: Totals = field(default_factory=Totals)
     ring: Ring[InstanceUse] = field(default_factory=lambda: Ring(InstanceUse))
@@ -82,8 +85,8 @@ class History:
         self._traffic: TrafficReport | None = None
 
     def window(self, environment: str, service: str, seconds: float) -> list[ServiceUse]:
-        """The service's last ticks, oldest first, as far as WINDOW_SECONDS back. Empty: nothing is
-        known. For whoever decides on its instances."""
+        """The service's last ticks, oldest first, as far as LONGEST_WINDOW_SECONDS back. Empty:
+        nothing is known. For whoever decides on its instances."""
         track = self.services.get((environment, service))
         if track is None:
             return []
@@ -110,6 +113,7 @@ class History:
     def _instance(self, subject: Subject, sample: Sample, flowed: _Flowed) -> Track:
         track = self.instances.get(subject.uuid) or Track(subject, InstanceUse(at=sample.at))
         track.subject = subject
+        track.ready_since_counted &= subject.ready
         track.latest, track.grown = self._measured(track, sample)
         track.totals = together(track.totals, track.grown)
         flow = flowed.flows.instances.get((subject.environment, subject.name))
@@ -130,12 +134,14 @@ class History:
         measure = guest_measure(subject, now, rise, at=sample.at, seconds=seconds)
         held = measure.rss_bytes if measure.pss_bytes is None else measure.pss_bytes
         grown = spent(subject, rise, held, self._held_seconds(track, now, at))
+        track.capped = track.ready_since_counted and _is_same_process(track.counted, now)
         track.counted, track.counted_at = now, at
+        track.ready_since_counted = subject.ready
         return measure, grown
 
     def _held_seconds(self, track: Track, now: GuestCounters, at: float) -> float:
         """A process that was there the last time has been since; another one began after that."""
-        if track.counted is not None and track.counted.life == now.life:
+        if _is_same_process(track.counted, now):
             return at - track.counted_at
         return passed(self._guests_at, at) or 0.0
 
@@ -145,7 +151,7 @@ class History:
             rows.setdefault(track.subject.service_key, []).append(track)
         services = {}
         for key, tracks in rows.items():
-            measures = [(track.subject, track.latest) for track in tracks]
+            measures = [(track.subject, _of_its_cap(track)) for track in tracks]
             flow = flowed.flows.services.get(key)
             measure = service_measure(measures, flow, at=sample.at, seconds=flowed.seconds)
             service = self._service_tracked(key, measure)
@@ -160,9 +166,11 @@ class History:
     def _service_tracked(self, key: ServiceKey, measure: ServiceUse) -> ServiceTrack:
         service = self.services.get(key) or ServiceTrack(measure)
         service.latest = measure
+        # After a clock was set back: what is later than now is no past.
+        while service.recent and service.recent[-1].at >= measure.at:
+            service.recent.pop()
         service.recent.append(measure)
-        # Also after a clock was set back: what is not within the window goes.
-        while abs(measure.at - service.recent[0].at) > WINDOW_SECONDS:
+        while measure.at - service.recent[0].at > LONGEST_WINDOW_SECONDS:
             service.recent.popleft()
         service.ring.add(measure)
         return service
@@ -179,3 +187,12 @@ class History:
         if sample.host is not None:
             self.host = sample.host
             self.host_ring.add(sample.host)
+
+
+def _is_same_process(before: GuestCounters | None, now: GuestCounters) -> bool:
+    return before is not None and before.life == now.life
+
+
+def _of_its_cap(track: Track) -> InstanceUse:
+    """Its measure, without the share of a cap that it did not have for all of that time."""
+    return track.latest if track.capped else replace(track.latest, cpu_share=None)

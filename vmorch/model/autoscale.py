@@ -16,6 +16,9 @@ DEFAULT_WINDOW_SECONDS = 60.0
 LEAST_WINDOW_SECONDS = 6.0
 """Three ticks of the measures. In less, one that is late or odd would decide alone."""
 
+LONGEST_WINDOW_SECONDS = 600.0
+"""For so long each tick of the measures is kept."""
+
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -81,6 +84,12 @@ class AutoscaleSpec:
     def tracking_window_seconds(self) -> float:
         """Over which rates and shares are averaged: by default the 15 s of Kubernetes' period."""
         return max(LEAST_WINDOW_SECONDS, self.window_seconds / 4)
+
+    @property
+    def look_back_seconds(self) -> float:
+        """As far back as a decision looks: a short window does not show for how long a load is
+        known."""
+        return max(DEFAULT_WINDOW_SECONDS, self.window_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

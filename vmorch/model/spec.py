@@ -270,10 +270,11 @@ class ServiceSpec:
 
     def back_to(self, earlier: ServiceSpec) -> ServiceSpec:
         """The service as `earlier` was, with how it is asked and started, but with what a rollback
-        must not change: how many there are (of volumes that are for one, one), how one reaches it,
-        what it waits for (services may have gone since), how its rollouts go."""
+        must not change: how many there are (of volumes that are for one, one; of what sleeps and
+        could not be woken any more, one), how one reaches it, what it waits for (services may have
+        gone since), how its rollouts go."""
         alone = any(not mount.per_instance for mount in earlier.volumes)
-        return replace(
+        back = replace(
             earlier,
             replicas=min(self.replicas, 1) if alone else self.replicas,
             autoscale=earlier.autoscale if alone else self.autoscale,
@@ -283,6 +284,7 @@ class ServiceSpec:
             update=self.update,
             rollback=self.rollback,
         )
+        return replace(back, replicas=1) if self.is_asleep and not back.sleeps_when_idle else back
 
     def revision_digest(self) -> str:
         """Digest of all that reaches a guest: a change of it is a new revision.

@@ -48,7 +48,8 @@ class ServiceUse:
 
     `sessions` are requests (TCP: connections) in flight, those that wait included; `queued` only
     those that wait. `cpu_share` and `memory_share` are means over those ready instances of which
-    they are known, `cpu_told` and `memory_told` in number. `errors` include the 503s that the
+    they are known, `cpu_told` and `memory_told` in number; the former is not of one that has had
+    its cap for a part of the tick only. `errors` include the 503s that the
     proxy gave for want of a ready instance.
     """
 

@@ -108,7 +108,8 @@ def died(view: InstanceView, moment: Moment, end: str) -> Verdict:
     over = policy.max_attempts is not None and failures > policy.max_attempts
     on_its_own = view.ended_by_itself and not instance.fault
     if policy.condition is RestartCondition.ON_FAILURE and on_its_own:
-        final = replace(fresh, goal=Goal.STOP, state=State.STOPPED, reason=end)
+        # A good end, as of a service; without a code it would pass for its user's stop.
+        final = replace(fresh, goal=Goal.STOP, state=State.STOPPED, exit_code=0, reason=end)
     elif policy.condition is RestartCondition.NONE or over:
         tried = f"; given up after {instance.failures} restarts" if over else ""
         final = replace(fresh, goal=Goal.STOP, state=State.FAILED, reason=f"{end}{tried}")

@@ -24,14 +24,17 @@ LET_GO_SECONDS = 5.0
 
 def at_rest(environment: EnvironmentView, view: InstanceView) -> bool:
     """Whether an instance that should run sleeps, or goes to sleep, as nobody asks for its service.
-    It does not begin to as long as a rollout watches it, nor while something is wrong with it."""
+    It does not begin to as long as a rollout watches it, nor while something is wrong with it; and
+    beside a canary nobody rests, or that one would get all requests."""
     instance, spec = view.instance, environment.services.get(view.instance.service)
     if instance.goal is not Goal.RUN or spec is None or not spec.is_asleep:
         return False
-    if instance.state is State.SLEEPING or instance.saving:
-        return True
     rollout = environment.rollouts.get(instance.service)
     settled = rollout is None or not rollout.is_open
+    if rollout is not None and not settled and rollout.canary is not None:
+        return False
+    if instance.state is State.SLEEPING or instance.saving:
+        return True
     well = view.guest in ALIVE and not instance.fault
     return settled and well and instance.state in {State.READY, State.DRAINING}
 

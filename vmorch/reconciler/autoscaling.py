@@ -40,7 +40,7 @@ class Autoscaling:
         self._wake = wake
         self._memories: dict[ServiceKey, AutoscaleMemory] = {}
         self.reasons: dict[ServiceKey, str] = {}
-        self._troubled: dict[str, str] = {}
+        self._troubled: dict[str, tuple[str, int]] = {}
 
     async def follow(
         self, records: Sequence[EnvironmentRecord], instances: Sequence[Instance]
@@ -60,6 +60,8 @@ class Autoscaling:
         """All others."""
         self._memories = {key: m for key, m in self._memories.items() if key in known}
         self.reasons = {key: r for key, r in self.reasons.items() if key in known}
+        environments = {environment for environment, _ in known}
+        self._troubled = {name: t for name, t in self._troubled.items() if name in environments}
 
     def _leave_alone(self, record: EnvironmentRecord, instance: Instance) -> None:
         """Whoever stopped a part of a service wants to look at it, or to have it small. What was
@@ -73,16 +75,22 @@ class Autoscaling:
     async def _guarded(
         self, record: EnvironmentRecord, withheld: Mapping[ServiceKey, Instance]
     ) -> None:
-        """An environment that cannot be scaled just now, is at the next tick: told once for as long
-        as it lasts."""
+        """An environment that cannot be scaled just now, is at the next tick."""
         try:
             await self._scale(record, withheld)
         except VmorchError as error:
-            if self._troubled.get(record.name) != error.message:
-                log.warning("not scaled", environment=record.name, error=error.message)
-            self._troubled[record.name] = error.message
+            self._complain(record.name, error)
         else:
             self._troubled.pop(record.name, None)
+
+    def _complain(self, environment: str, error: VmorchError) -> None:
+        """Once for as long as it lasts; of what the store refuses only when it does so again:
+        mostly somebody else has changed the environment since, and all is decided anew."""
+        message, times = self._troubled.get(environment, ("", 0))
+        times = times + 1 if message == error.message else 1
+        self._troubled[environment] = error.message, times
+        if times == (2 if isinstance(error, NotFound | Refused) else 1):
+            log.warning("not scaled", environment=environment, error=error.message)
 
     async def _scale(
         self, record: EnvironmentRecord, withheld: Mapping[ServiceKey, Instance]
@@ -99,8 +107,8 @@ class Autoscaling:
             for service, decision in decisions.items()
             if decision.count != record.spec.services[service].replicas
         }
-        if changed and not await self._is_written(record, changed):
-            return
+        if changed:
+            await self._write(record, changed)
         for service, decision in decisions.items():
             self._memories[record.name, service] = decision.memory
             self.reasons[record.name, service] = decision.reason
@@ -111,11 +119,12 @@ class Autoscaling:
     ) -> Decision:
         return desired(
             autoscale,
-            self._history.window(record.name, spec.name, autoscale.window_seconds),
+            self._history.window(record.name, spec.name, autoscale.look_back_seconds),
             now=self._parts.clock.now(),
             current=spec.replicas,
             memory=self._memories.get((record.name, spec.name), AutoscaleMemory()),
             may_sleep=await self._may_sleep(record, spec),
+            tick_seconds=self._parts.settings.metrics_tick_seconds,
         )
 
     async def _may_sleep(self, record: EnvironmentRecord, spec: ServiceSpec) -> bool:
@@ -127,29 +136,29 @@ class Autoscaling:
         except NotFound:
             return True
 
-    async def _is_written(self, record: EnvironmentRecord, changed: Mapping[str, Decision]) -> bool:
-        """False: somebody else has changed the environment since, so that all is decided anew."""
+    async def _write(self, record: EnvironmentRecord, changed: Mapping[str, Decision]) -> None:
+        """Raises StoreError; NotFound, Refused: somebody else has changed the environment since."""
         counts = {service: decision.count for service, decision in changed.items()}
         now = self._parts.clock.now()
-        try:
-            await self._parts.store.scale(
-                record.name, counts, now=now, expected_version=record.version
-            )
-        except (NotFound, Refused):
-            return False
+        await self._parts.store.scale(record.name, counts, now=now, expected_version=record.version)
         self._wake()
         await self._parts.faults.at("autoscaling:scaled")
-        return True
 
     async def _tell(self, record: EnvironmentRecord, changed: Mapping[str, Decision]) -> None:
+        """What cannot be told has happened all the same."""
         for service, decision in changed.items():
-            await self._parts.store.add_event(
-                EventKind.SERVICE_SCALED,
-                f"Scaled {decision.reason}.",
-                now=self._parts.clock.now(),
-                environment=record.name,
-                service=service,
-            )
+            message = f"Scaled {decision.reason}."
+            try:
+                await self._parts.store.add_event(
+                    EventKind.SERVICE_SCALED,
+                    message,
+                    now=self._parts.clock.now(),
+                    environment=record.name,
+                    service=service,
+                )
+            except VmorchError as error:
+                names = {"environment": record.name, "service": service}
+                log.warning("scaling not told", **names, what=message, error=error.message)
 
 
 def _is_withheld(instance: Instance) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import structlog
 
 from vmorch.errors import NotFound, Refused, VmorchError
+from vmorch.model.counts import awake
 from vmorch.model.event import EventKind
 from vmorch.model.names import backend_owner
 from vmorch.reconciler.parts import Parts
@@ -16,9 +17,10 @@ log = structlog.get_logger("vmorch.calls")
 
 
 async def answer(parts: Parts, backend: str) -> None:
-    """Of one call, which may come again and again, and late."""
+    """Of one call, which may come again and again, and late. What it says is not vmorch's word."""
     owner = backend_owner(backend)
     if owner is None:
+        log.warning("call not understood", backend=backend)
         return
     try:
         await raise_from_zero(parts, *owner, "as somebody asks for it")
@@ -33,13 +35,14 @@ async def raise_from_zero(parts: Parts, environment: str, service: str, why: str
         spec = (await parts.store.environment(environment)).spec.services[service]
         if not spec.sleeps_when_idle or spec.replicas > 0:
             return
-        await parts.store.scale(environment, {service: 1}, now=now)
+        count = awake(spec, now)
+        await parts.store.scale(environment, {service: count}, now=now)
     except (KeyError, NotFound, Refused):
         return
     await parts.faults.at("call:scaled")
     await parts.store.add_event(
         EventKind.SERVICE_SCALED,
-        f"Scaled from 0 to 1 {why}.",
+        f"Scaled from 0 to {count} {why}.",
         now=now,
         environment=environment,
         service=service,

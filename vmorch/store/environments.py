@@ -77,7 +77,7 @@ class Environments:
             _refuse_stale(old, expected_version)
             others = [r for r in await self.environments() if r.name != spec.name]
             refuse_conflicts(spec, others, self._publish_address)
-            spec = counted(spec, old.spec if old else None, by_hand=by_hand)
+            spec = counted(spec, old.spec if old else None, now=now, by_hand=by_hand)
             contents = spec.contents
             spec = replace(spec, contents={})
             spec = with_chosen_ports(
@@ -120,7 +120,7 @@ class Environments:
                         hint=f"Its services: {', '.join(services)}.",
                     )
                 refuse_sharing(services[name], count)
-                refuse_outside(services[name], count)
+                refuse_outside(services[name], count, now=now)
                 services[name] = replace(services[name], replicas=count)
             record = replace(
                 record,

@@ -13,6 +13,7 @@ from vmorch.model import codec
 from vmorch.model.autoscale import AutoscaleSpec, ScheduledFloor
 from vmorch.model.compose import SourceFile, load, render
 
+REACHED = "expose: [80]\nroute: {host: shop.test}"
 WORK = ScheduledFloor(
     start_minute=480, end_minute=1080, min=3, days=(0, 1, 2, 3, 4), tz="Europe/Berlin"
 )
@@ -28,14 +29,14 @@ READ: dict[str, tuple[str, AutoscaleSpec]] = {
         ),
     ),
     "everything": (
-        "{min: 0, max: 9, concurrency: '1.5', rps: 100, cpu: 100%, memory: 29%, idle: 10m, "
+        "{min: 0, max: 9, concurrency: '1.5', rps: 100, cpu: 90%, memory: 29%, idle: 10m, "
         "hold: 45s, stabilization: 0s, window: 90s}",
         AutoscaleSpec(
             min=0,
             max=9,
             concurrency=1.5,
             rps=100,
-            cpu=1.0,
+            cpu=0.9,
             memory=0.29,
             idle_seconds=600,
             hold_seconds=45,
@@ -66,10 +67,13 @@ WRONG: dict[str, tuple[str, dict[int, str]]] = {
     "no max": ("min: 1", {4: "The key 'max' is missing"}),
     "typo": ("max: 2\ncpus: 70%", {6: "Did you mean 'cpu'?"}),
     "percent": ("max: 2\ncpu: 170%", {6: "a percentage such as 70%"}),
+    "cpu that is never exceeded enough": ("max: 2\ncpu: 91%", {6: "91% is not allowed"}),
+    "memory that is never exceeded enough": ("max: 2\nmemory: 100%", {6: "at most 90%"}),
     "plain share": ("max: 2\nmemory: 0.7", {6: "a percentage such as 70%"}),
     "no number": ("max: 2\nconcurrency: many", {6: "a number such as 20 or 0.5"}),
-    "negative": ("max: 2\nrps: -1", {6: "more than 0"}),
-    "zero": ("max: 2\nconcurrency: 0", {6: "more than 0"}),
+    "negative": ("max: 2\nrps: -1", {6: "at least 0.001"}),
+    "zero": ("max: 2\nconcurrency: 0", {6: "at least 0.001"}),
+    "next to nothing": ("max: 2\nconcurrency: 0.0000000001", {6: "at least 0.001"}),
     "nothing to scale by": ("max: 2", {4: "needs one of 'concurrency', 'rps'"}),
     "min above max": ("max: 2\nmin: 3\ncpu: 70%", {6: "from 0 to 'max', which is 2"}),
     "no room": ("min: 0\nidle: 1m\nmax: 0\ncpu: 70%", {7: "at least 1"}),
@@ -83,6 +87,10 @@ WRONG: dict[str, tuple[str, dict[int, str]]] = {
     "idle without a min of 0": ("max: 2\ncpu: 70%\nidle: 5m", {7: "only with 'min: 0'"}),
     "short window": ("max: 2\ncpu: 70%\nwindow: 5s", {7: "from 6s to 10m"}),
     "long stabilization": ("max: 2\ncpu: 70%\nstabilization: 2h", {7: "from 0s to 1h"}),
+    "stabilization of what only sleeps": (
+        "max: 1\nmin: 0\nidle: 1m\nstabilization: 1m",
+        {8: "nothing to hold up"},
+    ),
     "no time": ("max: 2\ncpu: 70%\nstabilization: 5", {7: "a time such as"}),
     "not as many instances": ("max: 181\ncpu: 70%", {1: "together may be 181 instances"}),
     "no end": ("max: 2\nschedule:\n  - from: 08:00\n    min: 1", {7: "'to' is missing"}),
@@ -95,16 +103,20 @@ WRONG: dict[str, tuple[str, dict[int, str]]] = {
         {8: "days such as mon-fri"},
     ),
     "zone": (
-        "max: 2\nschedule:\n  - {from: 08:00, to: 09:00, min: 1,\n    tz: Europe/Berlyn}",
+        "max: 2\nschedule:\n  - {from: 08:00, to: 09:00, min: 2,\n    tz: Europe/Berlyn}",
         {8: "no time zone 'Europe/Berlyn'"},
     ),
     "a directory of zones": (
-        "max: 2\nschedule:\n  - {from: 08:00, to: 09:00, min: 1,\n    tz: Europe}",
+        "max: 2\nschedule:\n  - {from: 08:00, to: 09:00, min: 2,\n    tz: Europe}",
         {8: "no time zone 'Europe'"},
     ),
     "floor of nothing": (
         "max: 2\nschedule:\n  - {from: 08:00, to: 09:00,\n    min: 0}",
         {8: "from 1 to 'max', which is 2"},
+    ),
+    "floor that min keeps": (
+        "max: 4\nmin: 2\nschedule:\n  - {from: 08:00, to: 09:00,\n    min: 2}",
+        {9: "There are always 2"},
     ),
     "floor above max": (
         "max: 2\nschedule:\n  - {from: 08:00, to: 09:00,\n    min: 3}",
@@ -114,12 +126,12 @@ WRONG: dict[str, tuple[str, dict[int, str]]] = {
 
 
 def file(text: str) -> str:
-    return web("expose: [80]") + f"    autoscale: {text}\n"
+    return web(REACHED) + f"    autoscale: {text}\n"
 
 
 def below(text: str) -> str:
     lines = "".join(f"  {line}\n" for line in text.splitlines())
-    return web(f"autoscale:\n{lines}expose: [80]")
+    return web(f"autoscale:\n{lines}{REACHED}")
 
 
 @pytest.mark.parametrize("name", READ)
@@ -145,10 +157,15 @@ def test_each_mistake_has_its_line(name: str) -> None:
         assert part in found[line]
 
 
-@pytest.mark.parametrize("load_key", ["concurrency", "rps"])
-def test_requests_are_counted_only_where_there_is_a_port(load_key: str) -> None:
+def test_requests_in_flight_are_counted_only_where_there_is_a_port() -> None:
     with pytest.raises(InvalidSpec, match="add 'expose'"):
-        load_texts(web(f"autoscale: {{max: 2, {load_key}: 1}}"))
+        load_texts(web("autoscale: {max: 2, concurrency: 1}"))
+
+
+def test_requests_per_second_are_counted_only_at_routes() -> None:
+    text = web("expose: [80]\nports: ['80:80']\nautoscale: {max: 2, rps: 1}")
+    with pytest.raises(InvalidSpec, match="counted at routes, and it has none: add 'route'"):
+        load_texts(text)
 
 
 def test_a_volume_of_one_instance_cannot_be_scaled() -> None:

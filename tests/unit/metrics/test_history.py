@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.metrics.looks import MIB, guest, look, subject, traffic
-from vmorch.metrics.history import WINDOW_SECONDS, History
+from vmorch.metrics.history import History
+from vmorch.model.autoscale import LONGEST_WINDOW_SECONDS
 from vmorch.model.counters import MEAN_OF, MemoryWeight, TrafficCounters, TrafficReport
 from vmorch.model.use import InstanceUse, Totals
 
@@ -201,6 +202,33 @@ def test_shares_are_means_of_ready_instances_and_sizes_sums_of_all() -> None:
     assert (service.cpus, service.rss_bytes) == (5.25, 3 * MIB)
 
 
+@pytest.mark.parametrize(
+    ("looks", "told"),
+    [
+        ([(10, True), (12, True)], 1),
+        ([(10, False), (12, True)], 0),
+        ([(10, False), (12, True), (14, True)], 1),
+        ([(10, True), (12, False), (14, True)], 0),
+        ([(10, False), (12, None), (14, True)], 0),  # not asked at 12: it spans both ticks
+        ([(500, True), (10, True), (12, True)], 1),  # the clock was set back
+    ],
+)
+def test_a_share_of_the_cap_is_known_of_who_was_ready_all_the_time(
+    looks: list[tuple[float, bool | None]], told: int
+) -> None:
+    """Until it is ready a guest has more than its cap."""
+    history = History()
+    for seconds, (at, ready) in enumerate(looks):
+        counters = None if ready is None else {"uuid-1": guest(9.0 * seconds)}
+        history.take(look(at, subjects=[subject(ready=ready is not False)], guests=counters))
+    assert history.services["shop", "web"].latest.cpu_told == told
+
+
+def test_a_guest_that_was_restarted_between_two_looks_had_no_cap_for_a_while() -> None:
+    history = history_of(look(10, guest(5.0)), look(12, guest(4.0, life=2)))
+    assert history.services["shop", "web"].latest.cpu_told == 0
+
+
 def test_a_service_without_instances_is_known_with_what_waits_for_it() -> None:
     waiting = traffic(http=TrafficCounters(queued=4))
     history = history_of(look(10, subjects=[], traffic=waiting))
@@ -235,12 +263,18 @@ def test_a_window_holds_the_last_ticks_and_the_whole_is_bounded() -> None:
         history.take(look(2.0 * tick, guest(float(tick))))
     assert [m.at for m in history.window("shop", "web", 6)] == [1994, 1996, 1998]
     recent = history.services["shop", "web"].recent
-    assert recent[0].at == 1998 - WINDOW_SECONDS
+    assert recent[0].at == 1998 - LONGEST_WINDOW_SECONDS
 
 
 def test_a_window_survives_a_clock_that_was_set_back() -> None:
     history = history_of(look(5000.0, guest(1.0)), look(10.0, guest(2.0)), look(12.0, guest(3.0)))
     assert [m.at for m in history.window("shop", "web", 60)] == [10.0, 12.0]
+
+
+def test_what_a_clock_that_was_set_back_has_shown_is_forgotten() -> None:
+    """Else the same time would be in the window twice."""
+    history = history_of(*(look(at, guest(1.0)) for at in (10.0, 12.0, 14.0, 16.0, 12.0, 14.0)))
+    assert [m.at for m in history.window("shop", "web", 60)] == [10.0, 12.0, 14.0]
 
 
 @given(

@@ -214,6 +214,7 @@ def test_the_restart_policy_decides_after_a_death(
     )
     assert note.instance.state is state
     assert end in note.instance.reason
+    assert note.instance.exit_code == (0 if state is State.STOPPED else None)
 
 
 def test_cold_boots_are_bounded() -> None:

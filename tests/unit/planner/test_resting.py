@@ -133,6 +133,16 @@ def test_an_old_one_sleeps_on_while_its_successor_comes_up() -> None:
     assert any(isinstance(a, CreateInstance) for a in actions)
 
 
+def test_an_old_one_wakes_beside_a_canary_and_sleeps_when_that_is_over() -> None:
+    """Else the canary would be the only one to ask."""
+    canary = replace(OPEN, revision=2, previous=1, canary=10)
+    views = (asleep(), view(ordinal=2, revision=2))
+    wakes = [a for a in planned(*views, rollout=canary, current=2) if isinstance(a, WakeGuest)]
+    assert [wake.instance.name for wake in wakes] == ["web-1"]
+    over = planned(*views, rollout=replace(canary, canary=None), current=2)
+    assert not any(isinstance(a, WakeGuest) for a in over)
+
+
 def test_who_is_asked_for_wakes() -> None:
     [wake] = planned(asleep(AWAKE), spec=AWAKE)
     assert isinstance(wake, WakeGuest)

@@ -3,26 +3,31 @@ as the proxy would count them."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from vmorch.errors import Refused
 from vmorch.metrics.history import History
 from vmorch.model.autoscale import AutoscaleSpec
+from vmorch.model.counters import GuestCounters
 from vmorch.model.event import Event, EventKind
 from vmorch.model.instance import Goal, State
 from vmorch.model.rollout import Phase
-from vmorch.model.spec import EnvironmentSpec, ServiceSpec
+from vmorch.model.spec import EnvironmentSpec, RestartCondition, RestartPolicy, ServiceSpec
 from vmorch.model.use import HostUse
 from vmorch.planner.explain import explain_service
 from vmorch.reconciler.autoscaling import Autoscaling
+from vmorch.reconciler.calls import answer
 from vmorch.reconciler.measuring import Measuring
 from vmorch.simulation.troubles import Trouble
 from vmorch.simulation.virtual import run_virtually
-from vmorch.simulation.world import World
+from vmorch.simulation.world import INSTALLATION, World
 
 TICK = 2.0
 BACKEND = "shop.web.80.tcp"
@@ -93,13 +98,21 @@ class Scaled:
 
 
 def play(
-    directory: Path, story: Callable[[Scaled], Awaitable[None]], autoscale: AutoscaleSpec = BUSY
+    directory: Path,
+    story: Callable[[Scaled], Awaitable[None]],
+    autoscale: AutoscaleSpec = BUSY,
+    restart: RestartCondition = RestartCondition.ANY,
 ) -> None:
     async def life() -> None:
         world = World(1, directory)
         world.boot()
         web = ServiceSpec(
-            name="web", image=world.image("web"), cpus=0.5, expose=(80,), autoscale=autoscale
+            name="web",
+            image=world.image("web"),
+            cpus=0.5,
+            expose=(80,),
+            restart=RestartPolicy(condition=restart),
+            autoscale=autoscale,
         )
         spec = EnvironmentSpec(name="shop", services={"web": web})
         await world.store.apply(spec, now=world.clock.now())
@@ -187,6 +200,21 @@ def test_what_a_user_has_stopped_is_left_alone(tmp_path: Path, goal: Goal) -> No
     play(tmp_path, story)
 
 
+def test_an_instance_that_ended_by_itself_is_nobody_s_order(tmp_path: Path) -> None:
+    async def story(one: Scaled) -> None:
+        await one.world.store.scale("shop", {"web": 2}, now=one.world.clock.now())
+        await one.world.live(60)
+        one.world.hypervisor.power_off(INSTALLATION.domain("shop", "web", 2))
+        await one.tick(40)
+        states = [i.state for i in await one.world.store.instances("shop")]
+        assert states == [State.READY, State.STOPPED]
+        await one.load(40)
+        await one.tick(40)
+        assert await one.count() == 4
+
+    play(tmp_path, story, restart=RestartCondition.ON_FAILURE)
+
+
 def test_an_order_that_comes_during_a_tick_is_not_undone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +249,47 @@ def test_a_store_that_fails_costs_a_tick(tmp_path: Path) -> None:
         assert (await one.count(), await one.scaled()) == (1, [])
         await one.tick()
         assert await one.count() == 3
+
+    play(tmp_path, story)
+
+
+def test_what_cannot_be_told_has_happened(tmp_path: Path) -> None:
+    async def story(one: Scaled) -> None:
+        await one.tick(40)
+        await one.load(25)
+        await one.tick()
+        one.world.troubles.add(Trouble(port="store", call="add_event"))
+        with capture_logs() as logs:
+            await one.tick()
+        assert await one.count() == 2
+        assert [log["event"] for log in logs if log["log_level"] == "warning"] == [
+            "scaling not told"
+        ]
+        assert "from 1 to 2" in (await one.why())[0]
+
+    play(tmp_path, story)
+
+
+def test_a_refusal_is_logged_when_it_repeats_and_forgotten_with_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise Refused("It has a volume for one.", hint="None.")
+
+    async def warnings(one: Scaled) -> list[str]:
+        with capture_logs() as logs:
+            await one.sampler.tick()
+        return [log["event"] for log in logs if log["log_level"] == "warning"]
+
+    async def story(one: Scaled) -> None:
+        await one.tick(40)
+        await one.load(25)
+        await one.tick()
+        monkeypatch.setattr(one.world.store, "scale", refuse)
+        seen = [await warnings(one) for _ in range(4)]
+        assert seen == [[], ["not scaled"], [], []]
+        await one.autoscaling.follow([], [])
+        assert [await warnings(one) for _ in range(2)] == [[], ["not scaled"]]
 
     play(tmp_path, story)
 
@@ -267,6 +336,39 @@ def test_why_tells_the_last_decision(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
+def burst(world: World) -> None:
+    """From now on guests use all that they may until they get their cap, and then little of it."""
+    ask, clock = world.hypervisor.counters, world.clock
+    spent, using = defaultdict[str, float](float), dict[str, float]()
+    looked_at = clock.now()
+
+    async def counted() -> dict[str, GuestCounters]:
+        nonlocal looked_at
+        seconds, looked_at = clock.now() - looked_at, clock.now()
+        for guest in world.hypervisor.domains.values():
+            uuid, is_booting = guest.config.uuid, guest.cpus > 0.5
+            spent[uuid] += seconds * using.get(uuid, guest.cpus)
+            using[uuid] = guest.cpus if is_booting else 0.1
+        found = await ask()
+        return {uuid: replace(one, cpu_seconds=spent[uuid]) for uuid, one in found.items()}
+
+    world.hypervisor.counters = counted  # type: ignore[method-assign]
+
+
+def test_a_guest_that_boots_does_not_scale_its_own_service_out(tmp_path: Path) -> None:
+    async def story(one: Scaled) -> None:
+        burst(one.world)
+        await one.world.store.set_goal("shop", Goal.STOP)
+        await one.tick(20)
+        await one.world.store.set_goal("shop", Goal.RUN)
+        await one.tick(40)
+        (instance,) = await one.world.store.instances("shop")
+        assert instance.state is State.READY
+        assert (await one.count(), await one.scaled()) == (1, [])
+
+    play(tmp_path, story, AutoscaleSpec(max=10, cpu=0.7))
+
+
 # Sleep and wake
 
 
@@ -289,6 +391,18 @@ def test_it_sleeps_when_it_is_idle_and_wakes_when_somebody_asks(tmp_path: Path) 
         assert (await one.count(), instance.state) == (1, State.READY)
         await one.tick(35)
         assert await one.count() == 0, "and again"
+
+    play(tmp_path, story, SLEEPY)
+
+
+@pytest.mark.parametrize("said", ["", "x", "shop.web", "shop.none.80.tcp", "no\ufffd.shop.1.x"])
+def test_a_call_that_says_nothing_is_nobody_s(tmp_path: Path, said: str) -> None:
+    async def story(one: Scaled) -> None:
+        await one.world.store.scale("shop", {"web": 0}, now=one.world.clock.now())
+        await answer(one.world.parts, said)
+        assert await one.count() == 0
+        await answer(one.world.parts, BACKEND)
+        assert await one.count() == 1
 
     play(tmp_path, story, SLEEPY)
 
@@ -319,5 +433,21 @@ def test_it_does_not_sleep_while_a_rollout_is_open(tmp_path: Path) -> None:
         await store.put_rollout(rollout, was=replace(rollout, phase=Phase.PAUSED))
         await one.tick()
         assert await one.count() == 0
+
+    play(tmp_path, story, SLEEPY)
+
+
+def test_load_on_what_a_rollout_keeps_awake_is_followed(tmp_path: Path) -> None:
+    async def story(one: Scaled) -> None:
+        store = one.world.store
+        rollout = await store.latest_rollout("shop", "web")
+        await store.put_rollout(replace(rollout, phase=Phase.PAUSED), was=rollout)
+        await store.scale("shop", {"web": 0}, now=one.world.clock.now())
+        await one.tick(10)
+        assert await one.count() == 0
+        await one.load(20)
+        await one.tick(10)
+        assert await one.count() == 2
+        assert (await one.scaled())[0].message == "Scaled from 0 to 1: somebody asks for it."
 
     play(tmp_path, story, SLEEPY)

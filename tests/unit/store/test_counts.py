@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from vmorch.errors import Refused
-from vmorch.model.autoscale import AutoscaleSpec
-from vmorch.model.counts import at_least
+from vmorch.model.autoscale import AutoscaleSpec, ScheduledFloor
+from vmorch.model.counts import at_least, awake
 from vmorch.model.names import Installation
-from vmorch.model.spec import EnvironmentSpec, ServiceSpec
+from vmorch.model.spec import EnvironmentSpec, ServiceSpec, VolumeMount
 from vmorch.store.sqlite import SqliteStore
 
 BOUNDS = AutoscaleSpec(min=2, max=4, cpu=0.5)
@@ -106,6 +106,34 @@ def test_a_number_that_would_not_last_is_refused(autoscale: AutoscaleSpec, count
     run(story())
 
 
+def test_a_number_below_a_floor_that_holds_is_refused() -> None:
+    """The next decision would undo it."""
+    floor = ScheduledFloor(start_minute=0, end_minute=60, min=3)
+
+    async def story() -> None:
+        shop = Shop()
+        scheduled = spec(replace(BOUNDS, schedule=(floor,)), replicas=4)
+        await shop.up(scheduled)
+        with pytest.raises(Refused, match="from 3 to 4 instances, so it cannot have 2") as caught:
+            await shop.scale(2)
+        assert caught.value.hint.startswith("The schedule asks for 3 at least from 00:00 to 01:00 ")
+        with pytest.raises(Refused, match="cannot have 2"):
+            await shop.up(spec(scheduled.services["web"].autoscale, replicas=2), by_hand={"web"})
+        with pytest.raises(Refused) as caught:
+            await shop.scale(5)
+        assert caught.value.hint.startswith("Change 'autoscale'")
+        await shop.store.scale("shop", {"web": 2}, now=3600.0)
+        assert await shop.count() == 2
+
+    run(story())
+
+
+def test_who_is_woken_under_a_floor_has_what_it_asks_for() -> None:
+    floor = ScheduledFloor(start_minute=0, end_minute=60, min=3)
+    web = spec(replace(SLEEPY, schedule=(floor,))).services["web"]
+    assert [awake(web, now) for now in (0.0, 3600.0)] == [3, 1]
+
+
 def test_a_number_that_was_decided_on_another_version_is_refused() -> None:
     async def story() -> None:
         shop = Shop()
@@ -124,6 +152,19 @@ def test_a_rollback_keeps_the_number_and_the_bounds() -> None:
     earlier = spec(None, replicas=1).services["web"]
     back = now.back_to(earlier)
     assert (back.replicas, back.autoscale) == (4, BOUNDS)
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "count"), [(SLEEPY, None, 1), (SLEEPY, SLEEPY, 0), (None, None, 0)]
+)
+def test_a_rollback_leaves_nobody_asleep_whom_nothing_wakes(
+    now: AutoscaleSpec | None, before: AutoscaleSpec | None, count: int
+) -> None:
+    """A volume of one instance takes the earlier bounds along."""
+    sleeping = spec(now, replicas=0).services["web"]
+    alone = (VolumeMount(source="data", target="/x"),)
+    earlier = replace(spec(before).services["web"], volumes=alone)
+    assert sleeping.back_to(earlier).replicas == count
 
 
 def test_the_host_must_have_room_for_the_least_only() -> None:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from vmorch.model.autoscale import (
     DEFAULT_HOLD_SECONDS,
+    DEFAULT_STABILIZATION_SECONDS,
     LEAST_WINDOW_SECONDS,
+    LONGEST_WINDOW_SECONDS,
     AutoscaleSpec,
     Load,
     ScheduledFloor,
@@ -20,8 +22,9 @@ from vmorch.model.spec import ServiceSpec
 Finding = tuple[str, str]
 
 MOST_FLOORS = 50
-LONGEST_WINDOW_SECONDS = 600.0
-"""For so long each tick of the measures is kept."""
+LEAST_TARGET = 0.001
+MOST_SHARE = 0.9
+"""The most that can be used is 100%; within a tenth around the target nothing changes."""
 LONGEST_HOLD_SECONDS = 300.0
 LONGEST_STABILIZATION_SECONDS = 3600.0
 LONGEST_IDLE_SECONDS = 7 * 24 * 3600.0
@@ -37,15 +40,26 @@ def autoscale_findings(service: ServiceSpec) -> Iterator[Finding]:
     for index, floor in enumerate(spec.schedule):
         for key, message in _floor(floor, spec):
             yield f"autoscale.schedule[{index}].{key}", message
-    for key in ("concurrency", "rps"):
-        if getattr(spec, key) is not None and service.main_port is None:
-            message = "Requests are counted in the proxy, and it has no port: add 'expose'."
-            yield f"autoscale.{key}", message
+    for key, message in _reached(spec, service):
+        yield f"autoscale.{key}", message
+
+
+def _reached(spec: AutoscaleSpec, service: ServiceSpec) -> Iterator[Finding]:
+    """What is counted where requests come in."""
+    if spec.concurrency is not None and service.main_port is None:
+        message = "Requests are counted in the proxy, and it has no port: add 'expose'."
+        yield "concurrency", message
+    if spec.rps is not None and not service.routes:
+        message = (
+            "Requests per second are counted at routes, and it has none: add 'route', or take "
+            "'concurrency', which counts connections to its ports too."
+        )
+        yield "rps", message
     if spec.min == 0 and service.main_port is None:
         message = (
             "Nobody could wake it: requests do in the proxy, and it has no port: add 'expose'."
         )
-        yield "autoscale.min", message
+        yield "min", message
 
 
 def _bounds(spec: AutoscaleSpec) -> Iterator[Finding]:
@@ -64,11 +78,25 @@ def _bounds(spec: AutoscaleSpec) -> Iterator[Finding]:
 def _targets(spec: AutoscaleSpec) -> Iterator[Finding]:
     targets = {load.value: getattr(spec, load.value) for load in Load}
     for key, target in targets.items():
-        if target is not None and target <= 0:
-            yield key, "A target must be more than 0."
-    only_sleeps = spec.min == 0 and spec.max == 1
-    if not only_sleeps and not spec.schedule and all(t is None for t in targets.values()):
+        if target is not None and target < LEAST_TARGET:
+            yield key, f"A target must be at least {LEAST_TARGET}."
+    for key in (Load.CPU, Load.MEMORY):
+        share = targets[key]
+        if share is not None and share > MOST_SHARE:
+            yield key, _why_not_share(share)
+    if not _only_sleeps(spec) and not spec.schedule and all(t is None for t in targets.values()):
         yield "", "It needs one of 'concurrency', 'rps', 'cpu', 'memory' and 'schedule'."
+
+
+def _only_sleeps(spec: AutoscaleSpec) -> bool:
+    return spec.min == 0 and spec.max == 1
+
+
+def _why_not_share(share: float) -> str:
+    return (
+        f"{share:.0%} is not allowed: nothing changes within a tenth around the target, and more "
+        f"than 100% is never used, so it is at most {MOST_SHARE:.0%}."
+    )
 
 
 def _times(spec: AutoscaleSpec) -> Iterator[Finding]:
@@ -81,6 +109,8 @@ def _times(spec: AutoscaleSpec) -> Iterator[Finding]:
         if seconds is not None and not least <= seconds <= most:
             bounds = f"from {duration_text(least)} to {duration_text(most)}"
             yield key, f"{duration_text(seconds)} is not allowed: it must be {bounds}."
+    if _only_sleeps(spec) and spec.stabilization_seconds != DEFAULT_STABILIZATION_SECONDS:
+        yield "stabilization", "Its one instance sleeps after 'idle': there is nothing to hold up."
     if len(spec.schedule) > MOST_FLOORS:
         yield "schedule", f"There are at most {MOST_FLOORS} entries."
 
@@ -88,5 +118,7 @@ def _times(spec: AutoscaleSpec) -> Iterator[Finding]:
 def _floor(floor: ScheduledFloor, spec: AutoscaleSpec) -> Iterator[Finding]:
     if not 1 <= floor.min <= spec.max:
         yield "min", f"{floor.min} is not allowed: it must be from 1 to 'max', which is {spec.max}."
+    elif floor.min <= spec.min:
+        yield "min", f"There are always {spec.min}, as 'min' says: it has no effect."
     if zone_named(floor.tz) is None:
         yield "tz", f"This host knows no time zone {quoted(floor.tz)}."

@@ -8,33 +8,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vmorch.model.autoscale import AutoscaleMemory, AutoscaleSpec, Count, Load, Silence
+from vmorch.model.schedule import floor_at, floor_text, least_at
 from vmorch.model.use import ServiceUse
 from vmorch.planner.autoscale import restraint
-from vmorch.planner.autoscale.demand import Demand, of_concurrency, of_tracked, panicking_since
-from vmorch.planner.autoscale.idle import silence, why_asleep
-from vmorch.planner.autoscale.schedule import floor_at, floor_text, next_edge
+from vmorch.planner.autoscale.demand import (
+    Demand,
+    of_concurrency,
+    of_tracked,
+    once_known,
+    panicking_since,
+)
+from vmorch.planner.autoscale.idle import is_asked, silence, why_asleep
 from vmorch.planner.autoscale.window import window
 from vmorch.planner.autoscale.words import seconds_text
+from vmorch.planner.sleeping import ASLEEP_FOR_IDLENESS
+
+_LOST_TICKS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """`count` instances, and why, with the numbers. At `wake_at`, which is to come, it may be
-    another one though the load is the same. `memory` is for the next decision."""
+    """`count` instances, and why, with the numbers. `memory` is for the next decision."""
 
     count: int
     reason: str
     memory: AutoscaleMemory
-    wake_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """A count on its way through the restraints; `until` is when the last of them may let go."""
+    """A count on its way through the restraints."""
 
     count: int
     why: str
-    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,12 @@ class _Look:
     measures: Sequence[ServiceUse]
     now: float
     current: int
+    tick_seconds: float
+
+    @property
+    def longest_hole_seconds(self) -> float:
+        """Without measures in between, for what is known all the same: some lost ticks."""
+        return max(self.spec.panic_window_seconds, _LOST_TICKS * self.tick_seconds)
 
 
 def desired(
@@ -55,15 +67,17 @@ def desired(
     current: int,
     memory: AutoscaleMemory,
     may_sleep: bool = True,
+    tick_seconds: float = 0.0,
 ) -> Decision:
     """How many instances there should be instead of `current`, the count that holds by now.
 
-    `measures` are in the order of time and reach back for at least `spec.window_seconds`; an empty
-    memory is that of a service that was never decided on. A count of 0 is of a service that sleeps:
-    load does not raise it, as whoever asks wakes it; only a floor of the schedule does. With
-    `may_sleep` the last instance may go to sleep when it is idle.
+    `measures` are in the order of time and reach back for at least `spec.look_back_seconds`; an
+    empty memory is that of a service that was never decided on. A count of 0 is of a service that
+    sleeps: whoever asks wakes it, and what waits does not raise it; a floor of the schedule does,
+    and so does what an instance answers that is awake all the same. With `may_sleep` the last
+    instance may go to sleep when it is idle. `tick_seconds` is how far measures are apart.
     """
-    look = _Look(spec, measures, now, current)
+    look = _Look(spec, measures, now, current, tick_seconds)
     memory = _begun(memory, look)
     if current == 0 and spec.min == 0:
         return _asleep(look, memory)
@@ -80,7 +94,6 @@ def desired(
     return Decision(
         count=final.count,
         reason=_sentence(final, current),
-        wake_at=_wake_at(look, final, panicked_at),
         memory=AutoscaleMemory(
             panicked_at=panicked_at,
             recommended=recommended,
@@ -93,8 +106,8 @@ def desired(
 def _begun(memory: AutoscaleMemory, look: _Look) -> AutoscaleMemory:
     """With `current` as what holds. Without a past it was recommended now: a service whose past is
     unknown is not scaled in at the first look; nor is one whose count somebody else has changed
-    since, as if the load had asked for it. Nothing is from the future: a clock that was set back
-    must not hold up what follows."""
+    since, as if the load had asked for it, nor put to sleep for what was before. Nothing is from
+    the future: a clock that was set back must not hold up what follows."""
     now, current = look.now, look.current
     past = tuple(replace(held, at=min(held.at, now)) for held in memory.in_force)
     recommended = tuple(replace(old, at=min(old.at, now)) for old in memory.recommended)
@@ -107,23 +120,34 @@ def _begun(memory: AutoscaleMemory, look: _Look) -> AutoscaleMemory:
         panicked_at=None if panicked_at is None else min(panicked_at, now),
         recommended=recommended,
         in_force=restraint.in_force(past, current, now=now),
-        silence=memory.silence,
+        silence=None if by_somebody_else else memory.silence,
     )
 
 
 def _asleep(look: _Look, memory: AutoscaleMemory) -> Decision:
     """A floor that begins wakes it; how it went before does not matter any more."""
     floor = floor_at(look.spec.schedule, look.now)
-    final = _Choice(0, "asleep until somebody asks for it")
+    final = _Choice(0, ASLEEP_FOR_IDLENESS)
+    if _answers(look, memory):
+        final = _Choice(1, "somebody asks for it")
     if floor is not None:
-        final = _Choice(_bottom(look), f"the schedule asks for {floor_text(floor)}")
+        least = least_at(look.spec, look.now)
+        final = _Choice(least, f"the schedule asks for {floor_text(floor)}")
     in_force = restraint.in_force(memory.in_force, final.count, now=look.now)
     return Decision(
         count=final.count,
         reason=_sentence(final, 0),
-        wake_at=_wake_at(look, final, None),
         memory=AutoscaleMemory(recommended=memory.recommended, in_force=in_force),
     )
+
+
+def _answers(look: _Look, memory: AutoscaleMemory) -> bool:
+    """Whether it is asked while an instance is awake, as in a rollout: then nobody calls for one.
+    What the tick shows in which the count became 0 was asked before."""
+    if not look.measures or memory.in_force[-1].at >= look.now:
+        return False
+    newest = look.measures[-1]
+    return newest.ready >= 1 and is_asked(newest)
 
 
 def _silence(look: _Look, memory: AutoscaleMemory) -> Silence | None:
@@ -132,7 +156,7 @@ def _silence(look: _Look, memory: AutoscaleMemory) -> Silence | None:
         return None
     if not look.measures:
         return memory.silence
-    hole = look.spec.panic_window_seconds
+    hole = look.longest_hole_seconds
     return silence(memory.silence, look.measures[-1], longest_hole_seconds=hole)
 
 
@@ -175,23 +199,40 @@ def _asked(look: _Look, *, panicking: bool) -> _Choice:
 def _demand(load: Load, look: _Look, panicking: bool) -> Demand | None:
     spec = look.spec
     target: float = getattr(spec, load.value)
-    hole = spec.panic_window_seconds
-    if load is Load.CONCURRENCY:
-        stable, panic = (
-            window(look.measures, load, now=look.now, seconds=seconds)
-            for seconds in (spec.window_seconds, spec.panic_window_seconds)
-        )
-        return of_concurrency(
-            stable, panic, target=target, current=look.current, panicking=panicking
-        )
-    recent = window(look.measures, load, now=look.now, seconds=spec.tracking_window_seconds)
-    return of_tracked(load, recent, target=target, current=look.current, longest_hole_seconds=hole)
+    if load is not Load.CONCURRENCY:
+        return _tracked_demand(load, target, look)
+    stable, panic = (
+        window(look.measures, load, now=look.now, seconds=seconds)
+        for seconds in (spec.window_seconds, spec.panic_window_seconds)
+    )
+    return of_concurrency(
+        stable,
+        panic,
+        target=target,
+        current=look.current,
+        panicking=panicking,
+        longest_hole_seconds=look.longest_hole_seconds,
+    )
+
+
+def _tracked_demand(load: Load, target: float, look: _Look) -> Demand | None:
+    recent, every = (
+        window(look.measures, load, now=look.now, seconds=seconds)
+        for seconds in (look.spec.tracking_window_seconds, look.spec.look_back_seconds)
+    )
+    hole = look.longest_hole_seconds
+    demand = of_tracked(
+        load, recent, target=target, current=look.current, longest_hole_seconds=hole
+    )
+    if demand is None:
+        return None
+    return once_known(demand, known_seconds=every.known_seconds(hole), current=look.current)
 
 
 def _bounded(choice: _Choice, look: _Look) -> _Choice:
     """Within min, max and the schedule. The last instance is not taken away here: that one goes
     to sleep, once it is idle."""
-    spec, bottom = look.spec, _bottom(look)
+    spec, bottom = look.spec, least_at(look.spec, look.now)
     if choice.count > spec.max:
         return _Choice(spec.max, f"{choice.why}; {choice.count} would be above max")
     if choice.count < bottom:
@@ -215,34 +256,23 @@ def _stabilized(choice: _Choice, greatest: Count, look: _Look) -> _Choice:
         return choice
     seconds = look.spec.stabilization_seconds
     why = f"{greatest.count} were wanted within the last {seconds_text(seconds)}"
-    return _Choice(held, f"{choice.why}; but {why}", until=greatest.at + seconds)
+    return _Choice(held, f"{choice.why}; but {why}")
 
 
 def _stepped(choice: _Choice, past: tuple[Count, ...], look: _Look) -> _Choice:
     """No step holds up the bounds, nor goes back on another one's way."""
     now, spec = look.now, look.spec
     least = min(restraint.least(past, now), look.current, spec.max)
-    most = max(restraint.most(past, now), look.current, _bottom(look))
+    most = max(restraint.most(past, now), look.current, least_at(spec, now))
     count = max(least, min(choice.count, most))
     if count == choice.count:
         return choice
     step = restraint.OUT if choice.count > look.current else restraint.IN
     why = f"{choice.why}; on the way to {choice.count} in steps of {seconds_text(step.seconds)}"
-    return _Choice(count, why, until=now + step.seconds)
-
-
-def _bottom(look: _Look) -> int:
-    floor = floor_at(look.spec.schedule, look.now)
-    return max(look.spec.min, min(floor.min, look.spec.max) if floor else 0)
+    return _Choice(count, why)
 
 
 def _sentence(choice: _Choice, current: int) -> str:
     if choice.count == current:
         return f"stays at {current}: {choice.why}"
     return f"from {current} to {choice.count}: {choice.why}"
-
-
-def _wake_at(look: _Look, choice: _Choice, panicked_at: float | None) -> float | None:
-    calm = None if panicked_at is None else panicked_at + look.spec.window_seconds
-    times = (choice.until, next_edge(look.spec.schedule, look.now), calm)
-    return min((time for time in times if time is not None), default=None)

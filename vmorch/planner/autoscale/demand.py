@@ -11,9 +11,9 @@ Of both, more load never asks for less: every step here is monotonic.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from vmorch.model.autoscale import Load
+from vmorch.model.autoscale import LEAST_WINDOW_SECONDS, Load
 from vmorch.planner.autoscale.window import Window
 from vmorch.planner.autoscale.words import number, seconds_text, share
 
@@ -55,7 +55,13 @@ def panicking_since(
 
 
 def of_concurrency(
-    stable: Window, panic: Window, *, target: float, current: int, panicking: bool
+    stable: Window,
+    panic: Window,
+    *,
+    target: float,
+    current: int,
+    panicking: bool,
+    longest_hole_seconds: float,
 ) -> Demand | None:
     """None: nothing is known. In panic never less than there are (Knative: no decrease)."""
     if not stable.readings:
@@ -70,23 +76,44 @@ def of_concurrency(
             f"{number(shown.total())} requests in flight over {seconds_text(shown.seconds)}, "
             f"{number(target)} for each instance" + (", in a burst" if panicking else "")
         ),
-        certain=stable.unbroken(panic.seconds),
+        certain=stable.unbroken(longest_hole_seconds),
     )
 
 
 def of_tracked(
     load: Load, recent: Window, *, target: float, current: int, longest_hole_seconds: float
 ) -> Demand | None:
-    """None: nothing is known."""
+    """None: nothing is known. Less than there are only by readings of all ready instances: the sum
+    over some of them is not what there is to do."""
     if not recent.readings:
         return None
+    certain = recent.unbroken(longest_hole_seconds)
+    demand = _of_readings(load, recent, target=target, current=current, certain=certain)
+    if demand.count >= current or not recent.whole.readings:
+        return demand
+    less = _of_readings(load, recent.whole, target=target, current=current, certain=certain)
+    return replace(less, count=min(less.count, current))
+
+
+def _of_readings(
+    load: Load, recent: Window, *, target: float, current: int, certain: bool
+) -> Demand:
     told = max(1, recent.newest.told)
     everyone = max(told, current, recent.newest.ready)
     return Demand(
         count=_tracked(recent.total(), target, told=told, everyone=everyone, current=current),
         reason=_tracked_reason(load, recent, target, told),
-        certain=recent.unbroken(longest_hole_seconds),
+        certain=certain,
     )
+
+
+def once_known(demand: Demand, *, known_seconds: float, current: int) -> Demand:
+    """Out only by what is known for some ticks: one that shows what an instance does to begin with
+    must not make more of them."""
+    if demand.count <= current or known_seconds >= LEAST_WINDOW_SECONDS:
+        return demand
+    why = f"known for less than {seconds_text(LEAST_WINDOW_SECONDS)}"
+    return replace(demand, count=current, reason=f"{demand.reason}; {why}")
 
 
 def _tracked(total: float, target: float, *, told: float, everyone: float, current: int) -> int:

@@ -16,14 +16,21 @@ def silence(
 ) -> Silence | None:
     """`before`, gone on with the newest measure; None if that shows traffic, or no ready instance:
     what is on its way up is not idle. What is not known is a hole, and a long one begins anew."""
-    asked = (newest.sessions, newest.requests, newest.connections)
-    if newest.ready < 1 or any(asked):
+    if newest.ready < 1 or is_asked(newest):
         return None
-    if any(value is None for value in asked):
+    if any(value is None for value in _asked(newest)):
         return before
     if before is None or not 0 <= newest.at - before.until <= longest_hole_seconds:
         return Silence(since=newest.at, until=newest.at)
     return Silence(since=before.since, until=newest.at)
+
+
+def is_asked(use: ServiceUse) -> bool:
+    return any(_asked(use))
+
+
+def _asked(use: ServiceUse) -> tuple[float | None, ...]:
+    return use.sessions, use.requests, use.connections
 
 
 def why_asleep(spec: AutoscaleSpec, silent: Silence | None) -> str:

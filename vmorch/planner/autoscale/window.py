@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from vmorch.model.autoscale import Load
@@ -42,12 +42,26 @@ class Window:
     def newest(self) -> Reading:
         return self.readings[-1]
 
+    @property
+    def whole(self) -> Window:
+        """The readings of all ready instances."""
+        return replace(self, readings=tuple(r for r in self.readings if r.whole))
+
     def unbroken(self, longest_hole_seconds: float) -> bool:
         """Whether all ready instances are known of at any time in the window, but for holes such
         as a single lost tick leaves."""
-        whole = (reading.at for reading in self.readings if reading.whole)
+        whole = (reading.at for reading in self.whole.readings)
         times = (self.now - self.seconds, *whole, self.now)
         return all(later - earlier <= longest_hole_seconds for earlier, later in pairwise(times))
+
+    def known_seconds(self, longest_hole_seconds: float) -> float:
+        """For how long something is known by now, but for holes such as in `unbroken`."""
+        since = self.now
+        for reading in reversed(self.readings):
+            if since - reading.at > longest_hole_seconds:
+                break
+            since = reading.at
+        return self.now - since
 
 
 def window(measures: Sequence[ServiceUse], load: Load, *, now: float, seconds: float) -> Window:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from autoscale_values import NOTHING, NOW, steady
+from autoscale_values import NOTHING, NOW, TICK, steady, use
 
 from vmorch.model.autoscale import AutoscaleMemory, AutoscaleSpec, Count, ScheduledFloor
 from vmorch.planner.autoscale import Decision, desired
@@ -99,6 +99,35 @@ def test_each_reason_has_its_numbers(
     assert decision.reason == reason
 
 
+@pytest.mark.parametrize("window", [6.0, 60.0])
+def test_a_first_reading_of_a_share_scales_nothing_out(window: float) -> None:
+    """It shows what the instance does to begin with."""
+    spec = AutoscaleSpec(max=10, cpu=0.7, window_seconds=window)
+    booting = steady(ready=0, now=NOW - 2)
+    decisions = [
+        desired(
+            spec,
+            (*booting, *steady(ready=1, cpu=3.8, now=NOW + later, seconds=later)),
+            now=NOW + later,
+            current=1,
+            memory=NOTHING,
+        )
+        for later in (0.0, 2.0, 4.0, 6.0)
+    ]
+    assert [decision.count for decision in decisions] == [1, 1, 1, 5]
+    assert "cpu at 380%" in decisions[0].reason
+    assert decisions[0].reason.endswith("; known for less than 6s")
+
+
+def test_what_was_known_before_a_hole_does_not_count() -> None:
+    spec = AutoscaleSpec(max=10, cpu=0.7)
+    former = steady(ready=1, cpu=0.1, now=NOW - 11, seconds=40)
+    again = steady(ready=1, cpu=3.8, seconds=4)
+    assert desired(spec, (*former, *again), now=NOW, current=1, memory=NOTHING).count == 1
+    nearer = steady(ready=1, cpu=0.1, now=NOW - 10, seconds=40)
+    assert desired(spec, (*nearer, *again), now=NOW, current=1, memory=NOTHING).count == 3
+
+
 def test_a_burst_is_seen_at_the_second_tick() -> None:
     quiet = steady(ready=1, concurrency=0, now=NOW - 4)
     rise = steady(ready=1, concurrency=60, now=NOW, seconds=2)
@@ -111,7 +140,6 @@ def test_after_a_burst_nothing_is_taken_away_for_a_stable_window() -> None:
     spec = replace(SPEC, stabilization_seconds=0)
     burst = decide(spec, concurrency=100, current=1)
     assert burst.memory.panicked_at == NOW
-    assert burst.wake_at == NOW + 60
     counts = [
         decide(spec, concurrency=0, current=5, now=NOW + later, memory=burst.memory).count
         for later in (2, 58, 60)
@@ -122,7 +150,7 @@ def test_after_a_burst_nothing_is_taken_away_for_a_stable_window() -> None:
 def test_it_is_scaled_in_when_no_more_was_wanted_for_the_time_of_stabilization() -> None:
     memory = AutoscaleMemory(recommended=(Count(at=NOW, count=4), Count(at=NOW + 100, count=2)))
     early = decide(concurrency=0, current=4, now=NOW + 299, memory=memory)
-    assert (early.count, early.wake_at) == (4, NOW + 300)
+    assert early.count == 4
     assert decide(concurrency=0, current=4, now=NOW + 300, memory=early.memory).count == 2
 
 
@@ -173,6 +201,23 @@ def test_a_hole_in_the_measures_holds_up_scaling_in() -> None:
     assert counts == [1, 1, 4, 4, 4, 4]
 
 
+@pytest.mark.parametrize("load", ["concurrency", "cpu"])
+def test_ticks_that_are_far_apart_are_no_holes(load: str) -> None:
+    targets: dict[str, Any] = {load: 0.5}
+    spec = AutoscaleSpec(max=10, stabilization_seconds=0, **targets)
+    loads = {load: 0.2}
+    measures = [use(NOW - 10 * back, ready=4, **loads) for back in reversed(range(7))]
+
+    def count(tick_seconds: float) -> int:
+        decision = desired(
+            spec, measures, now=NOW, current=4, memory=NOTHING, tick_seconds=tick_seconds
+        )
+        return decision.count
+
+    assert count(2.0) == 4
+    assert count(10.0) < 4
+
+
 def test_what_is_later_than_now_does_not_count() -> None:
     later = steady(ready=1, concurrency=1000, now=NOW + 70)
     assert desired(SPEC, later, now=NOW, current=1, memory=NOTHING).count == 1
@@ -212,6 +257,29 @@ def test_load_wakes_nobody() -> None:
     assert (asleep.count, asleep.reason) == (0, "stays at 0: asleep until somebody asks for it")
 
 
+@pytest.mark.parametrize("asked", [{"concurrency": 1}, {"rps": 0.5}, {"concurrency": 500}])
+def test_who_is_answered_while_it_should_sleep_is_noticed(asked: dict[str, float]) -> None:
+    """A rollout keeps an instance awake, so that nobody has to call for one."""
+    spec = AutoscaleSpec(min=0, max=5, concurrency=10, idle_seconds=600)
+    first = decide(spec, ready=1, current=0, **asked)
+    assert first.count == 0, "that may have been asked before it was put to sleep"
+    quiet = decide(spec, ready=1, concurrency=0, rps=0, current=0, memory=first.memory, now=NOW + 2)
+    assert quiet.count == 0
+    woken = decide(spec, ready=1, current=0, memory=first.memory, now=NOW + 2, **asked)
+    assert (woken.count, woken.reason) == (1, "from 0 to 1: somebody asks for it")
+
+
+def test_load_is_followed_from_where_it_was_noticed() -> None:
+    spec = AutoscaleSpec(min=0, max=5, concurrency=10, idle_seconds=600)
+    memory, count, counts = NOTHING, 0, list[int]()
+    for tick in range(4):
+        now = NOW + tick * TICK
+        decision = decide(spec, ready=1, current=count, memory=memory, now=now, concurrency=500)
+        memory, count = decision.memory, decision.count
+        counts.append(count)
+    assert counts == [0, 1, 4, 4]
+
+
 def test_a_floor_wakes_what_sleeps() -> None:
     spec = AutoscaleSpec(min=0, max=5, idle_seconds=60, schedule=(replace(ALWAYS, end_minute=60),))
     woken = decide(spec, now=3598, current=0)
@@ -219,8 +287,7 @@ def test_a_floor_wakes_what_sleeps() -> None:
         3,
         "from 0 to 3: the schedule asks for 3 at least from 00:00 to 01:00 (UTC)",
     )
-    asleep = decide(spec, now=3600, current=0)
-    assert (asleep.count, asleep.wake_at) == (0, 86400)
+    assert decide(spec, now=3600, current=0).count == 0
 
 
 def test_a_sleeping_service_of_which_nothing_is_known_sleeps_on() -> None:
@@ -231,8 +298,7 @@ def test_a_sleeping_service_of_which_nothing_is_known_sleeps_on() -> None:
 def test_a_schedule_alone_is_enough() -> None:
     spec = AutoscaleSpec(max=5, schedule=(replace(ALWAYS, end_minute=60),), stabilization_seconds=0)
     assert decide(spec, now=3599, current=1).count == 3
-    decision = decide(spec, now=3600, current=3)
-    assert (decision.count, decision.wake_at) == (1, 86400)
+    assert decide(spec, now=3600, current=3).count == 1
 
 
 def test_a_count_that_somebody_else_has_set_holds_until_the_load_wants_more_or_time_is_over() -> (

@@ -67,6 +67,18 @@ def test_a_hole_begins_it_anew_unless_it_is_short(missing: ServiceUse | None) ->
     assert asleep_at(*half, *long, *silent(), SILENT) == whole
 
 
+@pytest.mark.parametrize(("tick", "sleeps"), [(TICK, False), (10.0, True)])
+def test_ticks_that_are_far_apart_are_no_holes(tick: float, sleeps: bool) -> None:
+    memory, counts = NOTHING, list[int]()
+    for number in range(100):
+        now = NOW + 10 * number
+        seen = [replace(SILENT, at=now)]
+        decision = desired(SPEC, seen, now=now, current=1, memory=memory, tick_seconds=tick)
+        memory = decision.memory
+        counts.append(decision.count)
+    assert (0 in counts) is sleeps
+
+
 def test_never_where_nothing_is_known() -> None:
     assert asleep_at(*[UNKNOWN] * 1000) == -1
     assert asleep_at(*[None] * 1000) == -1
@@ -113,6 +125,18 @@ def test_who_is_woken_soon_may_be_idle_for_the_whole_time_again() -> None:
         decision = desired(SPEC, seen, now=now, current=current, memory=memory)
         memory, counts = decision.memory, [*counts, decision.count]
     assert counts.count(0) == 2, "the tick at which it goes to sleep, and the one until it is woken"
+
+
+def test_who_is_woken_before_the_next_tick_is_not_put_to_sleep_at_it() -> None:
+    memory, seen = NOTHING, list[ServiceUse]()
+    slept = list[int]()
+    for number in range(int(2 * IDLE / TICK) + 2):
+        now = NOW + TICK * number
+        seen = [*seen[-30:], replace(SILENT, at=now)]
+        decision = desired(SPEC, seen, now=now, current=1, memory=memory)
+        memory = decision.memory
+        slept += [] if decision.count else [number]
+    assert slept == [IDLE / TICK, 2 * IDLE / TICK + 1]
 
 
 TICKS = st.sampled_from([SILENT, SILENT, SILENT, UNKNOWN, replace(SILENT, requests=1.0), None])

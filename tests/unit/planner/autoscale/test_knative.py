@@ -27,6 +27,7 @@ def decided(
         target=target,
         current=ready if current is None else current,
         panicking=since is not None,
+        longest_hole_seconds=6,
     )
     assert demand is not None
     return demand.count, since

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from autoscale_values import NOTHING, NOW, shown, steady
 
 from vmorch.model.autoscale import AutoscaleSpec, Count, Load
+from vmorch.model.compose.autoscale_checks import MOST_SHARE
 from vmorch.planner.autoscale import desired, restraint
 from vmorch.planner.autoscale.demand import of_tracked
 
@@ -51,6 +54,13 @@ def test_the_cases_of_the_calculator(
     assert tracked(target, sum(shares), told=len(shares), current=current) == count
 
 
+def test_what_is_used_whole_is_too_much_for_the_greatest_target() -> None:
+    most = round(MOST_SHARE * 100)
+    targets = [percent / 100 for percent in range(1, most + 1)]
+    assert all(tracked(target, 1.0, told=1, current=1) > 1 for target in targets)
+    assert tracked((most + 1) / 100, 1.0, told=1, current=1) == 1
+
+
 def test_nothing_is_lost_to_rounding() -> None:
     assert tracked(0.7, 0.7 + 0.7 + 0.7, told=2, current=2) == 3
 
@@ -79,6 +89,16 @@ def test_one_silent_instance_holds_up_scaling_in() -> None:
     decision = desired(spec, partial, now=NOW, current=4, memory=NOTHING)
     assert decision.count == 4
     assert decision.reason == "stays at 4: measures of cpu are missing, so none is taken away"
+
+
+def test_readings_of_some_instances_are_not_taken_for_less_load() -> None:
+    spec = AutoscaleSpec(max=10, cpu=0.7, stabilization_seconds=0)
+    third_whole = tuple(
+        measure if number % 3 == 0 else replace(measure, cpu_told=1)
+        for number, measure in enumerate(steady(ready=4, cpu=0.65))
+    )
+    decision = desired(spec, third_whole, now=NOW, current=4, memory=NOTHING)
+    assert decision.reason == "stays at 4: cpu at 65% over 15s, target 70%"
 
 
 def held(count: int) -> tuple[Count, ...]:

@@ -114,7 +114,6 @@ def test_it_is_within_its_bounds_and_the_same_each_time(
     decision = decide(spec, measures, current, memory)
     assert spec.min <= decision.count <= spec.max
     assert decision == decide(spec, measures, current, memory)
-    assert decision.wake_at is None or decision.wake_at > NOW
     assert str(decision.count) in decision.reason
     assert len(decision.memory.recommended) <= 41  # counts are up to 40
 
@@ -134,6 +133,35 @@ def test_missing_measures_never_scale_in(
     silent: dict[str, Any] = {FIELDS[load]: None}
     known = tuple(replace(m, **silent) if m.at > NOW - silent_seconds else m for m in measures)
     assert decide(spec, known, current, memory).count >= min(current, spec.max)
+
+
+@given(
+    st.sampled_from(["cpu", "memory"]),
+    st.floats(0.05, 0.9),
+    st.floats(0, 1),
+    st.integers(1, 12).flatmap(
+        lambda ready: st.lists(st.integers(0, ready), min_size=31, max_size=31).map(
+            lambda told: [ready, *told]
+        )
+    ),
+)
+@settings(max_examples=200, deadline=None)
+def test_silence_of_some_is_not_taken_for_less_load(
+    load: str, target: float, share: float, instances: list[int]
+) -> None:
+    ready, *told = instances
+    targets: dict[str, Any] = {load: target}
+    spec = AutoscaleSpec(max=12, stabilization_seconds=0, **targets)
+    times = [NOW - TICK * i for i in reversed(range(31))]
+    loads: dict[str, Any] = {load: share}
+    known = tuple(use(at, ready=ready, **loads) for at in times)
+    partly = tuple(
+        use(at, ready=ready, told=some, **loads)
+        for at, some in zip(times, told, strict=True)
+        if some
+    )
+    less = decide(spec, partly, ready, NOTHING).count
+    assert less >= min(ready, decide(spec, known, ready, NOTHING).count)
 
 
 @given(specs(), windows(), COUNT, memories(), st.floats(1, 5), st.floats(0, 50))

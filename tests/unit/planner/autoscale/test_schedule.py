@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from vmorch.model.autoscale import ScheduledFloor
-from vmorch.planner.autoscale.schedule import floor_at, floor_text, next_edge
+from vmorch.model.schedule import floor_at, floor_text
 
 WORK = ScheduledFloor(
     start_minute=8 * 60, end_minute=18 * 60, min=3, days=(0, 1, 2, 3, 4), tz="Europe/Berlin"
@@ -66,35 +66,44 @@ def test_the_highest_floor_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("when", "edge"),
+    ("hours", "when", "holds"),
     [
-        ("2026-11-23 07:00", "2026-11-23 08:00"),
-        ("2026-11-23 08:00", "2026-11-23 18:00"),
-        ("2026-11-27 18:00", "2026-11-30 08:00"),
-        ("2026-03-27 18:00", "2026-03-30 08:00"),  # the clock is changed in between
+        # On 29 March 2026, 02:00 is 03:00 in Berlin, at 01:00 UTC.
+        ("02:30-03:15", "2026-03-29 00:59", False),
+        ("02:30-03:15", "2026-03-29 01:00", True),
+        ("02:30-03:15", "2026-03-29 01:05", True),
+        ("02:30-03:15", "2026-03-29 01:15", False),
+        ("02:30-04:00", "2026-03-29 01:00", True),
+        ("02:30-04:00", "2026-03-29 02:00", False),
+        ("01:00-02:30", "2026-03-29 00:59", True),
+        ("01:00-02:30", "2026-03-29 01:00", False),
+        ("02:15-02:45", "2026-03-29 00:30", False),  # there is no such time
+        ("02:15-02:45", "2026-03-29 01:30", False),
+        ("22:00-06:00", "2026-03-29 03:59", True),
+        ("22:00-06:00", "2026-03-29 04:00", False),
+        # On 25 October 2026, 03:00 is 02:00 again, at 01:00 UTC.
+        ("02:00-02:45", "2026-10-24 23:59", False),
+        ("02:00-02:45", "2026-10-25 00:10", True),
+        ("02:00-02:45", "2026-10-25 00:50", True),
+        ("02:00-02:45", "2026-10-25 01:10", True),
+        ("02:00-02:45", "2026-10-25 01:45", False),
+        ("02:30-04:00", "2026-10-25 00:29", False),
+        ("02:30-04:00", "2026-10-25 00:30", True),
+        ("02:30-04:00", "2026-10-25 01:10", True),
+        ("02:30-04:00", "2026-10-25 03:00", False),
+        ("22:00-06:00", "2026-10-25 04:59", True),
+        ("22:00-06:00", "2026-10-25 05:00", False),
     ],
 )
-def test_the_next_edge(when: str, edge: str) -> None:
-    assert next_edge((WORK,), berlin(when)) == berlin(edge)
-
-
-def test_a_weekly_floor_is_seen_a_week_ahead() -> None:
-    assert next_edge((NIGHT,), utc("2026-11-28 06:00")) == utc("2026-12-04 22:00")
-
-
-def test_a_floor_within_the_hour_that_is_left_out_ends_when_it_begins_or_later() -> None:
-    """On 29 March 2026 there is no 02:30 in Berlin."""
-    gap = ScheduledFloor(start_minute=150, end_minute=240, min=2, tz="Europe/Berlin")
-    start = next_edge((gap,), berlin("2026-03-29 01:00"))
-    assert start is not None
-    assert floor_at((gap,), start) == gap
-    assert floor_at((gap,), start - 1) is None
+def test_on_the_days_when_the_clock_is_changed(hours: str, when: str, holds: bool) -> None:
+    start, end = (60 * int(text[:2]) + int(text[3:]) for text in hours.split("-"))
+    floor = ScheduledFloor(start_minute=start, end_minute=end, min=2, tz="Europe/Berlin")
+    assert (floor_at((floor,), utc(when)) is not None) is holds
 
 
 def test_a_zone_that_is_not_known_any_more_holds_always() -> None:
     lost = ScheduledFloor(start_minute=0, end_minute=60, min=2, tz="Mars/Base")
     assert floor_at((lost,), utc("2026-11-23 12:00")) == lost
-    assert next_edge((lost,), utc("2026-11-23 12:00")) is None
 
 
 def test_it_says_when_it_holds() -> None:
