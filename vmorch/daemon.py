@@ -208,6 +208,7 @@ async def _serve(
         taken_subnets=functools.partial(_taken_subnets, network, settings),
         port_is_free=port_is_free,
         publish_address=settings.publish_address,
+        own_endpoints=settings.route_endpoints,
     )
     guests = GuestAccess(hypervisor.agent, clock)
     prober = HealthProber(clock, guests)
