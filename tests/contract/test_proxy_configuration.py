@@ -15,7 +15,7 @@ import pytest
 from vmorch.effects import SystemClock
 from vmorch.proxy import holding
 from vmorch.proxy.certificates import Certificates
-from vmorch.proxy.configuration import namespaces_in, render
+from vmorch.proxy.configuration import render
 from vmorch.proxy.place import Place
 from vmorch.proxy.protocol import (
     Backend,
@@ -27,7 +27,6 @@ from vmorch.proxy.protocol import (
     Server,
     Treatment,
 )
-from vmorch.proxy.validation import namespaces
 
 GOLDEN = Path(__file__).parent / "golden" / "proxy"
 PLACE = Place(config_dir=Path("/var/lib/vmorch/proxy"), run_dir=Path("/run/vmorch/proxy"))
@@ -140,6 +139,10 @@ CONFIGS["treated"] = ProxyConfig(
 )
 
 
+def namespaces(config: ProxyConfig) -> list[str]:
+    return sorted({item.namespace for item in config.listeners if item.namespace})
+
+
 def text_of(name: str) -> str:
     config = CONFIGS[name]
     inodes = {item: 4026532000 + at for at, item in enumerate(namespaces(config))}
@@ -227,8 +230,3 @@ def test_the_check_of_a_backend_without_servers_counts_too() -> None:
     idle = ProxyConfig(backends=(replace(IDLE, check=TCP_CHECK),))
     slower = ProxyConfig(backends=(replace(IDLE, check=replace(TCP_CHECK, interval_seconds=9)),))
     assert render(idle, PLACE).marker != render(slower, PLACE).marker
-
-
-def test_the_file_remembers_which_namespaces_it_was_for() -> None:
-    found = {"f00ba4-r0": 4026532101, "f00ba4-r7": 4026532102}
-    assert namespaces_in(render(ProxyConfig(), PLACE, namespaces=found).text) == found

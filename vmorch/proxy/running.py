@@ -126,8 +126,13 @@ def read_processes(text: str) -> Processes:
     )
 
 
+def read_frontends(text: str) -> set[str]:
+    """The names in the answer to `show stat -1 1 -1` (all frontends)."""
+    return {row["pxname"] for row in csv.DictReader(text.lstrip().removeprefix("# ").splitlines())}
+
+
 def read_status(text: str) -> dict[tuple[str, str], ServerStatus]:
-    """The answer to `show stat -1 4 -1` (all servers)."""
+    """The answer to `show stat -1 4 -1` (all servers). Gates are nobody's instances."""
     return {
         (row["pxname"], row["svname"]): ServerStatus(
             sessions=int(row["scur"]), up=not row["status"].startswith(("DOWN", "MAINT"))

@@ -18,10 +18,6 @@ _HEADER = re.compile(r"[A-Za-z0-9_-]+\Z")
 _VALUE = re.compile(r"[ -&(-~]+\Z")
 
 
-def namespaces(config: ProxyConfig) -> tuple[str, ...]:
-    return tuple(sorted({item.namespace for item in config.listeners if item.namespace}))
-
-
 def validate(config: ProxyConfig) -> None:
     """Refuse what HAProxy would refuse, or worse, would read as something else.
 
