@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from vmorch.effects import SystemClock
+from vmorch.model.compose.quantities import MOST_BODY_BYTES, MOST_HEADERS, MOST_MAINTENANCE
 from vmorch.proxy import holding
 from vmorch.proxy.certificates import Certificates
 from vmorch.proxy.configuration import render
@@ -138,6 +139,27 @@ CONFIGS["treated"] = ProxyConfig(
     ),
 )
 
+LONGEST = "a" * 1000
+CONFIGS["longest"] = ProxyConfig(
+    backends=(
+        replace(
+            ORDERS,
+            check=replace(HTTP_CHECK, path=f"/{LONGEST}"),
+            treatment=Treatment(timeout_seconds=7 * 86400.0, body_bytes=MOST_BODY_BYTES),
+        ),
+        replace(IDLE, treatment=Treatment(maintenance="ü" * MOST_MAINTENANCE)),
+    ),
+    routes=(
+        HttpRoute(
+            host=".".join(["a" * 63] * 4),
+            path=f"/{LONGEST}",
+            backend=ORDERS.name,
+            headers=tuple((f"X-{n}-{LONGEST[:90]}", " {" * 100) for n in range(MOST_HEADERS)),
+        ),
+        HttpRoute(host="a.localhost", path="/", backend=IDLE.name),
+    ),
+)
+
 
 def namespaces(config: ProxyConfig) -> list[str]:
     return sorted({item.namespace for item in config.listeners if item.namespace})
@@ -206,6 +228,13 @@ def test_order_of_what_is_equal_does_not_matter() -> None:
         routes=broad.routes[::-1],
     )
     assert render(turned, PLACE) == render(broad, PLACE)
+
+
+def test_a_slash_at_the_end_makes_no_path_longer() -> None:
+    slash = HttpRoute(host="a.localhost", path="/api/", backend=IDLE.name)
+    plain = HttpRoute(host="a.localhost", path="/api", backend=ORDERS.name, headers=(("x-a", "1"),))
+    text = render(ProxyConfig(backends=(ORDERS, IDLE), routes=(slash, plain)), PLACE).text
+    assert text.index(f"use_backend {ORDERS.name} if") < text.index(f"use_backend {IDLE.name} if")
 
 
 def test_the_marker_is_of_the_structure_and_not_of_the_servers() -> None:

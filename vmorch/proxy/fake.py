@@ -170,7 +170,7 @@ class FakeProxy:
             and f"{path}/".startswith(route.path.rstrip("/") + "/")
             and all(sent.get(key.lower()) == value for key, value in route.headers)
         ]
-        found = max(fitting, key=lambda route: (len(route.path), len(route.headers)), default=None)
+        found = max(fitting, key=lambda r: (len(r.path.rstrip("/")), len(r.headers)), default=None)
         return found.backend if found else None
 
     def _servers(self, name: str) -> tuple[Server, ...]:

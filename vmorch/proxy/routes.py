@@ -58,7 +58,8 @@ def _tls_bind(place: Place) -> str:
 
 
 def _order(route: HttpRoute) -> tuple[object, ...]:
-    return (route.host.lower(), -len(route.path), -len(route.headers), route.path, route.headers)
+    path = route.path.rstrip("/")
+    return (route.host.lower(), -len(path), -len(route.headers), path, route.headers)
 
 
 def _conditions(route: HttpRoute) -> str:
