@@ -1,13 +1,15 @@
 """The local certificate authority: one per state directory, for `*.localhost` and nothing else.
 
-It constrains itself to that name (RFC 5280, 4.2.1.10), so that whoever trusts it trusts it with
-no other host, even if its key were lost. Keys are those of the operating system's randomness.
+It constrains itself to servers of that name (RFC 5280, 4.2.1.10 and 4.2.1.12), so that whoever
+trusts it trusts it with no other host, address or person, even if its key were lost. Keys are those
+of the operating system's randomness.
 """
 
 from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 from cryptography import x509
@@ -105,11 +107,18 @@ def _new_authority(now: float) -> tuple[x509.Certificate, ec.EllipticCurvePrivat
         encipher_only=False,
         decipher_only=False,
     )
-    only = x509.NameConstraints(permitted_subtrees=[x509.DNSName(DOMAIN)], excluded_subtrees=None)
+    # What a kind of name is not constrained, it is free: permitted host names say nothing of
+    # addresses, and those of persons are no server's.
+    only = x509.NameConstraints(
+        permitted_subtrees=[x509.DNSName(DOMAIN)],
+        excluded_subtrees=[x509.IPAddress(ip_network(every)) for every in ("0.0.0.0/0", "::/0")],
+    )
+    servers = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
     return (
         draft.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(only, critical=True)
+        .add_extension(servers, critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, SHA256())
     ), key

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from vmorch.errors import ProxyError
 from vmorch.proxy.authority import LocalAuthority
@@ -79,6 +83,45 @@ def test_the_authority_cannot_vouch_for_another_domain(place: Place, tmp_path: P
     authority.issue("evil.example", file, NOW)
     said = verdict(authority.certificate(NOW), file, "evil.example", tmp_path)
     assert "permitted subtree violation" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "question", "said"),
+    [
+        (x509.IPAddress(ip_address("192.0.2.1")), ["-verify_ip", "192.0.2.1"], "excluded subtree"),
+        (x509.IPAddress(ip_address("2001:db8::1")), ["-verify_ip", "2001:db8::1"], "excluded sub"),
+        (
+            x509.RFC822Name("a@shop.example"),
+            ["-verify_email", "a@shop.example", "-purpose", "smimesign"],
+            "unsuitable certificate purpose",
+        ),
+        (x509.DNSName("a.localhost"), ["-verify_hostname", "a.localhost"], ": OK"),
+    ],
+)
+def test_the_authority_cannot_vouch_for_an_address_or_a_person(
+    tmp_path: Path, name: x509.GeneralName, question: list[str], said: str
+) -> None:
+    LocalAuthority(tmp_path).certificate(NOW)
+    authority = x509.load_pem_x509_certificate((tmp_path / "authority.pem").read_bytes())
+    key = load_pem_private_key((tmp_path / "authority.pem").read_bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    forged = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(authority.subject)
+        .public_key(ec.generate_private_key(ec.SECP256R1()).public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(authority.not_valid_before_utc)
+        .not_valid_after(authority.not_valid_after_utc)
+        .add_extension(x509.SubjectAlternativeName([name]), critical=True)
+        .sign(key, SHA256())
+    )
+    file = tmp_path / "forged.pem"
+    file.write_bytes(forged.public_bytes(Encoding.PEM))
+    command = ["openssl", "verify", "-attime", str(int(NOW)), *question]
+    command += ["-CAfile", str(tmp_path / "authority.pem"), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said in done.stdout + done.stderr
 
 
 def test_keys_are_roots_alone_and_the_authority_is_made_once(
