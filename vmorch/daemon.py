@@ -371,6 +371,17 @@ async def _unclaimed_check(parts: Parts) -> Check:
     )
 
 
+def _certificates_check(certificates: Certificates) -> Check:
+    if not (found := certificates.troubles()):
+        return Check(name="certificates", ok=True, message="the given ones can be used")
+    return Check(
+        name="certificates",
+        ok=False,
+        message="; ".join(found),
+        hint="Put good ones in their place. HAProxy notices within seconds.",
+    )
+
+
 async def _snapshots_check(parts: Parts) -> Check:
     present = await parts.snapshots.all()
     megabytes = sum(s.ram_bytes + s.disk_bytes for s in present) / 1024**2
@@ -408,6 +419,7 @@ def _api_server(
             steps,
             await _unclaimed_check(parts),
             await _snapshots_check(parts),
+            await asyncio.to_thread(_certificates_check, certificates),
             capacity_check(parts.host.view(), reconciler.last_look()),
         ]
 

@@ -97,6 +97,15 @@ def test_a_given_certificate_is_presented_as_soon_as_it_is_there(world: World) -
     assert presented.strip() in (world.place.tls_dir / "given/shop.pem").read_text()
 
 
+def test_an_expired_given_certificate_wins_over_nothing(world: World) -> None:
+    config = routed(world.site("one").server())
+    theirs = LocalAuthority(world.place.config_dir / "theirs")
+    long_ago = SystemClock().now() - 500 * 86400.0
+    theirs.issue("web.localhost", world.place.tls_dir / "given/old.pem", long_ago)
+    world.apply(config)
+    assert curl(world, authority=trusted(world)).returncode == 0
+
+
 def test_a_web_socket_echoes_by_tls(world: World) -> None:
     echo = socket.create_server(("127.0.0.1", 0))
     world.stack.callback(echo.close)

@@ -40,10 +40,10 @@ def is_local(host: str) -> bool:
 
 
 class LocalAuthority:
-    """`directory` is root's alone. The authority is one file of certificate and key."""
+    """`directory` is root's alone. The authority is one `file` of certificate and key."""
 
     def __init__(self, directory: Path) -> None:
-        self._file = directory / "authority.pem"
+        self.file = directory / "authority.pem"
 
     def certificate(self, now: float) -> str:
         """The authority's certificate as PEM, which is no secret; made at the first call.
@@ -71,10 +71,10 @@ class LocalAuthority:
             _write(file, draft.sign(key, SHA256()), own)
 
     def _kept(self, now: float) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        if not self._file.exists():
-            _write(self._file, *_new_authority(now))
+        if not self.file.exists():
+            _write(self.file, *_new_authority(now))
         try:
-            content = self._file.read_bytes()
+            content = self.file.read_bytes()
             key = load_pem_private_key(content, password=None)
             certificate = x509.load_pem_x509_certificate(content)
         except (OSError, ValueError) as error:
@@ -85,7 +85,7 @@ class LocalAuthority:
 
     def _damaged(self) -> ProxyError:
         return ProxyError(
-            f"The local certificate authority in {self._file} cannot be read.",
+            f"The local certificate authority in {self.file} cannot be read.",
             hint="Restore the file; or remove it, and trust the new one ('vmorch tls trust').",
         )
 
