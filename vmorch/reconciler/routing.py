@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -113,12 +114,15 @@ def service_of(backend: str) -> tuple[str, str]:
 
 
 def _http_names(environment: str, spec: ServiceSpec, port: int) -> dict[Treatment, str]:
-    """A backend for each way in which the service's routes to this port treat requests; those that
-    treat them specially are counted."""
+    """A backend for each way in which the service's routes to this port treat requests. Its name
+    says which, so that what changes at one route is no change of another's backend."""
     name = backend_name(environment, spec.name, port, Mode.HTTP)
     found = dict.fromkeys(_treatment(r) for r in spec.routes if _port(r, spec) == port)
-    special = [treatment for treatment in found if treatment != Treatment()]
-    return {t: f"{name}.{special.index(t) + 1}" if t in special else name for t in found}
+    return {t: name if t == Treatment() else f"{name}.{_digest(t)}" for t in found}
+
+
+def _digest(treatment: Treatment) -> str:
+    return hashlib.sha256(repr(treatment).encode()).hexdigest()[:8]
 
 
 def _treatment(route: Route) -> Treatment:
