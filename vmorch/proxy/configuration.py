@@ -16,7 +16,15 @@ from vmorch.proxy import holding
 from vmorch.proxy.access import ring_section
 from vmorch.proxy.listening import listener_name, refuse_meeting
 from vmorch.proxy.place import Place
-from vmorch.proxy.protocol import Backend, Check, Listener, Mode, ProxyConfig, Server
+from vmorch.proxy.protocol import (
+    ANSWER_SECONDS,
+    Backend,
+    Check,
+    Listener,
+    Mode,
+    ProxyConfig,
+    Server,
+)
 from vmorch.proxy.routes import endpoint, http_lines, http_side
 from vmorch.proxy.validation import validate
 
@@ -150,7 +158,7 @@ def _defaults() -> list[str]:
         # A guest that is gone answers nothing: a lost SYN is repeated after 1 and 3 s.
         "    timeout connect 4s",
         "    timeout client 60s",
-        "    timeout server 300s",
+        f"    timeout server {ANSWER_SECONDS}s",
         "    timeout tunnel 24h",
         "    timeout http-request 10s",
         # Short: after a reload an idle client has one more request with the old worker, whose

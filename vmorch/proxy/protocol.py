@@ -11,6 +11,9 @@ from vmorch.errors import ProxyError
 from vmorch.model.access import Access
 from vmorch.model.counters import TrafficReport
 
+ANSWER_SECONDS = 300
+"""For how long a server may be silent where nothing else is said."""
+
 
 class Mode(enum.StrEnum):
     HTTP = "http"
