@@ -387,6 +387,22 @@ def test_a_refused_configuration_leaves_the_old_one_serving(world: World) -> Non
     world.apply(good)
 
 
+def test_a_check_tells_what_would_be_refused_and_changes_nothing(world: World) -> None:
+    site = world.site()
+    config = routed(site.server())
+    world.apply(config)
+    files = {file: file.read_text() for file in world.place.config_dir.iterdir()}
+    worker = workers(world)
+    asyncio.run(world.proxy.check(routed()))
+    asyncio.run(world.proxy.check(ProxyConfig()))
+    place = replace(world.place, group="nobody-of-that-name")
+    with pytest.raises(ProxyError, match="cannot find group id"):
+        asyncio.run(HAProxy(place, clock=SystemClock(), faults=NoFaults()).check(config))
+    assert {file: file.read_text() for file in world.place.config_dir.iterdir()} == files
+    assert workers(world) == worker
+    assert world.get()[0] == 200
+
+
 def test_a_taken_port_is_named_with_its_holder_and_hinders_nothing_else(world: World) -> None:
     one, two = world.site("one"), world.site("two")
     good = routed(one.server())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
@@ -104,6 +105,13 @@ def test_an_expired_given_certificate_wins_over_nothing(world: World) -> None:
     theirs.issue("web.localhost", world.place.tls_dir / "given/old.pem", long_ago)
     world.apply(config)
     assert curl(world, authority=trusted(world)).returncode == 0
+
+
+def test_a_check_leaves_the_certificates_alone(world: World) -> None:
+    world.apply(routed(world.site().server()))
+    files = {file: file.stat().st_mtime_ns for file in world.place.tls_dir.rglob("*")}
+    asyncio.run(world.proxy.check(ProxyConfig()))
+    assert {file: file.stat().st_mtime_ns for file in world.place.tls_dir.rglob("*")} == files
 
 
 def test_a_web_socket_echoes_by_tls(world: World) -> None:

@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from vmorch.model.access import Access
+from vmorch.proxy.holding import GATE
 
 RING = "vmorch-access"
 _RING_BYTES = 4 * 1024**2
@@ -54,6 +55,8 @@ def log_lines() -> list[str]:
     return [
         f"    log ring@{RING} len {_LINE_BYTES} format raw local0",
         f"    log-format '{{{pairs}}}'",
+        # Connections that are opened and left push no request out of the ring.
+        "    option dontlognull",
     ]
 
 
@@ -70,7 +73,7 @@ def _access(line: dict[str, Any]) -> Access:
         time=line["time"],
         environment=environment,
         service=service,
-        instance=None if line["server"].startswith("<") else line["server"],
+        instance=_instance(line["server"]),
         client=line["client"],
         http=line["http"],
         tls="" if line["tls"] == "-" else line["tls"],
@@ -85,6 +88,11 @@ def _access(line: dict[str, Any]) -> Access:
         answer_seconds=_seconds(line["answer"]),
         end=line["end"],
     )
+
+
+def _instance(server: str) -> str | None:
+    """Of one that waited over a reload, only the worker that came after knows the instance."""
+    return None if server == GATE or server.startswith("<") else server
 
 
 def _seconds(milliseconds: int) -> float | None:

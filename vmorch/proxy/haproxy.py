@@ -30,14 +30,13 @@ from vmorch.proxy.configuration import Rendered, render
 from vmorch.proxy.counting import read_counters
 from vmorch.proxy.endpoints import namespace_inodes, unavailable
 from vmorch.proxy.holding import program
-from vmorch.proxy.listening import missing, stale_namespaces
+from vmorch.proxy.listening import missing, read_frontends, stale_namespaces
 from vmorch.proxy.place import Place
 from vmorch.proxy.process import Program, ended
 from vmorch.proxy.protocol import ProxyConfig, ServerStatus
 from vmorch.proxy.running import (
     Processes,
     RunningWorker,
-    read_frontends,
     read_processes,
     read_status,
     read_worker,

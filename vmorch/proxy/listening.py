@@ -19,6 +19,11 @@ def listener_name(item: Listener, namespaces: Mapping[str, int]) -> str:
     return f"tcp:{where}:{item.address}:{item.port}"
 
 
+def read_frontends(text: str) -> set[str]:
+    """The names in the answer to `show stat -1 1 -1` (all frontends)."""
+    return {line.partition(",")[0] for line in text.splitlines() if ",FRONTEND," in line}
+
+
 def stale_namespaces(held: Collection[str], namespaces: Mapping[str, int]) -> set[str]:
     """Those that were made anew since frontends of these names began to listen in them."""
     return {

@@ -126,11 +126,6 @@ def read_processes(text: str) -> Processes:
     )
 
 
-def read_frontends(text: str) -> set[str]:
-    """The names in the answer to `show stat -1 1 -1` (all frontends)."""
-    return {row["pxname"] for row in csv.DictReader(text.lstrip().removeprefix("# ").splitlines())}
-
-
 def read_status(text: str) -> dict[tuple[str, str], ServerStatus]:
     """The answer to `show stat -1 4 -1` (all servers). Gates are nobody's instances."""
     return {
@@ -138,4 +133,5 @@ def read_status(text: str) -> dict[tuple[str, str], ServerStatus]:
             sessions=int(row["scur"]), up=not row["status"].startswith(("DOWN", "MAINT"))
         )
         for row in csv.DictReader(text.lstrip().removeprefix("# ").splitlines())
+        if row["svname"] != GATE
     }

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from vmorch.proxy.listening import listener_name, missing, overlap, refuse_meeting, stale_namespaces
+from vmorch.proxy.listening import (
+    listener_name,
+    missing,
+    overlap,
+    read_frontends,
+    refuse_meeting,
+    stale_namespaces,
+)
 from vmorch.proxy.place import Place
 from vmorch.proxy.protocol import AddressUnavailable, Endpoint, HttpRoute, Listener, ProxyConfig
 
@@ -46,6 +53,11 @@ def test_what_a_worker_listens_on_already_is_not_asked_for() -> None:
     assert missing(CONFIG, PLACE, (), {}) == [*ROUTES, OUTER.endpoint, INNER.endpoint]
     assert missing(replace(CONFIG, tls=False), PLACE, HELD, {"f00-r0": 7}) == ROUTES[:1]
     assert missing(replace(CONFIG, routes=()), PLACE, HELD, {"f00-r0": 7}) == []
+
+
+def test_the_frontends_of_a_worker() -> None:
+    told = "# pxname,svname,qcur\nhttp,FRONTEND,,\ntcp:f00-r0.7:10.0.0.2:80,FRONTEND,,\n\n"
+    assert read_frontends(told) == {"http", "tcp:f00-r0.7:10.0.0.2:80"}
 
 
 def test_a_namespace_made_anew_is_known_by_what_the_worker_listens_in() -> None:
