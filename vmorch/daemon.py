@@ -371,7 +371,7 @@ async def _unclaimed_check(parts: Parts) -> Check:
     )
 
 
-def _certificates_check(certificates: Certificates) -> Check:
+def certificates_check(certificates: Certificates) -> Check:
     if not (found := certificates.troubles()):
         return Check(name="certificates", ok=True, message="the given ones can be used")
     return Check(
@@ -419,7 +419,7 @@ def _api_server(
             steps,
             await _unclaimed_check(parts),
             await _snapshots_check(parts),
-            await asyncio.to_thread(_certificates_check, certificates),
+            await asyncio.to_thread(certificates_check, certificates),
             capacity_check(parts.host.view(), reconciler.last_look()),
         ]
 

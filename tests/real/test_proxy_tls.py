@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,16 @@ def test_a_web_socket_echoes_by_tls(world: World) -> None:
         assert client.recv(4096).startswith(b"HTTP/1.1 101")
         client.sendall(b"\x81\x05hello")
         assert client.recv(4096) == b"\x81\x05hello"
+
+
+def test_a_taken_tls_port_that_nothing_needs_is_no_trouble(world: World) -> None:
+    """Without a certificate nothing is answered by TLS."""
+    config = routed(world.site().server())
+    [route] = config.routes
+    with closing(socket.create_server(("127.0.0.1", world.place.https_port))):
+        for host in ("a.example", "b.example"):
+            world.apply(replace(config, routes=(replace(route, host=host),)))
+    assert world.get(host="b.example")[0] == 200
 
 
 def test_a_taken_tls_port_is_named(world: World) -> None:

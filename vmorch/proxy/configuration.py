@@ -35,6 +35,7 @@ class Rendered:
     marker: str
     backends: tuple[Backend, ...]
     namespaces: Mapping[str, int]
+    tls: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,13 @@ def render(
     structure = _document(config, place, outside, backends=bare, marker="")
     marker = hashlib.sha256(structure.encode()).hexdigest()[:16]
     text = _document(config, place, outside, backends=backends, marker=marker)
-    return Rendered(text=text, marker=marker, backends=backends, namespaces=outside.namespaces)
+    return Rendered(
+        text=text,
+        marker=marker,
+        backends=backends,
+        namespaces=outside.namespaces,
+        tls=bool(certificates),
+    )
 
 
 def _ordered(backend: Backend) -> Backend:

@@ -314,7 +314,7 @@ class HAProxy:
     ) -> ProxyError | None:
         """Whether an address is the reason why HAProxy does not start or reload, or would be for a
         worker that has the frontends `held`."""
-        places = missing(config, self._place, held, wanted.namespaces)
+        places = missing(replace(config, tls=wanted.tls), self._place, held, wanted.namespaces)
         own = self._program.processes()
         return await asyncio.to_thread(unavailable, places, own)
 

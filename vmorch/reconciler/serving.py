@@ -30,14 +30,9 @@ class Serving:
             ProxyError: HAProxy does none of it, or does not answer.
         """
         found: set[Complaint] = set()
-        wanted = self._config(environments)
-        if wanted == ProxyConfig():
-            if await self._parts.proxy.running():
-                await self._parts.proxy.stop()
-        else:
-            wanted = await self._applied(wanted, environments, found)
+        served = await self._applied(environments, found)
         await self._complain(found)
-        return wanted
+        return served
 
     def _config(self, environments: Sequence[Routed]) -> ProxyConfig:
         return proxy_config(
@@ -46,19 +41,23 @@ class Serving:
             publish_address=self._parts.settings.publish_address,
         )
 
-    async def _applied(
-        self, wanted: ProxyConfig, environments: Sequence[Routed], found: set[Complaint]
-    ) -> ProxyConfig:
-        apply = self._parts.proxy.apply
+    async def _applied(self, environments: Sequence[Routed], found: set[Complaint]) -> ProxyConfig:
         try:
-            return await _as_far_as_possible(apply, wanted, found)
+            return await _as_far_as_possible(self._apply, self._config(environments), found)
         except ProxyError as error:
             if error.retryable:
                 raise
             accepted = await self._accepted(environments, found)
             if len(accepted) == len(environments):
                 raise
-        return await _as_far_as_possible(apply, self._config(accepted), found)
+        return await _as_far_as_possible(self._apply, self._config(accepted), found)
+
+    async def _apply(self, config: ProxyConfig) -> None:
+        proxy = self._parts.proxy
+        if config != ProxyConfig():
+            await proxy.apply(config)
+        elif await proxy.running():
+            await proxy.stop()
 
     async def _accepted(
         self, environments: Sequence[Routed], found: set[Complaint]
