@@ -75,6 +75,8 @@ class Serving:
                 config = self._config([*kept, environment])
                 await _as_far_as_possible(self._parts.proxy.check, config, set())
             except ProxyError as error:
+                if error.retryable:  # a busy host is no environment's fault
+                    raise
                 found.add((environment.record.name, f"It is not served. {_told(error)}"))
             else:
                 kept.append(environment)
