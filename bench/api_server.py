@@ -62,6 +62,7 @@ def services_of(store: SqliteStore, settings: Settings) -> ApiServices:
         authority=str,
         is_presented=bool,
         accesses=FakeProxy().accesses,
+        answer_times=FakeProxy().answer_times,
         snapshots=SnapshotShelf(settings.snapshots_dir, SystemClock()),
         history=History(),
         ask_warm_up=lambda environment, service: None,

@@ -1,4 +1,5 @@
-"""What measuring costs: 1,000 instances on fakes, the real store, history and sampler.
+"""What measuring costs: 1,000 instances on fakes, the real store, history and sampler. Each has all
+measures, weights too, and the proxy tells of each instance and each service.
 
 `metrics.core_share`: processor time of a tick as a part of one core, at the default tick, the time
 of the fakes included. `metrics.calls`: calls of the hypervisor in a tick. `metrics.scrape_share`:
@@ -10,7 +11,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from vmorch.config import Settings
 from vmorch.metrics.exposition import exposition
 from vmorch.metrics.history import History
 from vmorch.metrics.host import HostSampler
-from vmorch.model.counters import GuestCounters, TrafficCounters, TrafficReport
+from vmorch.model.counters import GuestCounters, MemoryWeight, TrafficCounters, TrafficReport
 from vmorch.model.instance import State
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 from vmorch.reconciler.measuring import Measuring
@@ -54,7 +55,7 @@ async def _measure(world: World, tick_seconds: float, found: dict[str, Any]) -> 
     instances = [(i.uuid, i.environment, i.name) for i in await world.store.instances()]
     calls = 0
 
-    async def counters(*, weigh: Collection[str] = ()) -> Mapping[str, GuestCounters]:
+    async def counters() -> Mapping[str, GuestCounters]:
         nonlocal calls
         calls += 1
         return {uuid: _guest(world.clock.now()) for uuid, _, _ in instances}
@@ -62,13 +63,15 @@ async def _measure(world: World, tick_seconds: float, found: dict[str, Any]) -> 
     async def traffic() -> TrafficReport:
         served = TrafficCounters(sessions=1, requests=int(world.clock.now()), response_seconds=0.1)
         servers = {(f"{env}.web.80.http", name): served for _, env, name in instances}
-        return TrafficReport(life=1, servers=servers)
+        return TrafficReport(
+            life=1, servers=servers, backends={name: served for name, _ in servers}
+        )
 
     world.hypervisor.counters = counters  # type: ignore[method-assign]
     world.proxy.counters = traffic  # type: ignore[method-assign]
     parts: Parts = world.parts
     history = History()
-    sampler = Measuring(parts, history, HostSampler().measure, tick_seconds=tick_seconds)
+    sampler = Measuring(parts, history, HostSampler(world.clock).measure, tick_seconds=tick_seconds)
 
     async def tick() -> None:
         await sampler.tick()
@@ -95,6 +98,7 @@ def _guest(now: float) -> GuestCounters:
         cpu_seconds=now / 10,
         throttled_seconds=now / 100,
         rss_bytes=10**8,
+        weight=MemoryWeight(pss_bytes=10**8 - int(now) % 1000, shared_bytes=10**6),
         used_bytes=10**7,
         usable_bytes=10**8,
         read_bytes=0,

@@ -2,15 +2,15 @@
 
 `wake.seconds`: from the request to its answer (200) through the proxy, of a `tiny` guest whose
 memory was saved. `wake.hold_overhead_seconds`: that against the bare resume, which is from the
-order to wake it to the first answer that the guest itself gives, asked without the proxy; both in
-turn, the medians' difference. `wake.many_seconds`: until each of 50 requests that came at once was
-answered, `wake.many_failed` how many of them were not answered with 200.
+order to wake it until the daemon says that it is awake, and has it answer a request of its own,
+asked without the proxy; both in turn, the medians' difference. `wake.many_seconds`: until each of
+50 requests that came at once was answered, `wake.many_failed` how many of them were not answered
+with 200.
 """
 
 from __future__ import annotations
 
 import http.client
-import socket
 import statistics
 import tempfile
 import time
@@ -94,12 +94,15 @@ class Nap:
         return seconds
 
     def seconds_bare(self) -> float:
-        """Ordered as by hand, and asked at the guest's own address."""
+        """Ordered as by hand, and asked at the guest's own address once it is awake."""
         self._put_to_sleep()
         address = self._instance().address
-        began = time.perf_counter()
+        began, asked = time.perf_counter(), time.time()
         self._daemon.client.scale("nap", {"web": 1})
-        _until(lambda: _answers(address), pause_seconds=0.002)
+        events = self._daemon.client.events(environment="nap", since=asked, follow=True)
+        next(event for event in events if event.kind == "instance-woken")
+        if (status := _status(address, PORT, LIMIT_SECONDS)) != 200:
+            raise RuntimeError(f"The guest answered with {status}.")
         return time.perf_counter() - began
 
     def many(self) -> tuple[float, int]:
@@ -126,18 +129,9 @@ def _status(address: str, port: int, seconds: float) -> int:
         return connection.getresponse().status
 
 
-def _answers(address: str) -> bool:
-    """A guest that is not there yet leaves connections unanswered."""
-    try:
-        socket.create_connection((address, PORT), timeout=0.01).close()
-        return _status(address, PORT, 1.0) == 200
-    except OSError:
-        return False
-
-
-def _until(condition: Callable[[], bool], pause_seconds: float = 0.1) -> None:
+def _until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + LIMIT_SECONDS
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError("It never came true.")
-        time.sleep(pause_seconds)
+        time.sleep(0.1)

@@ -109,7 +109,8 @@ async def main(count: int, seconds: float) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory() as scratch:
         parts = parts_in(Path(scratch))
-        image = parts.images.add("bench", RunConfig(exposed_ports=(80,))).digest  # type: ignore[attr-defined]
+        run = RunConfig(command=("server",), exposed_ports=(80,))
+        image = parts.images.add("bench", run).digest  # type: ignore[attr-defined]
         await declare(parts, image, count)
         reconciler = Reconciler(parts, boots_at_once=count, time_scale=1.0)
         running = asyncio.create_task(reconciler.run())

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vmorch.effects import SystemClock
 from vmorch.errors import GuestError
 from vmorch.guest.protocol import IdentityBundle
 from vmorch.guest.seed import write_seed
@@ -103,7 +104,9 @@ async def _driver(directory: Path) -> LibvirtHypervisor:
 
     probe = AccelerationProbe(directory / "acceleration.json", no_kernel)
     place = directory / "hypervisor"
-    return LibvirtHypervisor("qemu:///system", INSTALLATION, "tcg", probe, directory=place)
+    return LibvirtHypervisor(
+        "qemu:///system", INSTALLATION, "tcg", probe, directory=place, clock=SystemClock()
+    )
 
 
 async def _boot_and_save(hypervisor: LibvirtHypervisor, config: GuestConfig, ram: Path) -> None:

@@ -361,10 +361,12 @@ class Client:
 
     def measured_services(self, environment: str | None = None) -> list[MeasuredService]:
         """What services used in the daemon's last look, and since it began."""
-        from vmorch.model.use import ServiceUse
+        from vmorch.model.use import Latency, ServiceUse
         from vmorch.model.view.measure import MeasuredService
 
         rows = self._call("GET", "/v1/metrics/services" + _query(environment=environment))
+        for row in rows:
+            row["latency"] = row["latency"] and view_of(Latency, row["latency"])
         return [view_of(MeasuredService, _measured(ServiceUse, row)) for row in rows]
 
     def measured_host(self) -> HostUse | None:

@@ -37,7 +37,7 @@ class Settings:
     disk of the state directory has less than `kept_disk_bytes` left. 4 times and 512 MiB are what
     OpenStack's Nova begins with, too. `concurrent_boots` is how many guests boot at once; 0 lets it
     follow the host's cores and whether guests run under KVM.
-    Measures are taken every `metrics_tick_seconds`; `metrics_address` (such as
+    Measures are taken every `metrics_tick_seconds` (1 to 10); `metrics_address` (such as
     127.0.0.1:9464) is where `/metrics` is answered beside the API's socket, to anybody who can
     connect; empty: nowhere.
     """
@@ -178,6 +178,8 @@ _LEAST: dict[str, float] = {
     "kept_memory_bytes": 0,
     "kept_disk_bytes": 0,
 }
+_LONGEST_TICK_SECONDS = 10
+"""A rate is of two looks, of which one or two may fail in between."""
 
 
 def _check(settings: Settings) -> None:
@@ -188,6 +190,11 @@ def _check(settings: Settings) -> None:
     for key, least in _LEAST.items():
         if not getattr(settings, key) >= least:  # NaN is not
             raise UsageError(f"'{key}' is {getattr(settings, key)}; it must be {least} or more.")
+    if (tick := settings.metrics_tick_seconds) > _LONGEST_TICK_SECONDS:
+        raise UsageError(
+            f"'metrics_tick_seconds' is {tick}; it must be {_LONGEST_TICK_SECONDS} or less.",
+            hint="Looks further apart say nothing of rates, and nothing could scale by them.",
+        )
     if math.isinf(settings.cpu_overcommit):
         raise UsageError("'cpu_overcommit' is infinite; it must be a number.")
     if (value := settings.warm_snapshots) not in {"auto", "off"}:

@@ -192,6 +192,7 @@ async def _serve(
         settings.accel,
         AccelerationProbe(settings.state_dir / "acceleration.json", catalog.probe_kernel),
         directory=settings.state_dir / "hypervisor",
+        clock=clock,
     )
     network = RouterNetwork(
         installation,
@@ -251,7 +252,7 @@ async def _serve(
     measuring = Measuring(
         parts,
         history,
-        HostSampler().measure,
+        HostSampler(clock).measure,
         tick_seconds=settings.metrics_tick_seconds,
         follow=autoscaling.follow,
     )
@@ -447,6 +448,7 @@ def _api_server(
         checks=checks,
         shutdown=shutdown,
         accesses=parts.proxy.accesses,
+        answer_times=parts.proxy.answer_times,
         authority=certificates.authority,
         is_presented=certificates.covers,
         give_up_unknown=give_up,

@@ -18,7 +18,11 @@ from typing import Protocol
 
 class Clock(Protocol):
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Seconds since the epoch, for people and for what is written down. It may be set."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds of a clock that nobody sets: only the difference of two says anything."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...
@@ -50,6 +54,9 @@ class Processes(Protocol):
 class SystemClock:
     def now(self) -> float:
         return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

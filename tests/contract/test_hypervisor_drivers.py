@@ -7,6 +7,7 @@ replaced here, and real guests (tests/real) show it.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -19,6 +20,7 @@ from vmorch.effects import SystemClock
 from vmorch.errors import GuestError, HypervisorError
 from vmorch.hypervisor import domains
 from vmorch.hypervisor.acceleration import AccelerationProbe
+from vmorch.hypervisor.connection import CALLS_AT_ONCE
 from vmorch.hypervisor.driver import LibvirtHypervisor
 from vmorch.hypervisor.fake import FakeHypervisor
 from vmorch.hypervisor.protocol import (
@@ -84,7 +86,12 @@ async def no_kernel() -> Path:
 def libvirt_driver(directory: Path, installation: Installation = OURS) -> LibvirtHypervisor:
     probe = AccelerationProbe(directory / "acceleration.json", no_kernel)
     return LibvirtHypervisor(
-        "test:///default", installation, "tcg", probe, directory=directory / "hypervisor"
+        "test:///default",
+        installation,
+        "tcg",
+        probe,
+        directory=directory / "hypervisor",
+        clock=SystemClock(),
     )
 
 
@@ -151,7 +158,7 @@ def test_counters_are_told_by_uuid_and_only_of_guests_that_live(
     async def story(hypervisor: Hypervisor) -> None:
         assert dict(await hypervisor.counters()) == {}
         await hypervisor.start(config)
-        first = await hypervisor.counters(weigh=[config.uuid])
+        first = await hypervisor.counters()
         assert list(first) == [config.uuid]
         again = await hypervisor.counters()
         assert again[config.uuid].life == first[config.uuid].life
@@ -292,11 +299,42 @@ def test_an_unreachable_libvirtd_is_said_so(tmp_path: Path) -> None:
     async def story() -> None:
         probe = AccelerationProbe(tmp_path / "acceleration.json", no_kernel)
         uri = f"qemu:///system?socket={tmp_path}/none"
-        hypervisor = LibvirtHypervisor(uri, OURS, "tcg", probe, directory=tmp_path)
+        hypervisor = LibvirtHypervisor(
+            uri, OURS, "tcg", probe, directory=tmp_path, clock=SystemClock()
+        )
         with pytest.raises(HypervisorError) as caught:
             await hypervisor.guests()
         assert caught.value.retryable
         assert "Start libvirtd" in caught.value.hint
+        await hypervisor.close()
+
+    asyncio.run(story())
+
+
+def test_saves_hold_up_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each lasts until a guest's memory is written, and libvirt takes five calls at once."""
+    under_way, over = threading.Semaphore(0), threading.Event()
+
+    def save(*_: object) -> bool:
+        under_way.release()
+        return over.wait(20)
+
+    monkeypatch.setattr(domains, "save", save)
+
+    async def story() -> None:
+        hypervisor = libvirt_driver(tmp_path)
+        saves = [
+            asyncio.create_task(hypervisor.save(f"guest-{number}", tmp_path / "ram"))
+            for number in range(CALLS_AT_ONCE)
+        ]
+        for _ in saves:
+            await asyncio.to_thread(under_way.acquire)
+        try:
+            async with asyncio.timeout(10):
+                await hypervisor.guests()
+        finally:
+            over.set()
+        await asyncio.gather(*saves)
         await hypervisor.close()
 
     asyncio.run(story())

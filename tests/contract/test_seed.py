@@ -29,7 +29,8 @@ runcmd:
   - [systemctl, enable, nginx]
 """
 BUNDLE = IdentityBundle(
-    instance_id="0d5c0a3e-1b52-4a52-9a36-8f6ff1e7ad11.1",
+    instance_id="0d5c0a3e-1b52-4a52-9a36-8f6ff1e7ad11-1",
+    cloud_instance_id="0d5c0a3e-1b52-4a52-9a36-8f6ff1e7ad11",
     host_name="orders-3",
     machine_id="0123456789abcdef0123456789abcdef",
     mac="52:54:00:00:00:40",
@@ -123,7 +124,7 @@ def test_nearly_full_still_fits(tmp_path: Path) -> None:
 
 def test_a_seed_is_replaced_whole(seed: Path) -> None:
     with seed.open("rb") as held:
-        write_seed(seed, replace(BUNDLE, instance_id="other"))
+        write_seed(seed, replace(BUNDLE, cloud_instance_id="other"))
         assert b"0d5c0a3e" in held.read()
     assert b"other" in read_back(seed, "meta-data")
     assert [path.name for path in seed.parent.iterdir()] == ["seed.iso"]

@@ -19,7 +19,7 @@ services:
         - path: /srv/hello/index.html
           content: written by cloud-init
       runcmd:
-        - [sh, -c, "echo ran > /run/ran"]
+        - [sh, -c, "echo ran >> /run/ran"]
     command: sleep infinity
     deploy: {resources: {limits: {memory: 384M}}}
 """
@@ -55,6 +55,21 @@ def test_user_data_is_applied_before_the_instance_is_ready(
         *("cat", "/srv/hello/index.html", "/run/ran", "/etc/hostname"),
     )
     assert run.stdout.split("\n") == ["written by cloud-initran", "good-1", ""]
+
+
+@pytest.mark.long
+def test_user_data_is_applied_once_in_an_instance_s_life(daemon: LabDaemon, tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text(COMPOSE.replace("/run/ran", "/srv/ran"))
+    daemon.cli("up", cwd=tmp_path)
+    daemon.cli("-p", "clouds", "restart")
+    (row,) = daemon.ps("-p", "clouds")
+    assert (row["ready"], row["restarts"]) == (True, 1)
+    ran = daemon.cli(
+        *("-p", "clouds", "exec", "-T", "--user", "root", "good-1"),
+        *("sh", "-c", "cat /srv/ran /run/vmorch/instance-id /var/lib/cloud/data/instance-id"),
+    ).stdout.split()
+    assert (ran[0], len(ran)) == ("ran", 3)
+    assert ran[1] == f"{ran[2]}-2"
 
 
 @pytest.mark.long

@@ -199,10 +199,11 @@ def test_memory_beyond_the_cap_costs_the_process_alone(web: Any, instance: str) 
     assert {row["restarts"] for row in rows(web).values()} == {0}
 
 
-def test_layers_belong_to_root_and_guests_cannot_write_them(web: Any) -> None:
+@pytest.mark.parametrize("instance", ["web-1", "web-2"])
+def test_layers_belong_to_root_and_guests_cannot_write_them(web: Any, instance: str) -> None:
     layers = list((web.settings.images_dir / "layers").glob("*.qcow2"))
     assert layers
-    user = qemu(web, "web-1").uids().effective
+    user = qemu(web, instance).uids().effective
     assert user != 0
     for layer in layers:
         assert layer.stat().st_uid == 0

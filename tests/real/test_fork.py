@@ -33,6 +33,8 @@ NONCE = "cat /proc/sys/kernel/random/boot_id; cat /run/nonce"
 FORKS = 3
 # A guest's clock stands while it is a file.
 SAVED_SECONDS = 1.5
+# Longer than any test waits: a service that is asked to stop and does not is seen.
+STOP_SECONDS = 600
 DRAWS = "/usr/local/bin/draws"
 HOOK = """#!/bin/sh
 echo 10 $(hostname) $(cat /etc/machine-id) $INSTANCE_ID $(cat /run/secrets/token) >>/run/hooked
@@ -50,6 +52,7 @@ def bundle(number: int, *files: GuestFile, argv: tuple[str, ...] = ()) -> Identi
         files=files,
         argv=argv,
         instance_id=f"i-{number}",
+        cloud_instance_id=f"cloud-{number}",
         host_name=f"fork-{number}",
         machine_id=f"{number:032x}",
         mac=f"52:54:00:00:00:{number:02x}",
@@ -62,6 +65,7 @@ def bundle(number: int, *files: GuestFile, argv: tuple[str, ...] = ()) -> Identi
         ssh_host_public_key=f"ssh-ed25519 {number}",
         authorized_keys=(),
         random_seed=os.urandom(64),
+        stop_seconds=STOP_SECONDS,
     )
 
 
@@ -169,12 +173,25 @@ def drawn(text: str) -> set[str]:
     return set(numbers)
 
 
+def compile_draws(program: Path) -> None:
+    command = ["gcc", "-std=c17", "-D_GNU_SOURCE", "-static", "-Os", "-s", "-o", str(program)]
+    subprocess.run([*command, str(Path(__file__).parent / "draws.c")], check=True)
+
+
 @pytest.fixture
 def draws(tmp_path: Path) -> GuestFile:
     program = tmp_path / "draws"
-    command = ["gcc", "-std=c17", "-D_GNU_SOURCE", "-static", "-Os", "-s", "-o", str(program)]
-    subprocess.run([*command, str(Path(__file__).parent / "draws.c")], check=True)
+    compile_draws(program)
     return GuestFile(path=DRAWS, content=program.read_bytes(), mode=0o755)
+
+
+def mark(fork: GuestConfig) -> None:
+    """By this a process of the template sees that it is in a fork: see draws.c."""
+    with fork.seed_disk.open("r+b") as seed:
+        seed.seek(-4096, os.SEEK_END)
+        assert not any(seed.read())
+        seed.seek(-4096, os.SEEK_END)
+        seed.write(b"a fork")
 
 
 def test_forks_draw_the_same_random_numbers_until_they_become_others(
@@ -191,11 +208,7 @@ def test_forks_draw_the_same_random_numbers_until_they_become_others(
             forks = [fork_of(config, n, token(n), argv=argv) for n in range(1, FORKS + 1)]
             before, after = [], []
             for number, fork in enumerate(forks, start=1):
-                with fork.seed_disk.open("r+b") as seed:
-                    seed.seek(-4096, os.SEEK_END)
-                    assert not any(seed.read())
-                    seed.seek(-4096, os.SEEK_END)
-                    seed.write(b"a fork")
+                mark(fork)
                 await hypervisor.fork(fork, saved)
                 await booted(hypervisor, fork.name)
                 wait = "until grep -q end /run/draws; do usleep 50000; done; cat /run/draws"
@@ -212,6 +225,46 @@ def test_forks_draw_the_same_random_numbers_until_they_become_others(
             assert len(set.intersection(*before)) > 16
             assert len(set.union(*after)) == 32 * FORKS
             assert not set.union(*before) & set.union(*after)
+
+    asyncio.run(check())
+
+
+def test_a_fork_whose_agent_never_answers_is_given_up_in_time(
+    config: GuestConfig, draws: GuestFile
+) -> None:
+    """It is stopped as soon as the guest notices that it is a fork."""
+
+    async def check() -> None:
+        async with driver(config.system_disk.parent) as hypervisor:
+            line = (
+                f"{DRAWS} wait /dev/vdb /run/draws & until grep -q end /run/draws 2>/dev/null; "
+                "do usleep 50000; done; kill -STOP $(pidof qemu-ga); wait"
+            )
+            argv = ("/usr/lib/vmorch/busybox", "sh", "-c", line)
+            saved = await saved_guest(hypervisor, config, draws, argv=argv)
+            fork = fork_of(config, 1, argv=argv)
+            mark(fork)
+            await hypervisor.fork(fork, saved)
+            guests = GuestAccess(hypervisor.agent, SystemClock())
+
+            async def answers() -> bool:
+                try:
+                    await hypervisor.agent(fork.name, "guest-ping", {}, 2)
+                except GuestError:
+                    return False
+                return True
+
+            async def silent() -> bool:
+                return not await answers() and not await answers()
+
+            await until(silent, "its agent is stopped")
+            async with asyncio.timeout(60):
+                with pytest.raises(GuestError):
+                    await guests.become(
+                        fork.name, epoch=time.time(), keep_service=False, timeout_seconds=10
+                    )
+                await hypervisor.destroy(fork.name)
+            assert await hypervisor.guests() == []
 
     asyncio.run(check())
 
@@ -253,6 +306,37 @@ def test_hooks_run_before_the_service_and_a_failing_one_fails(config: GuestConfi
                 assert (now == state) is (number != 1)
             identity = "cat /run/vmorch/instance-id"
             assert await said(hypervisor, forks[2].name, identity) == "i-0\n"
+
+    asyncio.run(check())
+
+
+STUBBORN = """
+trap '' TERM
+while :; do read -r now _ </proc/uptime; echo $now >/run/tick; usleep 20000; done
+"""
+WATCHING_HOOK = b"#!/bin/sh\ncat /run/tick; usleep 200000; cat /run/tick\n"
+
+
+def test_the_templates_service_stands_still_and_is_not_asked_to_stop(config: GuestConfig) -> None:
+    """It would go on as long as it may, with what all forks have in memory."""
+
+    async def check() -> None:
+        async with driver(config.system_disk.parent) as hypervisor:
+            hook = GuestFile(path="/etc/vmorch/fork.d/watch", content=WATCHING_HOOK, mode=0o755)
+            argv = ("sh", "-c", STUBBORN)
+            saved = await saved_guest(hypervisor, config, hook, argv=argv)
+            fork = fork_of(config, 1, argv=argv)
+            await hypervisor.fork(fork, saved)
+            await booted(hypervisor, fork.name)
+            read_pid = "read -r _ pid </run/vmorch/service.state"
+            ask = f"{read_pid}; echo $pid; sleep 0.5; cat /run/tick"
+            pid, tick = (await said(hypervisor, fork.name, ask)).split()
+            await become(hypervisor, fork)
+            look = f"{read_pid}; [ $pid = {pid} ] || exit 0; usleep 50000"
+            await said(hypervisor, fork.name, f"for i in $(seq 100); do {look}; done; exit 1")
+            first, second = (await said(hypervisor, fork.name, "cat /run/vmorch/hook.log")).split()
+            assert first == second
+            assert float(first) >= float(tick)
 
     asyncio.run(check())
 
@@ -315,10 +399,10 @@ def debian(config: GuestConfig, images_dir: Path) -> GuestConfig:
 def test_a_fork_of_debian_takes_its_journal_and_cloud_init_along(debian: GuestConfig) -> None:
     cloud = "/var/lib/cloud"
     prepare = f"""
-        mkdir -p {cloud}/instances/i-0/sem {cloud}/data
-        echo done >{cloud}/instances/i-0/sem/config_runcmd
-        ln -s {cloud}/instances/i-0 {cloud}/instance
-        echo i-0 >{cloud}/data/instance-id
+        mkdir -p {cloud}/instances/cloud-0/sem {cloud}/data
+        echo done >{cloud}/instances/cloud-0/sem/config_runcmd
+        ln -s {cloud}/instances/cloud-0 {cloud}/instance
+        echo cloud-0 >{cloud}/data/instance-id
         echo old >/var/lib/systemd/random-seed
     """
 
@@ -338,12 +422,12 @@ def test_a_fork_of_debian_takes_its_journal_and_cloud_init_along(debian: GuestCo
             show = "systemctl show vmorch-service -p ActiveState,KillSignal,TimeoutStopUSec,Restart"
             assert (await said(hypervisor, fork.name, show)).splitlines() == [
                 "Restart=always",
-                "TimeoutStopUSec=10s",
+                "TimeoutStopUSec=10min",
                 "KillSignal=15",
                 "ActiveState=active",
             ]
             seen = f"cat {cloud}/data/instance-id {cloud}/instance/sem/*; ls {cloud}/instances"
-            assert await said(hypervisor, fork.name, seen) == "i-1\ndone\ni-1\n"
+            assert await said(hypervisor, fork.name, seen) == "cloud-1\ndone\ncloud-1\n"
             assert await said(hypervisor, fork.name, "ls /var/lib/systemd/random-seed; :") == ""
 
     asyncio.run(check())

@@ -18,7 +18,8 @@ from vmorch.guest.seed import write_seed
 
 GOLDEN = Path(__file__).parent.parent / "contract/golden/seed"
 BUNDLE = IdentityBundle(
-    instance_id="i-1",
+    instance_id="i-1-1",
+    cloud_instance_id="i-1",
     host_name="orders-3",
     machine_id="0" * 32,
     mac="52:54:00:00:00:40",

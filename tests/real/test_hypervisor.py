@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from vmorch.effects import SystemClock
 from vmorch.errors import GuestError, HypervisorError
 from vmorch.hypervisor.acceleration import AccelerationProbe
 from vmorch.hypervisor.driver import LibvirtHypervisor
@@ -114,7 +115,12 @@ async def driver(
 
     probe = AccelerationProbe(directory / "acceleration.json", no_kernel)
     hypervisor = LibvirtHypervisor(
-        "qemu:///system", installation, "tcg", probe, directory=directory / "hypervisor"
+        "qemu:///system",
+        installation,
+        "tcg",
+        probe,
+        directory=directory / "hypervisor",
+        clock=SystemClock(),
     )
     try:
         yield hypervisor

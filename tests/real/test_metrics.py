@@ -177,6 +177,9 @@ def test_a_real_prometheus_scrapes_it_with_the_examples(web: LabDaemon, tmp_path
     with prometheus(tmp_path):
         assert until("a scrape", lambda: value('up{job="vmorch"} == 1')) == 1
         assert until("the service", lambda: value("vmorch_service_ready_instances")) == 1
+        assert until(
+            "the guest by its name", lambda: value('vmorch_instance_ready{instance="web-1"}')
+        )
         rate = "rate(vmorch_instance_cpu_seconds_total[30s])"
         assert until("a rate of CPU", lambda: value(rate)) >= 0
         rules = [r for group in asked("rules")["groups"] for r in group["rules"]]

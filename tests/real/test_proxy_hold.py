@@ -85,13 +85,13 @@ def listening(world: World) -> Iterator[list[str]]:
 
 
 def waiting(world: World, count: int) -> Callable[[], bool]:
-    """Whether so many are in the backend."""
+    """Whether so many wait, in a backend or (after a reload) on the way to one."""
 
-    async def sessions() -> int:
+    async def queued() -> int:
         report = await world.proxy.counters()
-        return sum(c.sessions for c in report.backends.values()) if report else 0
+        return sum(c.queued for c in report.backends.values()) if report else 0
 
-    return lambda: asyncio.run(sessions()) >= count
+    return lambda: asyncio.run(queued()) >= count
 
 
 def exchange(port: int, text: bytes) -> bytes:

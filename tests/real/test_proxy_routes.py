@@ -142,10 +142,15 @@ def test_what_is_to_be_logged_is_and_survives_a_reload_while_its_worker_does(wor
     assert (first.environment, first.service, first.instance) == ("shop", "web", "web-1")
     assert (first.method, first.host, first.uri) == ("GET", "web.localhost", '/a"b')
     assert (first.status, first.http, first.tls, first.client) == (200, 1, "", "127.0.0.1")
+    assert None not in (first.wait_seconds, first.connect_seconds, first.answer_seconds)
     assert 0 <= (first.answer_seconds or 0) <= first.seconds < 10
     assert first.end == "--"
     assert (second.service, second.instance, second.status) == ("shut", None, 503)
     assert second.answer_seconds is None
+    times = asyncio.run(world.proxy.answer_times())
+    assert list(times) == [("shop", "web")]
+    assert len(times["shop", "web"]) == 1
+    assert 0 <= times["shop", "web"][0] <= first.seconds
     waiting = threading.Thread(target=ask, args=(world, "/slow"))
     waiting.start()
     assert site.entered.wait(10)
@@ -153,6 +158,7 @@ def test_what_is_to_be_logged_is_and_survives_a_reload_while_its_worker_does(wor
     ask(world, "/new")
     uris = [line.uri for line in asyncio.run(world.proxy.accesses())]
     assert uris == ['/a"b', "/shut", "/new"]
+    assert len(asyncio.run(world.proxy.answer_times())["shop", "web"]) == 2
     site.release.set()
     waiting.join()
 

@@ -15,6 +15,7 @@ import pytest
 
 from bench.lab_daemon import LabDaemon, lab_daemon
 from tests.real.test_crash import restart_to_die_at, wait_dead
+from tests.real.test_fork import DRAWS, compile_draws, drawn
 
 SECRET = "correct-horse-battery-staple"
 FORKS = 10
@@ -53,7 +54,7 @@ secrets:
 """
 DOCKERFILE = """
 FROM tiny
-COPY serve /usr/local/bin/serve
+COPY serve draws /usr/local/bin/
 EXPOSE 8080
 CMD ["/usr/local/bin/serve"]
 """
@@ -83,6 +84,7 @@ def project(daemon: LabDaemon, tmp_path_factory: pytest.TempPathFactory) -> Path
     serve = directory / "serve"
     serve.write_text(SERVE)
     serve.chmod(0o755)
+    compile_draws(directory / "draws")
     daemon.cli("up", "--wait", cwd=directory)
     until(lambda: len(snapshots(daemon)) == SERVICES, "the snapshots are made", daemon)
     return directory
@@ -120,19 +122,25 @@ def inside(daemon: LabDaemon, instance: str, line: str) -> str:
     return daemon.cli(*words).stdout.strip()
 
 
+def holds(snapshot: Path, text: str) -> bool:
+    found = subprocess.run(["grep", "-rqaF", text, snapshot], capture_output=True)
+    assert found.returncode in {0, 1}, found
+    return found.returncode == 0
+
+
 def test_forks_are_others_and_keep_their_service(daemon: LabDaemon, project: Path) -> None:
     rows = scaled(daemon, "kept", 1 + FORKS)
     assert [row["start"] for row in rows] == ["cold"] + ["fork"] * FORKS, events(daemon)
     forks = [row["instance"] for row in rows[1:]]
-    ids = {
-        inside(daemon, name, "hostname; cat /etc/machine-id /sys/class/net/eth0/address")
-        for name in forks
-    }
-    assert len(ids) == FORKS
-    keys = {inside(daemon, name, "cat /etc/ssh/ssh_host_ed25519_key") for name in forks}
-    assert len(keys) == FORKS
-    draws = {inside(daemon, name, "head -c 16 /dev/urandom | od -An -tx1") for name in forks}
-    assert len(draws) == FORKS
+    for own in (
+        "hostname",
+        "cat /etc/machine-id",
+        "cat /sys/class/net/eth0/address",
+        "cat /etc/ssh/ssh_host_ed25519_key",
+    ):
+        assert len({inside(daemon, name, own) for name in forks}) == FORKS, own
+    draws = [drawn(inside(daemon, name, f"{DRAWS} now")) for name in forks]
+    assert len(set.union(*draws)) == sum(map(len, draws))
     domains = [row["domain"] for row in rows[1:]]
     uuids = {subprocess.check_output(["virsh", "domuuid", domain]) for domain in domains}
     assert len(uuids) == FORKS
@@ -164,12 +172,16 @@ def test_a_fork_has_its_own_volume_and_secret_and_the_snapshot_neither(
     inside(daemon, "data-2", "echo of the second >/srv/data/note; sync")
     assert inside(daemon, "data-1", "cat /srv/data/note") == "of the first"
     assert "/srv/data" in inside(daemon, "data-2", "cat /proc/mounts")
+    own = daemon.settings.instance_dir("warm", "data-2") / "disk.qcow2"
+    guests_group = own.stat().st_gid
+    assert guests_group != 0
+    assert any(holds(snapshot, "GREETING=hello") for snapshot in snapshots(daemon))
     for snapshot in snapshots(daemon):
-        found = subprocess.run(["grep", "-rqaF", SECRET, snapshot], capture_output=True)
-        assert found.returncode == 1
+        assert not holds(snapshot, SECRET)
         ram = snapshot / "ram"
         assert (stat.S_IMODE(ram.stat().st_mode), ram.stat().st_uid) == (0o600, 0)
-        assert stat.S_IMODE((snapshot / "disk.qcow2").stat().st_mode) == 0o444
+        disk = (snapshot / "disk.qcow2").stat()
+        assert (stat.S_IMODE(disk.st_mode), disk.st_uid, disk.st_gid) == (0o440, 0, guests_group)
 
 
 def test_a_fork_restarts_from_its_own_disk(daemon: LabDaemon, project: Path) -> None:

@@ -71,7 +71,12 @@ def manifest_of(name: str) -> ImageManifest:
             supports=frozenset({"agent", "ssh"}),
             least_memory_bytes=64 * MIB,
         ),
-        run=RunConfig(user="app", working_dir="/opt", environment={"A": "image", "B": "image"}),
+        run=RunConfig(
+            command=("serve",),
+            user="app",
+            working_dir="/opt",
+            environment={"A": "image", "B": "image"},
+        ),
         virtual_size_bytes=16 * 1024 * MIB,
         created_at=1.0,
     )
@@ -353,6 +358,7 @@ class ServedDaemon:
             checks=checks,
             shutdown=lambda: setattr(self._server, "should_exit", True),
             accesses=self.proxy.accesses,
+            answer_times=self.proxy.answer_times,
             authority=certificates.authority,
             is_presented=certificates.covers,
         )

@@ -6,6 +6,7 @@ import pytest
 
 from vmorch.config import Settings, load_settings, metrics_endpoint
 from vmorch.errors import UsageError
+from vmorch.metrics.rates import GAP_SECONDS
 
 
 def of(tmp_path: Path, text: str, **variables: str) -> Settings:
@@ -49,9 +50,14 @@ def test_metrics_need_an_address_and_a_port(tmp_path: Path, text: str) -> None:
         of(tmp_path, f'metrics_address = "{text}"')
 
 
-def test_a_tick_takes_a_second_at_least(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="metrics_tick_seconds"):
-        of(tmp_path, "metrics_tick_seconds = 0")
+def test_a_tick_takes_a_second_at_least_and_no_longer_than_there_are_rates(tmp_path: Path) -> None:
+    assert of(tmp_path, "metrics_tick_seconds = 10").metrics_tick_seconds == 10
+    assert GAP_SECONDS > 2 * 10, "also when a look in between has failed"
+    for seconds in (0, 11, 60):
+        with pytest.raises(UsageError, match="metrics_tick_seconds"):
+            of(tmp_path, f"metrics_tick_seconds = {seconds}")
+    with pytest.raises(UsageError, match="must be 10 or less"):
+        of(tmp_path, "", VMORCH_METRICS_TICK_SECONDS="31")
 
 
 def test_what_is_kept_for_the_host_and_how_often_its_cpus_are_counted(tmp_path: Path) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from fastapi import APIRouter
 from fastapi.responses import Response
 
 from vmorch import __version__
 from vmorch.api.instances import no_service
 from vmorch.api.services import ApiServices
-from vmorch.errors import NotFound
+from vmorch.errors import NotFound, ProxyError
 from vmorch.metrics.exposition import CONTENT_TYPE, exposition
 from vmorch.metrics.history import History, Track
+from vmorch.metrics.latency import latency
+from vmorch.metrics.subject import ServiceKey
+from vmorch.model.names import split_instance_name
 from vmorch.model.use import HostUse, InstanceUse, ServiceUse
 from vmorch.model.view.measure import MeasuredInstance, MeasuredService
 
@@ -32,7 +37,7 @@ def router(services: ApiServices) -> APIRouter:
             if environment in {None, track.subject.environment}
             and service in {None, track.subject.service}
         ]
-        return sorted(rows, key=lambda row: (row.environment, row.service, row.instance))
+        return sorted(rows, key=_order)
 
     @routes.get("/instances/{environment}/{instance}")
     async def instance_history(
@@ -51,8 +56,15 @@ def router(services: ApiServices) -> APIRouter:
     async def services_now(environment: str | None = None) -> list[MeasuredService]:
         if environment is not None:
             await services.store.environment(environment)
+        times = await _answer_times(services)
         return [
-            MeasuredService(environment=env, service=name, now=track.latest, totals=track.totals)
+            MeasuredService(
+                environment=env,
+                service=name,
+                now=track.latest,
+                totals=track.totals,
+                latency=latency(times.get((env, name), ())),
+            )
             for (env, name), track in sorted(services.history.services.items())
             if environment in {None, env}
         ]
@@ -91,6 +103,22 @@ async def _check_known(services: ApiServices, environment: str, service: str | N
     record = await services.store.environment(environment)
     if service is not None and service not in record.spec.services:
         raise no_service(environment, service, list(record.spec.services))
+
+
+async def _answer_times(services: ApiServices) -> Mapping[ServiceKey, Sequence[float]]:
+    """Empty where no route is logged, and while HAProxy does not answer."""
+    records = await services.store.environments()
+    declared = [spec for record in records for spec in record.spec.services.values()]
+    if not any(route.access_log for spec in declared for route in spec.routes):
+        return {}
+    try:
+        return await services.answer_times()
+    except ProxyError:
+        return {}
+
+
+def _order(row: MeasuredInstance) -> tuple[str, str, int]:
+    return row.environment, row.service, split_instance_name(row.instance)[1]
 
 
 def _instance_view(track: Track) -> MeasuredInstance:

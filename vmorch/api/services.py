@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmorch.config import Settings
@@ -33,7 +33,8 @@ class ApiServices:
     of these be made unasked;
     `last_look` is what the reconciler saw last (None: nothing yet), and answers at once;
     `history` has the measures;
-    `accesses` are the last requests of the access log;
+    `accesses` are the last requests of the access log, `answer_times` (by environment and service)
+    how long their answers took;
     `authority` is the certificate of the local authority, PEM; `is_presented` tells whether there
     is a certificate for a host;
     `shutdown` asks the daemon to end, and returns before it has."""
@@ -51,6 +52,7 @@ class ApiServices:
     authority: Callable[[], str]
     is_presented: Callable[[str], bool]
     accesses: Callable[[], Awaitable[list[Access]]]
+    answer_times: Callable[[], Awaitable[Mapping[tuple[str, str], Sequence[float]]]]
     snapshots: Snapshots
     history: History
     ask_warm_up: Callable[[str, str], None]

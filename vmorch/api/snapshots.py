@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from vmorch.api.instances import no_service, revisions_of
 from vmorch.api.services import ApiServices
 from vmorch.errors import NotFound, Refused, UsageError
-from vmorch.model.spec import StartPolicy
+from vmorch.model.spec import ServiceSpec
 from vmorch.model.view.snapshot import (
     RemovedSnapshotsView,
     SnapshotUseView,
@@ -17,7 +17,7 @@ from vmorch.model.view.snapshot import (
     WarmUpView,
 )
 from vmorch.snapshots.protocol import WarmSnapshot
-from vmorch.snapshots.subject import key_of, refuse_unable
+from vmorch.snapshots.subject import is_able, key_of, refuse_unable
 
 
 def router(services: ApiServices) -> APIRouter:
@@ -52,7 +52,7 @@ def router(services: ApiServices) -> APIRouter:
         spec = record.spec.services.get(service)
         if spec is None:
             raise no_service(name, service, list(record.spec.services))
-        refuse_unable(spec, (await services.images.manifest(spec.image)).boot.supports)
+        refuse_unable(spec, await services.images.manifest(spec.image))
         key = key_of(spec, await services.hypervisor.fingerprint())
         made = any(snapshot.key == key for snapshot in await services.snapshots.all())
         if not made:
@@ -97,7 +97,7 @@ async def _uses(services: ApiServices) -> dict[str, list[SnapshotUseView]]:
     fingerprint = await services.hypervisor.fingerprint()
     uses: dict[str, list[SnapshotUseView]] = {}
     for subject, spec in sorted((living | declared).items(), key=lambda item: item[0]):
-        if spec.start is StartPolicy.COLD:
+        if not await _is_able(services, spec):
             continue
         environment, service, revision = subject
         use = SnapshotUseView(
@@ -108,6 +108,13 @@ async def _uses(services: ApiServices) -> dict[str, list[SnapshotUseView]]:
         )
         uses.setdefault(key_of(spec, fingerprint), []).append(use)
     return uses
+
+
+async def _is_able(services: ApiServices, spec: ServiceSpec) -> bool:
+    try:
+        return is_able(spec, await services.images.manifest(spec.image))
+    except NotFound:
+        return False
 
 
 def _view(snapshot: WarmSnapshot, uses: Mapping[str, list[SnapshotUseView]]) -> SnapshotView:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vmorch.cli.output import size
 
 if TYPE_CHECKING:
-    from vmorch.model.use import HostUse, InstanceUse
+    from vmorch.model.use import HostUse, InstanceUse, Latency
     from vmorch.model.view.measure import MeasuredInstance, MeasuredService
 
 INSTANCE_HEADER = (
@@ -39,6 +40,9 @@ SERVICE_HEADER = (
     "REQ/s",
     "ERR/s",
     "MEAN",
+    "P50",
+    "P95",
+    "P99",
     "OPEN",
     "QUEUED",
     "GB-HOURS",
@@ -50,23 +54,36 @@ _GB_HOUR = 1e9 * 3600
 
 Row = TypeVar("Row", "MeasuredInstance", "MeasuredService")
 
-SORTS: Mapping[str, Callable[[Any], float | None]] = {
-    "cpu": lambda row: row.now.cpus,
-    "memory": lambda row: row.now.rss_bytes,
-    "requests": lambda row: row.now.requests,
-    "errors": lambda row: row.now.errors,
-    "response": lambda row: row.now.response_seconds,
-    "open": lambda row: row.now.sessions,
+
+@dataclass(frozen=True, slots=True)
+class Sorting:
+    """By `value` the greatest comes first; without one the order is as it was. The first letter of
+    `word` chooses it where a single key does."""
+
+    word: str
+    value: Callable[[Any], float | None] | None
+
+
+BY_NAME = "name"
+SORTS: Mapping[str, Sorting] = {
+    BY_NAME: Sorting("name", None),
+    "cpu": Sorting("cpu", lambda row: row.now.cpus),
+    "memory": Sorting("memory", lambda row: row.now.rss_bytes),
+    "requests": Sorting("requests", lambda row: row.now.requests),
+    "errors": Sorting("errors", lambda row: row.now.errors),
+    "response": Sorting("latency", lambda row: row.now.response_seconds),
+    "open": Sorting("open", lambda row: row.now.sessions),
 }
-"""The greatest first; without one, by name."""
+SORT_KEYS = {sorting.word[0]: name for name, sorting in SORTS.items()}
+SORT_HELP = " ".join(f"{s.word[0]}({s.word[1:]})" for s in SORTS.values())
 
 
 def ordered(rows: Sequence[Row], sort: str) -> list[Row]:
     """What is not known comes last; equal ones stay as they were."""
-    if sort == "name":
+    value = SORTS[sort].value
+    if value is None:
         return list(rows)
-    key = SORTS[sort]
-    return sorted(rows, key=lambda row: _descending(key(row)))
+    return sorted(rows, key=lambda row: _descending(value(row)))
 
 
 def _descending(value: float | None) -> tuple[bool, float]:
@@ -108,11 +125,18 @@ def service_cells(row: MeasuredService) -> list[str]:
         _number(now.requests, ".1f"),
         _number(now.errors, ".1f"),
         _time(now.response_seconds),
+        *_latency_cells(row.latency),
         _number(now.sessions, ".0f"),
         _number(now.queued, ".0f"),
         f"{held / _GB_HOUR:.3f}",
         _number(held / declared if declared else None, ".0%"),
     ]
+
+
+def _latency_cells(latency: Latency | None) -> list[str]:
+    if latency is None:
+        return [UNKNOWN] * 3
+    return [_time(s) for s in (latency.p50_seconds, latency.p95_seconds, latency.p99_seconds)]
 
 
 def stats_cells(now: InstanceUse | None) -> list[str]:

@@ -21,6 +21,7 @@ from vmorch.guest.protocol import AgentCall
 from vmorch.model.guest import GuestReport
 
 IDENTITY_PROGRAM = "/usr/lib/vmorch/vmorch-identity"
+GUEST_PROGRAM = "/usr/lib/vmorch/vmorch-guest"
 OUTPUT_LIMIT_BYTES = 1024 * 1024
 # The first and the longest pause between two looks. The first looks come quickly, as most commands
 # are short; a long one is not pestered.
@@ -103,7 +104,7 @@ class Agent:
         _refuse_failure(domain, argv, done)
 
     async def wake(self, domain: str, epoch: float, timeout_seconds: float) -> None:
-        """Run `vmorch-identity wake` in a guest that goes on in its own memory. Somebody waits for
+        """Run `vmorch-guest wake` in a guest that goes on in its own memory. Somebody waits for
         it, and to run it twice does no harm: the first word to the agent is the command itself.
 
         Raises:
@@ -113,7 +114,7 @@ class Agent:
         deadline = began + timeout_seconds
         while True:
             now = self._clock.now()
-            argv = [IDENTITY_PROGRAM, "wake", f"{epoch + now - began:.3f}"]
+            argv = [GUEST_PROGRAM, "wake", f"{epoch + now - began:.3f}"]
             try:
                 done = await self.execute(
                     domain, argv, deadline - now, look_seconds=_WOKEN_LOOK_SECONDS

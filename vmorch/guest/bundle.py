@@ -65,6 +65,7 @@ def settings(bundle: IdentityBundle) -> bytes:
     return shell_assignments(
         {
             "INSTANCE_ID": bundle.instance_id,
+            "CLOUD_INSTANCE_ID": bundle.cloud_instance_id,
             "HOST_NAME": bundle.host_name,
             "MACHINE_ID": bundle.machine_id,
             "MAC": bundle.mac,

@@ -54,6 +54,7 @@ def bundle(value: IdentityBundle) -> None:
 
 def _identity(value: IdentityBundle) -> None:
     _matches("instance_id", value.instance_id, _INSTANCE_ID)
+    _matches("cloud_instance_id", value.cloud_instance_id, _INSTANCE_ID)
     _matches("host_name", value.host_name, _HOST_NAME)
     _matches("machine_id", value.machine_id, _MACHINE_ID)
     if len(value.random_seed) != SEED_BYTES:

@@ -42,14 +42,16 @@ class GuestMount:
 class IdentityBundle:
     """All that makes a guest this instance and no other (design.md, "Decided now", 4).
 
-    `instance_id` changes with every bundle that should be applied anew. `argv` empty: the
-    guest's own units are the service. `user` is name or number with optional `:group`.
+    `instance_id` changes with every bundle that should be applied anew, `cloud_instance_id` only
+    where cloud-init should do its work for an instance anew. `argv` empty: the guest's own units
+    are the service. `user` is name or number with optional `:group`.
     `random_seed` is 64 bytes for the kernel's generator. `prefix_length` goes with `address`.
     `restart` says when the guest itself starts a service again that ended; `stop_seconds`, at
     least 1, how long it lets the service end after `stop_signal`.
     """
 
     instance_id: str
+    cloud_instance_id: str
     host_name: str
     machine_id: str
     mac: str

@@ -34,7 +34,7 @@ def seed_files(bundle: IdentityBundle) -> dict[str, bytes]:
         UsageError: a value of the bundle is malformed.
     """
     return {
-        "meta-data": meta_data(instance_id=bundle.instance_id, host_name=bundle.host_name),
+        "meta-data": meta_data(instance_id=bundle.cloud_instance_id, host_name=bundle.host_name),
         "user-data": user_data(bundle.user_data),
         "vendor-data": b"",
         "vmorch.tar": bundle_tar(bundle),

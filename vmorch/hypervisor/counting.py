@@ -1,49 +1,35 @@
 """Counters of all our guests by one bulk call, which never waits for a guest.
 
-The call asks libvirt only for what it knows without QEMU's monitor. The guests' own view of their
-memory does need the monitor, and a QEMU that stands still answers never: it is asked for beside,
-no oftener than guests tell it to their balloon, and the last answer is used while it is fresh.
+The call asks libvirt only for what it knows without QEMU's monitor, and the kernel for what it has
+at hand. What takes longer, the guests' own view of their memory and its weight, is asked for
+beside, and the last answers are told.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import libvirt
 
-from vmorch.errors import HypervisorError
 from vmorch.hypervisor.connection import Connection
 from vmorch.hypervisor.procfs import GuestProcess
-from vmorch.hypervisor.xml import BALLOON_PERIOD_SECONDS
-from vmorch.model.counters import GuestCounters
+from vmorch.hypervisor.views import MemoryViews, View
+from vmorch.hypervisor.weighing import Weighing
+from vmorch.model.counters import GuestCounters, MemoryWeight
 from vmorch.model.names import Installation
 
-FRESH_SECONDS = 6 * BALLOON_PERIOD_SECONDS
 PID_FILES = Path("/run/libvirt/qemu")
 """Where libvirtd's QEMU driver keeps each domain's process number, as NAME.pid."""
 
 # Neither asks QEMU itself.
 _SEEN = libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_INTERFACE
-# A domain that somebody else is just working on is passed over.
-_NOT_WAITING = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """A guest's own view of its memory, and when it was told."""
-
-    at: float
-    used_bytes: int
-    usable_bytes: int
 
 
 class Counting:
-    """`views` is a connection for the calls that may hang: no more than one does at a time."""
+    """`views` is a connection for the calls that may hang."""
 
     def __init__(
         self,
@@ -54,48 +40,31 @@ class Counting:
         pid_files: Path = PID_FILES,
     ) -> None:
         self._control = control
-        self._views = views
         self._prefix = f"{installation.short}-"
         self._pid_files = pid_files
         self._processes: dict[int, GuestProcess | None] = {}
-        self._known: dict[str, _View] = {}
-        self._asked: asyncio.Task[None] | None = None
-        self._asked_at = float("-inf")
+        self._views = MemoryViews(views, installation)
+        self._weighing = Weighing()
 
-    async def count(self, weigh: Collection[str]) -> dict[str, GuestCounters]:
+    async def count(self) -> dict[str, GuestCounters]:
         now = asyncio.get_running_loop().time()
-        self._ask_views(now)
-        known = {u: v for u, v in self._known.items() if now - v.at < FRESH_SECONDS}
-        return await self._control.call(
-            "count what its guests use", lambda c: self._count(c, known, weigh)
+        self._views.ask(now)
+        views, weights = self._views.fresh(now), dict(self._weighing.weights)
+        found = await self._control.call(
+            "count what its guests use", lambda c: self._count(c, views, weights)
         )
+        self._weighing.go_on({n: p for n, p in self._processes.items() if p is not None}, now)
+        return found
 
     async def close(self) -> None:
-        if self._asked is not None:
-            self._asked.cancel()
-            await asyncio.gather(self._asked, return_exceptions=True)
+        await self._weighing.close()
         await self._views.close()
 
-    def _ask_views(self, now: float) -> None:
-        under_way = self._asked is not None and not self._asked.done()
-        if not under_way and now - self._asked_at >= BALLOON_PERIOD_SECONDS:
-            self._asked_at = now
-            self._asked = asyncio.create_task(self._look(now), name="guests-memory")
-
-    async def _look(self, now: float) -> None:
-        with contextlib.suppress(HypervisorError):
-            told = await self._views.call("tell its guests' memory", self._balloons)
-            self._known = {uuid: _View(now, *sizes) for uuid, sizes in told.items()}
-
-    def _balloons(self, connection: libvirt.virConnect) -> dict[str, tuple[int, int]]:
-        ours = [d for d in connection.listAllDomains() if d.name().startswith(self._prefix)]
-        if not ours:
-            return {}
-        rows = connection.domainListGetStats(ours, libvirt.VIR_DOMAIN_STATS_BALLOON, _NOT_WAITING)
-        return dict(_sizes(rows))
-
     def _count(
-        self, connection: libvirt.virConnect, known: Mapping[str, _View], weigh: Collection[str]
+        self,
+        connection: libvirt.virConnect,
+        views: Mapping[int, View],
+        weights: Mapping[int, MemoryWeight],
     ) -> dict[str, GuestCounters]:
         rows = [
             (domain, stats)
@@ -108,9 +77,9 @@ class Counting:
         }
         found = {}
         for domain, stats in rows:
-            uuid, life = domain.UUIDString(), domain.ID()
-            found[uuid] = _counters(
-                life, stats, self._processes[life], known.get(uuid), uuid in weigh
+            life = domain.ID()
+            found[domain.UUIDString()] = _counters(
+                life, stats, self._processes[life], views.get(life), weights.get(life)
             )
         return found
 
@@ -121,21 +90,12 @@ class Counting:
             return None
 
 
-def _sizes(rows: Iterable[tuple[Any, Mapping[str, Any]]]) -> Iterable[tuple[str, tuple[int, int]]]:
-    """(used, usable) bytes by uuid, of those guests that have told their balloon."""
-    for domain, stats in rows:
-        usable, available = stats.get("balloon.available"), stats.get("balloon.usable")
-        if usable and available is not None:
-            with contextlib.suppress(libvirt.libvirtError):
-                yield domain.UUIDString(), ((usable - available) * 1024, usable * 1024)
-
-
 def _counters(
     life: int,
     stats: Mapping[str, Any],
     process: GuestProcess | None,
-    view: _View | None,
-    weigh: bool,
+    view: View | None,
+    weight: MemoryWeight | None,
 ) -> GuestCounters:
     read, written = process.storage_bytes() if process else (None, None)
     return GuestCounters(
@@ -143,7 +103,7 @@ def _counters(
         cpu_seconds=process.cpu_seconds() if process else None,
         throttled_seconds=process.throttled_seconds() if process else None,
         rss_bytes=process.rss_bytes() if process else None,
-        weight=process.weight() if process and weigh else None,
+        weight=weight,
         used_bytes=view.used_bytes if view else None,
         usable_bytes=view.usable_bytes if view else None,
         read_bytes=read,

@@ -170,6 +170,8 @@ def save(connection: libvirt.virConnect, name: str, installation: Installation, 
         domain = ours(connection, name, installation)
         if _is_being_saved(domain):
             return False
+        # Of an earlier life: should the guest end before it is saved, it is not that.
+        path.unlink(missing_ok=True)
         _save(domain, path)
     except libvirt.libvirtError as error:
         if not is_absent(error):
@@ -233,6 +235,13 @@ def raise_link(domain: libvirt.virDomain) -> None:
 
 def is_paused(domain: libvirt.virDomain) -> bool:
     return guest_state(*domain.state()) is GuestState.PAUSED
+
+
+def is_unreleased(domain: libvirt.virDomain) -> bool:
+    """Whether it has not run yet. One whose disk failed has: that too stands still."""
+    state, reason = domain.state()
+    ran = (state, reason) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
+    return guest_state(state, reason) is GuestState.PAUSED and not ran
 
 
 def release(domain: libvirt.virDomain, config: GuestConfig, acceleration: Acceleration) -> None:

@@ -8,13 +8,15 @@ import itertools
 import json
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import libvirt
 import libvirt_qemu  # type: ignore[import-untyped]
 
+from vmorch.effects import Clock
 from vmorch.errors import GuestError, HypervisorError
 from vmorch.hypervisor import domains
 from vmorch.hypervisor.acceleration import AccelerationProbe
@@ -22,12 +24,13 @@ from vmorch.hypervisor.connection import Connection
 from vmorch.hypervisor.counting import Counting
 from vmorch.hypervisor.events import Hints
 from vmorch.hypervisor.failures import guest_error, is_absent
-from vmorch.hypervisor.files import ensure_spare_disk, hand_over
-from vmorch.hypervisor.fork_xml import fork_xml, woken_xml
+from vmorch.hypervisor.files import ensure_spare_disk, hand_over_all, share
+from vmorch.hypervisor.fork_xml import woken_xml
+from vmorch.hypervisor.forking import fork
 from vmorch.hypervisor.host_memory import OomKills
 from vmorch.hypervisor.platform import Platform, parse_platform
 from vmorch.hypervisor.protocol import GuestConfig, GuestHint, GuestLimits, ObservedGuest
-from vmorch.hypervisor.saved_state import poured, read_saved_state
+from vmorch.hypervisor.saved_state import read_saved_state
 from vmorch.hypervisor.strays import end_strays
 from vmorch.hypervisor.xml import domain_xml
 from vmorch.model.counters import GuestCounters
@@ -45,8 +48,10 @@ _AGENT_GRACE_SECONDS = 5.0
 class LibvirtHypervisor:
     """Guests of one installation on one libvirtd.
 
-    `accel` is auto, kvm or tcg; `directory` is one of its own, for the blank spare disk.
-    Calls of agents have connections of their own: one that hangs holds up no other call.
+    `accel` is auto, kvm or tcg; `directory` is one of its own, for the blank spare disk and
+    for pipes.
+    Calls of agents have connections of their own: one that hangs holds up no other call. So have
+    saves, each of which lasts until a guest's whole memory is written.
     """
 
     def __init__(
@@ -57,14 +62,20 @@ class LibvirtHypervisor:
         probe: AccelerationProbe,
         *,
         directory: Path,
+        clock: Clock,
     ) -> None:
         self._installation = installation
         self._accel = accel
         self._probe = probe
         self._directory = directory
+        self._pipes = directory / "pipes"
+        # An earlier process may have been killed while it poured.
+        shutil.rmtree(self._pipes, ignore_errors=True)
+        self._clock = clock
         self._oom_kills = OomKills()
         self._hints = Hints(f"{installation.short}-", self._oom_kills)
         self._control = Connection(uri, self._opened)
+        self._saves = Connection(uri)
         self._agents = [Connection(uri) for _ in range(AGENT_CONNECTIONS)]
         self._counting = Counting(self._control, Connection(uri), installation)
         self._next_agent = itertools.cycle(self._agents)
@@ -87,8 +98,8 @@ class LibvirtHypervisor:
             "list its guests", lambda c: domains.observe(c, self._installation)
         )
 
-    async def counters(self, *, weigh: Collection[str] = ()) -> Mapping[str, GuestCounters]:
-        return await self._counting.count(weigh)
+    async def counters(self) -> Mapping[str, GuestCounters]:
+        return await self._counting.count()
 
     async def start(self, config: GuestConfig) -> None:
         platform = await self._platform()
@@ -98,10 +109,7 @@ class LibvirtHypervisor:
         def work(connection: libvirt.virConnect) -> None:
             domain = domains.existing(connection, config.name, config.uuid)
             if domain is None:
-                hand_over(config.system_disk, platform.owner, mode=0o600)
-                hand_over(config.seed_disk, platform.owner, mode=0o400)
-                for volume in config.volumes:
-                    hand_over(volume.path, platform.owner, mode=0o600)
+                hand_over_all(config, platform.owner)
                 domain = domains.create(connection, document)
             elif not domains.is_paused(domain):
                 return
@@ -120,9 +128,13 @@ class LibvirtHypervisor:
             return domains.save(connection, name, self._installation, path)
 
         while True:
-            if await self._control.call(f"save {name}", work):
+            if await self._saves.call(f"save {name}", work):
                 return
-            await asyncio.sleep(_SAVED_LOOK_SECONDS)
+            await self._clock.sleep(_SAVED_LOOK_SECONDS)
+
+    async def share(self, disk: Path) -> None:
+        platform = await self._platform()
+        await asyncio.to_thread(share, disk, platform.owner)
 
     async def wake(self, name: str, uuid: str, limits: GuestLimits, saved: Path) -> None:
         platform = await self._platform()
@@ -145,20 +157,14 @@ class LibvirtHypervisor:
         spare_disk = await asyncio.to_thread(ensure_spare_disk, self._directory)
 
         def work(connection: libvirt.virConnect) -> None:
-            domain = domains.existing(connection, config.name, config.uuid)
-            if domain is None:
-                state = read_saved_state(saved)
-                fork = state.with_xml(fork_xml(state.xml, config, spare_disk))
-                hand_over(config.system_disk, platform.owner, mode=0o600)
-                hand_over(config.seed_disk, platform.owner, mode=0o400)
-                for volume in config.volumes:
-                    hand_over(volume.path, platform.owner, mode=0o600)
-                with poured(fork, saved) as pipe:
-                    domain = domains.restore(connection, config.name, pipe, None)
-                domains.plug_volumes(domain, config.volumes)
-            elif not domains.is_paused(domain):
-                return
-            domains.release(domain, config, platform.acceleration)
+            fork(
+                connection,
+                config,
+                saved,
+                platform=platform,
+                spare_disk=spare_disk,
+                pipes=self._pipes,
+            )
 
         await self._control.call(f"fork {config.name}", work)
 
@@ -256,7 +262,7 @@ class LibvirtHypervisor:
         for task in self._shutdowns:
             task.cancel()
         await self._counting.close()
-        for connection in (self._control, *self._agents):
+        for connection in (self._control, self._saves, *self._agents):
             await connection.close()
 
     async def _platform(self) -> Platform:

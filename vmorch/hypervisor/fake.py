@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +145,10 @@ class FakeHypervisor:
         await self._called("guests")
         return [self._observed(guest) for guest in self.domains.values()] + self.foreign
 
-    async def counters(self, *, weigh: Collection[str] = ()) -> Mapping[str, GuestCounters]:
+    async def counters(self) -> Mapping[str, GuestCounters]:
         """Its guests hold half of their memory, a quarter of which others have, too."""
         await self._called("counters")
-        return {guest.config.uuid: self._counted(guest, weigh) for guest in self.domains.values()}
+        return {guest.config.uuid: self._counted(guest) for guest in self.domains.values()}
 
     async def start(self, config: GuestConfig) -> None:
         await self._called("start")
@@ -186,6 +186,10 @@ class FakeHypervisor:
         await self._points.at("hypervisor:saved")
         self._end(guest.config.name, "stopped: saved")
 
+    async def share(self, disk: Path) -> None:
+        await self._called("share")
+        disk.chmod(0o440)
+
     async def wake(self, name: str, uuid: str, limits: GuestLimits, saved: Path) -> None:
         """A guest goes on where it was. Raises AssertionError: for the second time."""
         await self._called("wake")
@@ -201,15 +205,25 @@ class FakeHypervisor:
         self._publish(name, "started")
 
     async def fork(self, config: GuestConfig, saved: Path) -> None:
-        """Its agent answers at once; what it is told first must be who it is."""
+        """Its agent answers at once; what it is told first must be who it is. Restored, it stands
+        still, with its template's caps and without its volumes."""
         await self._called("fork")
         if not saved.exists() or not saved.read_bytes().startswith(SAVED):
             raise HypervisorError("The saved state cannot be used: it is damaged.")
-        if config.name not in self.domains:
-            self.domains[config.name] = FakeGuest(
-                config=config, cpus=config.boot_cpus, boots_at=self._clock.now(), linked=False
-            )
-            self._publish(config.name, "started")
+        present = self.domains.get(config.name)
+        if present is not None and present.state is not GuestState.PAUSED:
+            return
+        guest = self.domains[config.name] = FakeGuest(
+            config=replace(config, volumes=()),
+            cpus=float("inf"),
+            boots_at=self._clock.now(),
+            state=GuestState.PAUSED,
+            linked=False,
+        )
+        await self._points.at("hypervisor:restored")
+        guest.config, guest.cpus = config, config.boot_cpus
+        guest.state = GuestState.RUNNING
+        self._publish(config.name, "started")
 
     async def raise_link(self, name: str) -> None:
         await self._called("raise_link")
@@ -293,7 +307,7 @@ class FakeHypervisor:
             self._faults.failing[call] -= 1
             raise HypervisorError(f"Injected: {call} fails.", retryable=True)
 
-    def _counted(self, guest: FakeGuest, weigh: Collection[str]) -> GuestCounters:
+    def _counted(self, guest: FakeGuest) -> GuestCounters:
         self._lives_on(guest)
         usable = guest.config.memory_bytes
         return GuestCounters(
@@ -301,9 +315,7 @@ class FakeHypervisor:
             cpu_seconds=guest.cpu_seconds,
             throttled_seconds=0.0,
             rss_bytes=usable // 2,
-            weight=MemoryWeight(pss_bytes=usable * 3 // 8, shared_bytes=usable // 8)
-            if guest.config.uuid in weigh
-            else None,
+            weight=MemoryWeight(pss_bytes=usable * 3 // 8, shared_bytes=usable // 8),
             used_bytes=usable // 2,
             usable_bytes=usable,
             read_bytes=0,

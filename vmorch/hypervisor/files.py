@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vmorch.errors import HypervisorError
 from vmorch.hypervisor.platform import Owner
+from vmorch.hypervisor.protocol import GuestConfig
 
 SPARE_DISK_BYTES = 1024 * 1024
 
@@ -34,6 +35,30 @@ def hand_over(path: Path, owner: Owner | None, *, mode: int) -> None:
     Raises:
         HypervisorError: the file is missing, or is not the instance's own.
     """
+    uid, gid = (owner.uid, owner.gid) if owner is not None else (-1, -1)
+    _give(path, uid, gid, mode)
+
+
+def hand_over_all(config: GuestConfig, owner: Owner | None) -> None:
+    """The same with all files that are a guest's own."""
+    hand_over(config.system_disk, owner, mode=0o600)
+    hand_over(config.seed_disk, owner, mode=0o400)
+    for volume in config.volumes:
+        hand_over(volume.path, owner, mode=0o600)
+
+
+def share(path: Path, owner: Owner | None) -> None:
+    """Let QEMU's group read a file, ourselves too, and nobody write it. It stays ours: an owner
+    could let itself write what other guests stand on.
+
+    Raises:
+        HypervisorError: the file is missing, or has another name somewhere.
+    """
+    _give(path, os.getuid(), owner.gid if owner is not None else os.getgid(), 0o440)
+
+
+def _give(path: Path, uid: int, gid: int, mode: int) -> None:
+    """-1 leaves user or group as it is."""
     try:
         found = path.stat(follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
@@ -42,8 +67,8 @@ def hand_over(path: Path, owner: Owner | None, *, mode: int) -> None:
                 hint="Remove it; it is made anew.",
             )
         path.chmod(mode)
-        if owner is not None:
-            os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
+        if (uid, gid) != (-1, -1):
+            os.chown(path, uid, gid, follow_symlinks=False)
     except OSError as error:
         raise HypervisorError(
             f"{path} cannot be handed to QEMU: {error.strerror}.",

@@ -5,7 +5,7 @@ Every call either has happened when it returns or raises HypervisorError; all ar
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,9 +116,9 @@ class Hypervisor(Protocol):
 
     async def guests(self) -> Sequence[ObservedGuest]: ...
 
-    async def counters(self, *, weigh: Collection[str] = ()) -> Mapping[str, GuestCounters]:
-        """What each guest has used, by uuid, in one call that waits for none of them. Those in
-        `weigh` (uuids) are also weighed, which takes the kernel some milliseconds for each."""
+    async def counters(self) -> Mapping[str, GuestCounters]:
+        """What each guest has used, by uuid, in one call that waits for none of them. What a
+        guest's memory weighs is told as it was within about the last minute."""
         ...
 
     async def start(self, config: GuestConfig) -> None:
@@ -135,6 +135,11 @@ class Hypervisor(Protocol):
         """Save the guest's RAM to `path` (mode 0600, root's, on the disk), which ends the guest.
         When it fails, the guest is as it was and there is no file. A guest that is gone, with a
         finished file there, has been saved; one that is just being saved is waited for."""
+        ...
+
+    async def share(self, disk: Path) -> None:
+        """Let every guest read the disk of a guest that has ended, and nobody write it. Others
+        cannot read it."""
         ...
 
     async def wake(self, name: str, uuid: str, limits: GuestLimits, saved: Path) -> None:

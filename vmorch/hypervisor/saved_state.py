@@ -17,9 +17,9 @@ new head is written and the stream spliced.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
+import select
 import struct
 import tempfile
 import threading
@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from vmorch.errors import HypervisorError
 
@@ -37,6 +38,7 @@ _FIELDS = struct.Struct("<16s5I")
 _HEADER_BYTES = 92
 _TEXT_LIMIT = 4 << 20
 _PIECE = 1 << 20
+_LOOK_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,32 +74,52 @@ class SavedState:
         return _FIELDS.pack(_MAGIC, *fields) + self.reserved + text.ljust(self.room, b"\0")
 
 
+@contextmanager
+def open_saved_state(path: Path) -> Iterator[tuple[SavedState, BinaryIO]]:
+    """The head of the file at `path`, and the file itself, for `poured`.
+
+    Raises:
+        HypervisorError: it cannot be read, or is not what this module describes.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error)) from error
+    with file:
+        try:
+            state = _read(path, file)
+        except OSError as error:
+            raise _unusable(path, error.strerror or str(error)) from error
+        yield state, file
+
+
 def read_saved_state(path: Path) -> SavedState:
     """The head of the file at `path`.
 
     Raises:
         HypervisorError: it cannot be read, or is not what this module describes.
     """
-    try:
-        with path.open("rb") as file:
-            header = file.read(_HEADER_BYTES)
-            if len(header) < _HEADER_BYTES:
-                raise _unusable(path, "it is cut off")
-            magic, version, room, running, compression, offset = _FIELDS.unpack_from(header)
-            if magic == _UNFINISHED:
-                raise _unusable(path, "it was not finished")
-            if magic != _MAGIC:
-                raise _unusable(path, "it is no saved state")
-            if version != _VERSION:
-                raise _unusable(path, f"its version is {version}, not {_VERSION}")
-            if compression:
-                raise _unusable(path, "it is compressed")
-            if not 0 < offset < room <= _TEXT_LIMIT:
-                raise _unusable(path, "its head is damaged")
-            text = file.read(room)
-            rest = os.fstat(file.fileno()).st_size - _HEADER_BYTES - room
-    except OSError as error:
-        raise _unusable(path, error.strerror or str(error)) from error
+    with open_saved_state(path) as (state, _):
+        return state
+
+
+def _read(path: Path, file: BinaryIO) -> SavedState:
+    header = file.read(_HEADER_BYTES)
+    if len(header) < _HEADER_BYTES:
+        raise _unusable(path, "it is cut off")
+    magic, version, room, running, compression, offset = _FIELDS.unpack_from(header)
+    if magic == _UNFINISHED:
+        raise _unusable(path, "it was not finished")
+    if magic != _MAGIC:
+        raise _unusable(path, "it is no saved state")
+    if version != _VERSION:
+        raise _unusable(path, f"its version is {version}, not {_VERSION}")
+    if compression:
+        raise _unusable(path, "it is compressed")
+    if not 0 < offset < room <= _TEXT_LIMIT:
+        raise _unusable(path, "its head is damaged")
+    text = file.read(room)
+    rest = os.fstat(file.fileno()).st_size - _HEADER_BYTES - room
     if len(text) < room or rest <= 0:
         raise _unusable(path, "it is cut off")
     try:
@@ -114,30 +136,94 @@ def read_saved_state(path: Path) -> SavedState:
 
 
 @contextmanager
-def poured(state: SavedState, path: Path) -> Iterator[Path]:
-    """A pipe that gives the head of `state`, then the stream of the file at `path`. Whoever reads
-    it does so inside; whether they read to its end is theirs to know."""
-    head = state.head()
-    with tempfile.TemporaryDirectory(prefix="vmorch-fork-") as directory:
+def poured(state: SavedState, file: BinaryIO, pipes: Path) -> Iterator[Path]:
+    """A pipe in a new directory in `pipes`, that gives the head of `state`, then the stream of
+    `file`. Whoever reads it does so inside; whether they read to its end is theirs to know. What
+    cannot be written to its end ends there, and a reader that fails inside is told why.
+
+    Raises:
+        HypervisorError: there is no pipe; or the reader failed, as `file` could not be read.
+    """
+    pipes.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=pipes) as directory:
         pipe = Path(directory) / "state"
-        os.mkfifo(pipe, 0o600)
-        writer = threading.Thread(
-            target=_pour, args=(head, state.stream_offset, path, pipe), name="fork-writer"
-        )
-        writer.start()
+        writer = _Writer(pipe, state.head(), file, state.stream_offset)
         try:
             yield pipe
+        except Exception as error:
+            trouble = writer.finish()
+            if trouble is not None:
+                why = trouble.strerror or str(trouble)
+                raise _unusable(Path(file.name), why) from error
+            raise
         finally:
-            _release(pipe, writer)
+            writer.finish()
 
 
-def _pour(head: bytes, offset: int, path: Path, pipe: Path) -> None:
-    # A reader that gives up is told by whoever asked it to read.
-    with contextlib.suppress(BrokenPipeError), path.open("rb") as file, pipe.open("wb") as out:
-        out.write(head)
-        out.flush()
-        while moved := _moved(file.fileno(), out.fileno(), offset):
-            offset += moved
+class _Writer:
+    """Writes a saved state into a pipe, in a thread of its own.
+
+    Whoever opens the pipe for reading waits until it is open for writing, and libvirt does so
+    without end. So it is open from the beginning, whatever befalls the thread, and stays so until
+    a reader has come or none will.
+    """
+
+    def __init__(self, pipe: Path, head: bytes, file: BinaryIO, offset: int) -> None:
+        self._head = head
+        self._file = file
+        self._offset = offset
+        self._trouble: OSError | None = None
+        self._over = threading.Event()
+        self._out = _open_for_writing(pipe)
+        self._thread = threading.Thread(target=self._run, name="fork-writer")
+        self._thread.start()
+
+    def finish(self) -> OSError | None:
+        """No reader will come any more, and none reads: what kept it from writing, if anything."""
+        self._over.set()
+        self._thread.join()
+        return self._trouble
+
+    def _run(self) -> None:
+        try:
+            if self._has_reader():
+                self._write()
+        except BrokenPipeError:
+            pass  # A reader that gives up is told by whoever asked it to read.
+        except OSError as error:
+            self._trouble = error
+        finally:
+            os.close(self._out)
+
+    def _has_reader(self) -> bool:
+        """Whether one has come, once it has or none will. A pipe that nobody reads is in error."""
+        look = select.poll()
+        look.register(self._out, 0)
+        while look.poll(0):
+            if self._over.wait(_LOOK_SECONDS):
+                return False
+        return True
+
+    def _write(self) -> None:
+        _write_all(self._out, self._head)
+        while moved := _moved(self._file.fileno(), self._out, self._offset):
+            self._offset += moved
+
+
+def _open_for_writing(pipe: Path) -> int:
+    """Raises HypervisorError."""
+    try:
+        os.mkfifo(pipe, 0o600)
+        # For reading too it opens at once, and then also for writing alone.
+        both = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_CLOEXEC)
+        finally:
+            os.close(both)
+    except OSError as error:
+        raise HypervisorError(
+            f"A pipe for a saved state cannot be made: {error.strerror}.", retryable=True
+        ) from error
 
 
 def _moved(source: int, pipe: int, offset: int) -> int:
@@ -147,18 +233,14 @@ def _moved(source: int, pipe: int, offset: int) -> int:
         if error.errno != errno.EINVAL:  # not every file system can splice
             raise
     data = os.pread(source, _PIECE, offset)
+    _write_all(pipe, data)
+    return len(data)
+
+
+def _write_all(pipe: int, data: bytes) -> None:
     written = 0
     while written < len(data):
         written += os.write(pipe, data[written:])
-    return written
-
-
-def _release(pipe: Path, writer: threading.Thread) -> None:
-    """A writer whose reader never came, or left, waits for one: opened and closed, it ends."""
-    while writer.is_alive():
-        with contextlib.suppress(OSError):
-            os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
-        writer.join(0.05)
 
 
 def _unusable(path: Path, why: str) -> HypervisorError:

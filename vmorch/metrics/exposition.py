@@ -25,13 +25,18 @@ _GAUGES: tuple[Gauge, ...] = (
     ("cpu_limit_cores", "Its CPU cap.", lambda t: t.subject.cpus),
     ("memory_limit_bytes", "The RAM that it has.", lambda t: t.subject.memory_bytes),
     ("memory_used_bytes", "Used, as the guest sees it.", lambda t: t.latest.used_bytes),
+    (
+        "memory_usable_bytes",
+        "All that it could use, as it sees it.",
+        lambda t: t.latest.usable_bytes,
+    ),
     ("memory_resident_bytes", "RSS of its QEMU on the host.", lambda t: t.latest.rss_bytes),
     ("memory_proportional_bytes", "PSS of its QEMU on the host.", lambda t: t.latest.pss_bytes),
     ("memory_shared_bytes", "Pages that others hold, too.", lambda t: t.latest.shared_bytes),
     ("sessions", "Requests and connections in flight.", lambda t: t.latest.sessions),
     (
         "response_seconds",
-        "Mean response time of its last 1024 answers.",
+        "Mean time of its last 1024 answers to their first byte.",
         lambda t: t.latest.response_seconds,
     ),
     (
@@ -57,14 +62,14 @@ _COUNTERS: tuple[tuple[str, str, Callable[[Track], float]], ...] = (
 )
 
 _SERVICE_GAUGES: tuple[tuple[str, str, Callable[[ServiceTrack], float | None]], ...] = (
-    ("desired_instances", "Instances that it should have.", lambda s: float(s.desired)),
+    ("desired_instances", "Instances that should be ready.", lambda s: float(s.desired)),
     ("instances", "Instances of any state.", lambda s: s.latest.instances),
     ("ready_instances", "Instances that get traffic.", lambda s: s.latest.ready),
     ("sessions", "Requests and connections in flight.", lambda s: s.latest.sessions),
     ("queued", "Requests that wait for an instance.", lambda s: s.latest.queued),
     (
         "response_seconds",
-        "Mean response time of the last 1024 answers.",
+        "Mean time of the last 1024 answers to their first byte.",
         lambda s: s.latest.response_seconds,
     ),
 )
@@ -118,7 +123,7 @@ def _sampling(history: History) -> Iterator[Metric]:
     failures = CounterMetricFamily(
         "vmorch_sample_failures", "Sources that a look could not ask.", labels=["source"]
     )
-    for source in ("hypervisor", "proxy"):
+    for source in ("hypervisor", "proxy", "host"):
         failures.add_metric([source], history.failures.get(source, 0))
     yield failures
     if history.looked_at is not None:

@@ -7,43 +7,41 @@ daemon. Not for several threads: the daemon's loop writes and reads.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vmorch.metrics.flow import Flows, flows
 from vmorch.metrics.rates import (
     guest_measure,
+    guest_rise,
     passed,
     service_measure,
     spent,
+    together,
     with_flow,
     with_requests,
 )
 from vmorch.metrics.ring import Ring
 from vmorch.metrics.subject import Sample, ServiceKey, Subject
-from vmorch.model.counters import GuestCounters, MemoryWeight, TrafficReport
+from vmorch.model.counters import GuestCounters, TrafficReport
 from vmorch.model.use import HostUse, InstanceUse, ServiceUse, Totals
 
 WINDOW_SECONDS = 600.0
-WEIGH_SECONDS = 60.0
-"""Within this each guest's memory is weighed once, as far as ticks follow each other."""
 
 
 @dataclass(slots=True)
 class Track:
-    """One instance. `weight` is that of the process `weighed_life`; `asked_at` is when its memory
-    was last to be weighed, whatever came of it."""
+    """One instance. `counted` is what it had when it last was seen, at the monotonic time
+    `counted_at`; `grown` is the part of its totals, but for requests, that the last look added."""
 
     subject: Subject
     latest: InstanceUse
+    counted: GuestCounters | None = None
+    counted_at: float = -math.inf
+    grown: Totals = field(default_factory=Totals)
     totals: Totals = field(default_factory=Totals)
     ring: Ring[InstanceUse] = field(default_factory=lambda: Ring(InstanceUse))
-    weight: MemoryWeight | None = None
-    weighed_life: int = 0
-    asked_at: float = -math.inf
 
 
 @dataclass(slots=True)
@@ -55,6 +53,16 @@ class ServiceTrack:
     totals: Totals = field(default_factory=Totals)
     ring: Ring[ServiceUse] = field(default_factory=lambda: Ring(ServiceUse))
     recent: deque[ServiceUse] = field(default_factory=deque)
+
+
+@dataclass(frozen=True, slots=True)
+class _Flowed:
+    """What went through the proxy since it last told, `seconds` ago (None: there is no rate of
+    them). `counts`: it has told before."""
+
+    flows: Flows
+    seconds: float | None = None
+    counts: bool = False
 
 
 class History:
@@ -69,8 +77,9 @@ class History:
         self.looked_at: float | None = None
         self.ticks = 0
         self.failures: dict[str, int] = {}
-        self._guests: tuple[float, Mapping[str, GuestCounters]] = (-math.inf, {})
-        self._traffic: tuple[float, TrafficReport] = (-math.inf, TrafficReport())
+        self._guests_at = -math.inf
+        self._traffic_at = -math.inf
+        self._traffic: TrafficReport | None = None
 
     def window(self, environment: str, service: str, seconds: float) -> list[ServiceUse]:
         """The service's last ticks, oldest first, as far as WINDOW_SECONDS back. Empty: nothing is
@@ -80,88 +89,70 @@ class History:
             return []
         return [m for m in track.recent if m.at > track.latest.at - seconds]
 
-    def next_to_weigh(self, now: float, tick_seconds: float) -> list[str]:
-        """Whose memory (uuids) is to be weighed in the look that follows: in turn."""
-        count = math.ceil(len(self.instances) * tick_seconds / WEIGH_SECONDS)
-        chosen = heapq.nsmallest(count, self.instances.values(), key=lambda track: track.asked_at)
-        for track in chosen:
-            track.asked_at = now
-        return [track.subject.uuid for track in chosen]
-
     def take(self, sample: Sample) -> None:
         """Make measures of a sample, and forget who is gone."""
-        flowed, traffic_seconds = self._flowed(sample)
-        since = passed(self.looked_at, sample.at) if self.looked_at is not None else None
-        instances = {}
-        for subject in sample.subjects:
-            measure = self._measured(subject, sample)
-            flow = flowed.instances.get((subject.environment, subject.name))
-            if flow is not None:
-                measure = with_flow(measure, flow, traffic_seconds)
-            track = self._tracked(subject, measure, since)
-            if flow is not None and traffic_seconds is not None:
-                track.totals = with_requests(track.totals, flow)
-            instances[subject.uuid] = track
-        self.instances = instances
-        self._take_services(sample, flowed, traffic_seconds, since)
+        flowed = self._flowed(sample)
+        self.instances = {s.uuid: self._instance(s, sample, flowed) for s in sample.subjects}
+        self._take_services(sample, flowed)
         self._remember(sample)
 
-    def _flowed(self, sample: Sample) -> tuple[Flows, float | None]:
+    def _flowed(self, sample: Sample) -> _Flowed:
+        """What was counted before the daemon first looked is in no sum."""
         if sample.traffic is None:
-            return Flows(), None
-        at, before = self._traffic
-        return flows(before, sample.traffic), passed(at, sample.at)
-
-    def _measured(self, subject: Subject, sample: Sample) -> InstanceUse:
-        now = sample.guests.get(subject.uuid) if sample.guests is not None else None
-        if now is None:
-            return InstanceUse(at=sample.at)
-        at, before = self._guests
-        return guest_measure(
-            subject,
-            before.get(subject.uuid),
-            now,
-            self._weight(subject.uuid, now),
-            at=sample.at,
-            seconds=passed(at, sample.at),
+            return _Flowed(Flows())
+        before = self._traffic or TrafficReport()
+        return _Flowed(
+            flows(before, sample.traffic),
+            seconds=passed(self._traffic_at, sample.traffic_at),
+            counts=self._traffic is not None,
         )
 
-    def _weight(self, uuid: str, now: GuestCounters) -> MemoryWeight | None:
-        """The last one of this process."""
-        track = self.instances.get(uuid)
-        if track is None:
-            return now.weight
-        if now.weight is not None:
-            track.weight, track.weighed_life = now.weight, now.life
-        return track.weight if track.weighed_life == now.life else None
-
-    def _tracked(self, subject: Subject, measure: InstanceUse, since: float | None) -> Track:
-        track = self.instances.get(subject.uuid)
-        if track is None:
-            track = Track(subject, measure)
-        track.subject, track.latest = subject, measure
-        if since is not None:
-            track.totals = spent(track.totals, subject, measure, since)
-        track.ring.add(measure)
+    def _instance(self, subject: Subject, sample: Sample, flowed: _Flowed) -> Track:
+        track = self.instances.get(subject.uuid) or Track(subject, InstanceUse(at=sample.at))
+        track.subject = subject
+        track.latest, track.grown = self._measured(track, sample)
+        track.totals = together(track.totals, track.grown)
+        flow = flowed.flows.instances.get((subject.environment, subject.name))
+        if flow is not None:
+            track.latest = with_flow(track.latest, flow, flowed.seconds)
+            if flowed.counts:
+                track.totals = with_requests(track.totals, flow)
+        track.ring.add(track.latest)
         return track
 
-    def _take_services(
-        self, sample: Sample, flowed: Flows, seconds: float | None, since: float | None
-    ) -> None:
+    def _measured(self, track: Track, sample: Sample) -> tuple[InstanceUse, Totals]:
+        """How it is, and what it has used since it was last seen, however long ago that was."""
+        subject, at = track.subject, sample.guests_at
+        now = sample.guests.get(subject.uuid) if sample.guests is not None else None
+        if now is None:
+            return InstanceUse(at=sample.at), Totals()
+        rise, seconds = guest_rise(track.counted, now), passed(track.counted_at, at)
+        measure = guest_measure(subject, now, rise, at=sample.at, seconds=seconds)
+        held = measure.rss_bytes if measure.pss_bytes is None else measure.pss_bytes
+        grown = spent(subject, rise, held, self._held_seconds(track, now, at))
+        track.counted, track.counted_at = now, at
+        return measure, grown
+
+    def _held_seconds(self, track: Track, now: GuestCounters, at: float) -> float:
+        """A process that was there the last time has been since; another one began after that."""
+        if track.counted is not None and track.counted.life == now.life:
+            return at - track.counted_at
+        return passed(self._guests_at, at) or 0.0
+
+    def _take_services(self, sample: Sample, flowed: _Flowed) -> None:
         rows: dict[ServiceKey, list[Track]] = {key: [] for key in sample.services}
         for track in self.instances.values():
             rows.setdefault(track.subject.service_key, []).append(track)
         services = {}
         for key, tracks in rows.items():
             measures = [(track.subject, track.latest) for track in tracks]
-            flow = flowed.services.get(key)
-            measure = service_measure(measures, flow, at=sample.at, seconds=seconds)
+            flow = flowed.flows.services.get(key)
+            measure = service_measure(measures, flow, at=sample.at, seconds=flowed.seconds)
             service = self._service_tracked(key, measure)
             service.desired = sample.services.get(key, 0)
-            if since is not None:
-                for track in tracks:
-                    service.totals = spent(service.totals, track.subject, track.latest, since)
-            if flow is not None and seconds is not None:
+            for track in tracks:
+                service.totals = together(service.totals, track.grown)
+            if flow is not None and flowed.counts:
                 service.totals = with_requests(service.totals, flow)
             services[key] = service
         self.services = services
@@ -182,9 +173,9 @@ class History:
         for source in sample.failed:
             self.failures[source] = self.failures.get(source, 0) + 1
         if sample.guests is not None:
-            self._guests = sample.at, sample.guests
+            self._guests_at = sample.guests_at
         if sample.traffic is not None:
-            self._traffic = sample.at, sample.traffic
+            self._traffic_at, self._traffic = sample.traffic_at, sample.traffic
         if sample.host is not None:
             self.host = sample.host
             self.host_ring.add(sample.host)

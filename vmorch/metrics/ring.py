@@ -20,7 +20,7 @@ STEPS = 360
 
 class Ring(Generic[Measure]):
     """Of one subject. Numbers are kept with the seven digits of a C float, so that an hour of an
-    instance takes 29 KiB."""
+    instance takes 30 KiB."""
 
     def __init__(self, kind: type[Measure]) -> None:
         self._kind = kind

@@ -31,13 +31,17 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """All that was seen at one moment. `guests` (by uuid) or `traffic` None: they could not be
-    asked. `services` are the declared ones, each with how many instances it should have."""
+    """All that was seen in one look that ended `at` (seconds since the epoch). `guests` (by uuid)
+    or `traffic` None: they could not be asked. `guests_at` and `traffic_at` are when they answered,
+    by a clock that nobody sets. `services` are the declared ones, each with how many instances it
+    should have."""
 
     at: float
     subjects: Sequence[Subject]
     services: Mapping[ServiceKey, int] = field(default_factory=dict)
     guests: Mapping[str, GuestCounters] | None = None
+    guests_at: float = 0.0
     traffic: TrafficReport | None = None
+    traffic_at: float = 0.0
     host: HostUse | None = None
     failed: Sequence[str] = ()

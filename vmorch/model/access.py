@@ -8,10 +8,10 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """`time` is when the request came, seconds since the epoch. `instance` is None where none was
-    asked. `uri` is cut after 1,024 characters. `wait_seconds` (for an instance to be free),
-    `answer_seconds` (to the first byte of its answer) are None where it did not come so far;
-    `seconds` is all, to the last byte. `tls` is the protocol's version, empty without it; `end`
-    HAProxy's word for how the session ended ("--": as it should)."""
+    asked. `uri` is cut after 1,024 characters. `wait_seconds` (for an instance), `connect_seconds`
+    and `answer_seconds` (from the connection to the first byte of the answer) are None where it did
+    not come so far; `seconds` is all, to the last byte. `tls` is the protocol's version, empty
+    without it; `end` HAProxy's word for how the session ended ("--": as it should)."""
 
     time: float
     environment: str
@@ -28,5 +28,6 @@ class Access:
     received_bytes: int
     seconds: float
     wait_seconds: float | None
+    connect_seconds: float | None
     answer_seconds: float | None
     end: str

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+MEAN_OF = 1024
+"""Answers, at most, of which the proxy tells the mean time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryWeight:
@@ -44,10 +47,12 @@ class GuestCounters:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficCounters:
     """Of one server of the proxy, or of a whole backend. `sessions` are open now, `queued` wait
-    now; the others count since `TrafficReport.life` began. `requests` are HTTP's answers (0 where
-    the proxy passes bytes on unread), `errors` its answers of 5xx, failed connections and broken
-    answers. `response_seconds` is the mean of the last 1,024 answers, from the request's
-    arrival to its end, `slowest_seconds` the slowest first byte of an answer since `life` began.
+    now for a server, apart from them; the others count since `TrafficReport.life` began. `requests`
+    are HTTP's answers (0 where the proxy passes bytes on unread), `errors` its answers of 5xx,
+    failed connections and broken answers. `response_seconds` is the mean of the last MEAN_OF
+    answers, from the whole request (its wait for a server included) to the first byte of the
+    answer, `slowest_seconds` the slowest first byte since `life` began, from the server's
+    connection on.
     """
 
     sessions: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vmorch.model.spec import HealthCheck
+from vmorch.model.spec import HealthCheck, ServiceSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,15 @@ class RunConfig:
     healthcheck: HealthCheck | None = None
     stop_signal: str = "SIGTERM"
     shell: tuple[str, ...] = ("/bin/sh", "-c")
+
+
+def process_arguments(spec: ServiceSpec, image: RunConfig) -> tuple[str, ...]:
+    """What runs: Compose's rules. A spec's `entrypoint` also sets the image's command aside.
+    Empty: the guest's own enabled units are the service."""
+    if spec.entrypoint is not None:
+        return spec.entrypoint + (spec.command or ())
+    command = spec.command if spec.command is not None else image.command
+    return image.entrypoint + command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The one place where names of things on the host are made from an installation's id.
+"""The one place where names of things on the host are made, and taken apart.
 
 Interface names have at most 15 characters (IFNAMSIZ), socket paths at most 107 bytes
 (sockaddr_un): environments and services have long names, so what is so limited is named by
@@ -46,6 +46,20 @@ def split_instance_name(text: str) -> tuple[str, int]:
             hint="Instances are named SERVICE-NUMBER, such as orders-1; see 'vmorch ps'.",
         )
     return service, int(ordinal)
+
+
+def backend_name(environment: str, service: str, port: int, mode: str, kind: str = "") -> str:
+    """The proxy's backend of a service's port, in a mode (`http`, `tcp`); `kind` tells apart those
+    of one port and mode. No name of ours has a dot."""
+    name = f"{environment}.{service}.{port}.{mode}"
+    return f"{name}.{kind}" if kind else name
+
+
+def backend_owner(name: str) -> tuple[str, str] | None:
+    """The environment and the service whose backend has this name; None of one that is nobody's."""
+    environment, _, rest = name.partition(".")
+    service, dot, _ = rest.partition(".")
+    return (environment, service) if dot else None
 
 
 @dataclass(frozen=True, slots=True)

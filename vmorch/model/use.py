@@ -16,8 +16,8 @@ class InstanceUse:
 
     `cpus` are cores in use, `cpu_share` the same as a part of its cap. `throttled` is the time for
     which the cap held its threads back, per second (several threads: more than 1).
-    `memory_share` is used of usable, as the guest sees it. `requests`, `errors` and `connections`
-    are per second.
+    `memory_share` is `used_bytes` of `usable_bytes`, as the guest sees it. `requests`, `errors` and
+    `connections` are per second.
     """
 
     at: float
@@ -25,6 +25,7 @@ class InstanceUse:
     cpu_share: float | None = None
     throttled: float | None = None
     used_bytes: float | None = None
+    usable_bytes: float | None = None
     memory_share: float | None = None
     rss_bytes: float | None = None
     pss_bytes: float | None = None
@@ -68,6 +69,18 @@ class ServiceUse:
     requests: float | None = None
     errors: float | None = None
     response_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Of the last `answers` of a service in the access log: within how many seconds, from the whole
+    request (its wait for an instance included) to the first byte of the answer, 50, 95 and 99 of a
+    hundred came."""
+
+    answers: int
+    p50_seconds: float
+    p95_seconds: float
+    p99_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

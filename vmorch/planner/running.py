@@ -7,6 +7,7 @@ from dataclasses import replace
 from vmorch.model.event import EventKind
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import Instance, State
+from vmorch.model.spec import StartMode
 from vmorch.planner.actions import CapGuest, DestroyGuest, Note, ResumeGuest, StartGuest
 from vmorch.planner.faults import RUNS, died
 from vmorch.planner.snapshot import InstanceView
@@ -71,7 +72,7 @@ def start(view: InstanceView, moment: Moment) -> Verdict | None:
             instance=instance,
             boot=instance.boot,
             reason="its start was interrupted",
-            fork=instance.boot == 1 and moment.warm,
+            fork=instance.start is StartMode.FORK and moment.warm,
         )
         return Verdict(action=again)
     if moment.may_boot:

@@ -48,6 +48,17 @@ class CommandLine:
                 retryable=True,
             ) from error
 
+    async def told(self, command: str) -> str:
+        """As `ask`, of a command that is always answered.
+
+        Raises:
+            Unreachable, ProxyError: as `ask`; also when a reload cut the connection before the
+                first word.
+        """
+        if text := await self.ask(command):
+            return text
+        raise Unreachable(f"HAProxy left {self._socket} without an answer.", retryable=True)
+
     async def ask_each(self, commands: Sequence[str]) -> list[str]:
         """The answers to several lines, sent at once: a busy HAProxy turns to its command line once
         for all of them.

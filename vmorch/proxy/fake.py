@@ -7,7 +7,7 @@ the world: open sessions, take servers down as a failed check would, take ports,
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
@@ -109,6 +109,14 @@ class FakeProxy:
 
     async def accesses(self) -> list[Access]:
         return self.log
+
+    async def answer_times(self) -> Mapping[tuple[str, str], Sequence[float]]:
+        times: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        for line in self.log:
+            if line.answer_seconds is not None:
+                parts = (line.wait_seconds, line.connect_seconds, line.answer_seconds)
+                times[line.environment, line.service].append(sum(part or 0.0 for part in parts))
+        return times
 
     async def calls(self) -> AsyncIterator[str]:
         while True:

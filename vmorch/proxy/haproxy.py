@@ -11,9 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections import defaultdict
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import TypeVar
 
@@ -21,13 +30,13 @@ from vmorch.effects import Clock, Faults
 from vmorch.errors import ProxyError
 from vmorch.model.access import Access
 from vmorch.model.counters import TrafficReport
-from vmorch.proxy.access import RING, read_accesses
+from vmorch.proxy.access import RING, read_accesses, read_answer_times
 from vmorch.proxy.admin import CommandLine, Unreachable
 from vmorch.proxy.calls import calls
 from vmorch.proxy.certificates import Certificates
 from vmorch.proxy.changes import Command, changes
 from vmorch.proxy.configuration import Rendered, render
-from vmorch.proxy.counting import read_counters
+from vmorch.proxy.counting import read_counters, read_traffic, with_leaving
 from vmorch.proxy.endpoints import namespace_inodes, unavailable
 from vmorch.proxy.holding import program
 from vmorch.proxy.listening import missing, read_frontends, stale_namespaces
@@ -51,7 +60,7 @@ _ANSWER_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 _ACCESSES = f"show events {RING}"
 _ALL_SERVERS = "show stat -1 4 -1"
-_COUNTERS = "show info;show stat -1 6 -1"
+_TRAFFIC = "show stat -1 6 -1"
 _FRONTENDS = "show stat -1 1 -1"
 
 
@@ -97,39 +106,69 @@ class HAProxy:
             if self._program.master() is None:
                 return {}
             try:
-                found = read_status(await self._admin.ask(_ALL_SERVERS))
+                found = read_status(await self._admin.told(_ALL_SERVERS))
             except Unreachable:  # it has just ended, or the next `apply` starts it anew
                 return {}
-            for other in map(read_status, await self._of_leaving(_ALL_SERVERS)):
+            for other in await self._of_leaving(_ALL_SERVERS, read_status):
                 for key in other.keys() & found.keys():
                     sessions = found[key].sessions + other[key].sessions
                     found[key] = replace(found[key], sessions=sessions)
             return found
 
     async def counters(self) -> TrafficReport | None:
-        """Beside whatever else goes on: it only looks, and must not wait for a reload."""
-        with contextlib.suppress(ProxyError):
-            if self._program.master() is not None:
-                return read_counters(await self._admin.ask(_COUNTERS))
-        return None
+        """Beside whatever else goes on: it only looks, and must not wait for a change to end. The
+        worker is asked before the master: one that begins to leave in between is known by its id,
+        and not counted twice."""
+        if self._program.master() is None:
+            return None
+        try:
+            report = read_counters(await self._patiently(self._asked_counters))
+            leaving = (await self._patiently(self._processes)).leaving
+        except Unreachable:
+            if self._program.master() is None:
+                return None
+            raise
+        others = (pid for pid in leaving if pid != report.life)
+        return with_leaving(report, await self._asked_of(others, _TRAFFIC, read_traffic))
 
-    async def _of_leaving(self, command: str) -> list[str]:
-        """The answers of leaving workers, as far as they can be asked: they end at any moment."""
-        found = []
+    async def _asked_counters(self) -> str:
+        return await self._admin.told(f"show info;{_TRAFFIC}")
+
+    async def _of_leaving(self, command: str, read: Callable[[str], T]) -> list[T]:
+        """What leaving workers say, as far as they can be asked: they end at any moment."""
         with contextlib.suppress(ProxyError):
-            for pid in (await self._processes()).leaving:
-                found.append(await self._master.ask_worker(pid, command))
+            return await self._asked_of((await self._processes()).leaving, command, read)
+        return []
+
+    async def _asked_of(
+        self, workers: Iterable[int], command: str, read: Callable[[str], T]
+    ) -> list[T]:
+        found = []
+        for pid in workers:
+            with contextlib.suppress(ProxyError):
+                found.append(read(await self._master.ask_worker(pid, command)))
         return found
 
     async def accesses(self) -> list[Access]:
+        found = await self._logged(read_accesses)
+        return sorted(chain.from_iterable(found), key=lambda line: line.time)
+
+    async def answer_times(self) -> Mapping[tuple[str, str], Sequence[float]]:
+        times: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        for found in await self._logged(read_answer_times):
+            for owner, seconds in found.items():
+                times[owner] += seconds
+        return times
+
+    async def _logged(self, read: Callable[[str], T]) -> list[T]:
+        """What is read of each worker's log, the leaving ones' first."""
         async with self._lock:
             if self._program.master() is None:
                 return []
-            texts = [*await self._of_leaving(_ACCESSES)]
+            found = await self._of_leaving(_ACCESSES, read)
             with contextlib.suppress(Unreachable):
-                texts.append(await self._admin.ask(_ACCESSES))
-            found = [line for text in texts for line in read_accesses(text)]
-            return sorted(found, key=lambda line: line.time)
+                found.append(read(await self._admin.ask(_ACCESSES)))
+            return found
 
     def calls(self) -> AsyncIterator[str]:
         return calls(self._place.call_socket, self._place.user)
@@ -170,7 +209,7 @@ class HAProxy:
         return await self._admin.ask(_FRONTENDS)
 
     async def _processes(self) -> Processes:
-        return read_processes(await self._master.ask("show proc"))
+        return read_processes(await self._master.told("show proc"))
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask again while a master lives, for longer than a reload takes to hand sockets over.

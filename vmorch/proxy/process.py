@@ -25,6 +25,7 @@ _POLL_SECONDS = 0.02
 _START_SECONDS = 60.0
 _CHECK_SECONDS = 60.0
 _END_SECONDS = 5.0
+_REPLACE_SECONDS = 0.2
 
 
 class Program:
@@ -38,6 +39,7 @@ class Program:
         """The master's process id, or None. Cheap while the pid file is right."""
         with contextlib.suppress(OSError, ValueError):
             pid = int(self._place.pid_file.read_text())
+            _wait(lambda: not _replaces_itself(pid), _REPLACE_SECONDS)
             if self._is_ours(pid):
                 return pid
         return self._found_master()
@@ -174,12 +176,26 @@ def alerts(output: str) -> str:
     return "; ".join(kept) or "it does not say why."
 
 
+def _replaces_itself(pid: int) -> bool:
+    """Whether it is in the middle of `exec`, as a master is at each reload: for a moment it has no
+    command line, and is no zombie, which has none either."""
+    try:
+        return not (_PROC / str(pid) / "cmdline").read_bytes() and _stat(pid)[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def _parent(pid: int) -> int:
     try:
-        # pid (name) state ppid …; the name may hold anything but ends at the last parenthesis.
-        return int((_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+        return int(_stat(pid)[1])
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent, … of a process. Raises OSError: there is none."""
+    # pid (name) state ppid …; the name may hold anything but ends at the last parenthesis.
+    return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
 
 
 def _has_children(pid: int, among: Iterable[int]) -> bool:

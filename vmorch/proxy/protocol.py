@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -192,13 +192,22 @@ class Proxy(Protocol):
         ...
 
     async def counters(self) -> TrafficReport | None:
-        """What HAProxy has counted; None when it does not answer just now. Requests that workers
-        left behind by a reload still answer are in none of it."""
+        """What HAProxy has counted; None when it does not run. What is open in workers left behind
+        by a reload is in it, what they count is not.
+
+        Raises:
+            ProxyError: it does not answer, or not in full.
+        """
         ...
 
     async def accesses(self) -> list[Access]:
         """The last requests that were to be logged, the oldest first, as many as there is room
         for. They end with HAProxy, and after a reload with the last connection of its worker."""
+        ...
+
+    async def answer_times(self) -> Mapping[tuple[str, str], Sequence[float]]:
+        """Of the same requests, as far as an instance has answered, by (environment, service): the
+        seconds from each one to the first byte of its answer, the oldest first."""
         ...
 
     def calls(self) -> AsyncIterator[str]:

@@ -6,17 +6,16 @@ Formats: HAProxy 2.6 Management Guide, 9.3 (`show servers state`, `show stat`) a
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vmorch.errors import ProxyError
+from vmorch.proxy.answers import lines, read_pid, read_table
 from vmorch.proxy.holding import GATE
 from vmorch.proxy.protocol import ServerStatus
 
 _MARKER = re.compile(r"^description: vmorch ([0-9a-f]{16})$", re.MULTILINE)
-_PID = re.compile(r"^Pid: (\d+)$", re.MULTILINE)
 _MASTER = re.compile(r"^\d+\s+master\s+(\d+) \[failed: (\d+)\]", re.MULTILINE)
 _WORKER = re.compile(r"^(\d+)\s+worker\b", re.MULTILINE)
 
@@ -68,13 +67,8 @@ def read_worker(text: str) -> RunningWorker:
     Raises:
         ProxyError: that is not what HAProxy answered.
     """
-    pid = _PID.search(text)
-    if pid is None:
-        raise ProxyError("HAProxy's answer to 'show info' names no process.", retryable=True)
-    marker = _MARKER.search(text)
-    return RunningWorker(
-        pid=int(pid[1]), marker=marker[1] if marker else None, servers=read_servers(text)
-    )
+    pid, marker = read_pid(text), _MARKER.search(text)
+    return RunningWorker(pid=pid, marker=marker[1] if marker else None, servers=read_servers(text))
 
 
 def read_servers(text: str) -> dict[str, dict[str, RunningServer]]:
@@ -84,7 +78,7 @@ def read_servers(text: str) -> dict[str, dict[str, RunningServer]]:
     _, _, table = text.partition("\n# be_id ")
     header, _, rows = table.partition("\n")
     at = {name: number for number, name in enumerate(header.split(" "), start=1)}
-    for line in rows.splitlines():
+    for line in lines(rows):
         if line:
             row = line.split(" ")
             if row[at["srv_name"]] == GATE:
@@ -127,11 +121,19 @@ def read_processes(text: str) -> Processes:
 
 
 def read_status(text: str) -> dict[tuple[str, str], ServerStatus]:
-    """The answer to `show stat -1 4 -1` (all servers). Gates are nobody's instances."""
+    """The answer to `show stat -1 4 -1` (all servers). Gates are nobody's instances.
+
+    Raises:
+        ProxyError: that is not what HAProxy answers, or not all of it.
+    """
+    table = read_table(text)
+    backend, server, sessions, status = (
+        table.at[name] for name in ("pxname", "svname", "scur", "status")
+    )
     return {
-        (row["pxname"], row["svname"]): ServerStatus(
-            sessions=int(row["scur"]), up=not row["status"].startswith(("DOWN", "MAINT"))
+        (row[backend], row[server]): ServerStatus(
+            sessions=int(row[sessions]), up=not row[status].startswith(("DOWN", "MAINT"))
         )
-        for row in csv.DictReader(text.lstrip().removeprefix("# ").splitlines())
-        if row["svname"] != GATE
+        for row in table.rows
+        if row[server] != GATE
     }

@@ -9,14 +9,17 @@ from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity, GuestVolume
 from vmorch.model.image import ImageManifest
 from vmorch.model.spec import ServiceSpec
 from vmorch.reconciler.parts import Parts
+from vmorch.snapshots.protocol import DISK as DISK
+from vmorch.snapshots.protocol import RAM as RAM
 
 SEED_BYTES = 64
 """Of randomness, in the identity bundle."""
-DISK = "disk.qcow2"
 SEED = "seed.iso"
-RAM = "ram"
 SPENT_RAM = "ram.resuming"
-"""The saved memory of an instance that sleeps; its name once a guest may have run on from it."""
+"""The memory of an instance that sleeps (RAM), once a guest may have run on from it. DISK and RAM
+are called as in a snapshot, as its draft is the directory of a guest, too."""
+FORKING = "forking"
+"""A mark: its disk is of a fork that may not know yet who it is."""
 BESIDE_VCPUS = 1.0
 """What QEMU's own threads may use while a guest boots. The quota counts them too: without it they
 would take from the whole cores that the guest may have."""

@@ -9,16 +9,19 @@ import structlog
 
 from vmorch.errors import NotFound, Refused, VmorchError
 from vmorch.model.event import EventKind
+from vmorch.model.names import backend_owner
 from vmorch.reconciler.parts import Parts
-from vmorch.reconciler.routing import service_of
 
 log = structlog.get_logger("vmorch.calls")
 
 
 async def answer(parts: Parts, backend: str) -> None:
     """Of one call, which may come again and again, and late."""
+    owner = backend_owner(backend)
+    if owner is None:
+        return
     try:
-        await raise_from_zero(parts, *service_of(backend), "as somebody asks for it")
+        await raise_from_zero(parts, *owner, "as somebody asks for it")
     except VmorchError as error:
         log.warning("call not answered", backend=backend, error=error.message)
 

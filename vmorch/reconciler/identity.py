@@ -9,7 +9,7 @@ from typing import Protocol
 
 from vmorch.guest.protocol import GuestFile, GuestMount, IdentityBundle
 from vmorch.model import addresses
-from vmorch.model.image import RunConfig
+from vmorch.model.image import RunConfig, process_arguments
 from vmorch.model.instance import EnvironmentNetwork, Instance
 from vmorch.model.names import host_name
 from vmorch.model.spec import ServiceSpec
@@ -54,6 +54,7 @@ def bundle_for(
     return replace(
         _nobody_s(spec, image, random_seed=random_seed, time_scale=time_scale),
         instance_id=f"{instance.uuid}-{boot}",
+        cloud_instance_id=instance.uuid,
         host_name=host_name(instance.service, instance.ordinal),
         machine_id=uuid.UUID(instance.uuid).hex,
         mac=instance.mac,
@@ -84,6 +85,7 @@ def blank_bundle(
     return replace(
         bundle,
         instance_id=f"warm-{key[:32]}",
+        cloud_instance_id=f"warm-{key[:32]}",
         machine_id=key[:32],
         argv=bundle.argv if with_service else (),
     )
@@ -97,6 +99,7 @@ def _nobody_s(
     once."""
     return IdentityBundle(
         instance_id="nobody",
+        cloud_instance_id="nobody",
         host_name="warm",
         machine_id="0" * 32,
         mac="52:54:00:00:00:01",
@@ -118,11 +121,3 @@ def _nobody_s(
         restart=spec.restart.condition,
         user_data=spec.cloud_init,
     )
-
-
-def process_arguments(spec: ServiceSpec, image: RunConfig) -> tuple[str, ...]:
-    """What runs: Compose's rules. A spec's `entrypoint` also sets the image's command aside."""
-    if spec.entrypoint is not None:
-        return spec.entrypoint + (spec.command or ())
-    command = spec.command if spec.command is not None else image.command
-    return image.entrypoint + command

@@ -1,8 +1,9 @@
 """Looks at what instances use, tick by tick, and hands it to the history.
 
 A task of its own beside the reconciler's cycle: neither waits for the other, and what cannot be
-asked just now is missing in that tick and nothing more. A call that hangs is not repeated while it
-does, as it holds one of the few threads that the reconciler's calls need as well.
+asked just now is missing in that tick and nothing more. All are asked at once, and none is waited
+for beyond a tick. A call that hangs is not repeated while it does, as it holds one of the few
+threads that the reconciler's calls need as well.
 
 Whoever decides by what was measured does so at the end of a tick, by what was read of the store for
 it.
@@ -13,22 +14,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
-from vmorch.errors import HypervisorError, VmorchError
+from vmorch.errors import VmorchError
 from vmorch.metrics.history import History
 from vmorch.metrics.subject import Sample, ServiceKey, Subject
 from vmorch.model.counters import GuestCounters, TrafficReport
 from vmorch.model.instance import Instance, State
 from vmorch.model.spec import ServiceSpec
 from vmorch.model.use import HostUse
+from vmorch.reconciler.desired import desired_counts
 from vmorch.reconciler.parts import Parts
+from vmorch.reconciler.question import Answer, Question
 from vmorch.store.protocol import EnvironmentRecord
 
 log = structlog.get_logger("vmorch.measuring")
 
-HostSample = Callable[[float], HostUse]
+T = TypeVar("T")
+
+HostSample = Callable[[], HostUse]
 Follow = Callable[[Sequence[EnvironmentRecord], Sequence[Instance]], Awaitable[None]]
 
 
@@ -42,11 +48,7 @@ class _Declared:
 
     @property
     def counts(self) -> dict[ServiceKey, int]:
-        return {
-            (record.name, name): 0 if record.removing else spec.replicas
-            for record in self.records
-            for name, spec in record.spec.services.items()
-        }
+        return desired_counts(self.records, self.instances)
 
 
 class Measuring:
@@ -67,24 +69,24 @@ class Measuring:
         self._follow = follow
         self._tick_seconds = tick_seconds
         self._troubled: dict[str, str] = {}
-        self._asked: asyncio.Task[Mapping[str, GuestCounters]] | None = None
+        self._guests = Question("hypervisor", self._count_guests, parts.clock)
+        self._traffic = Question("proxy", self._count_traffic, parts.clock)
 
     async def run(self) -> None:
         try:
             await self._keep_ticking()
         finally:
-            if self._asked is not None:
-                self._asked.cancel()
-                await asyncio.gather(self._asked, return_exceptions=True)
+            await self._guests.close()
+            await self._traffic.close()
 
     async def _keep_ticking(self) -> None:
+        clock = self._parts.clock
         while True:
-            began = self._parts.clock.now()
+            began = clock.monotonic()
             await self.tick()
-            # A look that was slow shortens the rest, so that ticks keep their pace; time that
-            # was set back must not stretch it.
-            taken = max(0.0, self._parts.clock.now() - began)
-            await self._parts.clock.sleep(max(self._tick_seconds / 2, self._tick_seconds - taken))
+            # A look that was slow shortens the rest, so that ticks keep their pace.
+            taken = clock.monotonic() - began
+            await clock.sleep(max(self._tick_seconds / 2, self._tick_seconds - taken))
 
     async def tick(self) -> None:
         try:
@@ -93,55 +95,53 @@ class Measuring:
             self._missed("store", error)
             return
         self._troubled.pop("store", None)
-        failed: list[str] = []
-        guests, traffic = await self._guests(failed), await self._traffic(failed)
-        now = self._parts.clock.now()
-        sample = Sample(
-            at=now,
-            subjects=declared.subjects,
-            services=declared.counts,
-            guests=guests,
-            traffic=traffic,
-            host=self._host(now),
-            failed=failed,
-        )
-        self._history.take(sample)
+        self._history.take(await self._look(declared))
         if self._follow is not None:
             await self._follow(declared.records, declared.instances)
 
-    async def _guests(self, failed: list[str]) -> Mapping[str, GuestCounters] | None:
+    async def _look(self, declared: _Declared) -> Sample:
+        failed: list[str] = []
+        guests, traffic = await asyncio.gather(
+            self._told(self._guests, failed), self._told(self._traffic, failed)
+        )
+        return Sample(
+            at=self._parts.clock.now(),
+            subjects=declared.subjects,
+            services=declared.counts,
+            guests=guests.value if guests else None,
+            guests_at=guests.at if guests else 0.0,
+            traffic=traffic.value if traffic else None,
+            traffic_at=traffic.at if traffic else 0.0,
+            host=self._host_use(failed),
+            failed=failed,
+        )
+
+    async def _told(self, question: Question[T], failed: list[str]) -> Answer[T] | None:
         try:
-            found = await self._counters()
+            answer = await question.answer(self._tick_seconds)
         except VmorchError as error:
-            failed.append("hypervisor")
-            self._missed("hypervisor", error)
+            failed.append(question.name)
+            self._missed(question.name, error)
             return None
-        self._troubled.pop("hypervisor", None)
-        return found
+        self._troubled.pop(question.name, None)
+        return answer
 
-    async def _counters(self) -> Mapping[str, GuestCounters]:
-        """Raises HypervisorError, also when there is no answer within a tick. An answer that comes
-        later than that is of no use: nobody knows of which moment it is."""
-        if self._asked is not None and self._asked.done():
-            self._asked.exception()
-            self._asked = None
-        if self._asked is None:
-            weigh = self._history.next_to_weigh(self._parts.clock.now(), self._tick_seconds)
-            self._asked = asyncio.ensure_future(self._parts.hypervisor.counters(weigh=weigh))
-            await asyncio.wait({self._asked}, timeout=self._tick_seconds)
-        if not self._asked.done():
-            raise HypervisorError("The guests are not measured: the hypervisor does not answer.")
-        asked, self._asked = self._asked, None
-        return asked.result()
+    def _host_use(self, failed: list[str]) -> HostUse | None:
+        try:
+            use = self._host()
+        except VmorchError as error:
+            failed.append("host")
+            self._missed("host", error)
+            return None
+        self._troubled.pop("host", None)
+        return use
 
-    async def _traffic(self, failed: list[str]) -> TrafficReport | None:
+    async def _count_guests(self) -> Mapping[str, GuestCounters]:
+        return await self._parts.hypervisor.counters()
+
+    async def _count_traffic(self) -> TrafficReport | None:
         """None is no failure where HAProxy does not run, as before the first service."""
-        try:
-            return await self._parts.proxy.counters()
-        except VmorchError as error:
-            failed.append("proxy")
-            self._missed("proxy", error)
-            return None
+        return await self._parts.proxy.counters()
 
     async def _declared(self) -> _Declared:
         """Raises StoreError."""

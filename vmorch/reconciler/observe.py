@@ -11,25 +11,25 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vmorch.errors import VmorchError
 from vmorch.health.protocol import Health
 from vmorch.hypervisor.protocol import ObservedGuest
 from vmorch.model.host import HostView
+from vmorch.model.image import ImageManifest
 from vmorch.model.instance import Instance, Revision
-from vmorch.model.names import Installation
+from vmorch.model.names import Installation, backend_owner
 from vmorch.model.rollout import Rollout
-from vmorch.model.spec import ServiceSpec, StartPolicy
+from vmorch.model.spec import ServiceSpec
 from vmorch.planner.snapshot import EnvironmentView, InstanceView, Pulse, Snapshot
 from vmorch.proxy.protocol import ProxyConfig, ServerStatus
 from vmorch.reconciler.endings import POWERED_OFF
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.unclaimed import Unclaimed, sorted_out
-from vmorch.snapshots.subject import key_of
+from vmorch.snapshots.subject import is_able, key_of
+from vmorch.snapshots.upkeep import WARM_TRIES
 from vmorch.store.protocol import EnvironmentRecord
 
 _ByName = defaultdict[tuple[str, str], "Served"]
-
-WARM_TRIES = 2
-"""How often a warm snapshot of one revision is tried unasked in the life of a daemon."""
 
 
 @dataclass(slots=True)
@@ -43,7 +43,8 @@ class Memory:
     last look's; `word_due` says until when the event that names the cause of a domain's end is
     waited for. `warming` is the (environment, service, revision) of which a warm snapshot is being
     made, `cold` how often that has failed, `wanted_warm` the (environment, service) of which a
-    user has asked for one, `unwanted_warm` the keys of those that a user has removed.
+    user has asked for one, `unwanted_warm` the keys of those that a user has removed. `images` are
+    manifests by digest, which names all of them that is looked at.
     """
 
     busy: set[tuple[str, str, int] | str] = field(default_factory=set)
@@ -58,6 +59,7 @@ class Memory:
     cold: dict[tuple[str, str, int], int] = field(default_factory=dict)
     wanted_warm: set[tuple[str, str]] = field(default_factory=set)
     unwanted_warm: set[str] = field(default_factory=set)
+    images: dict[str, ImageManifest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,16 +150,29 @@ async def _warmth(
     able = {
         subject: key_of(spec, fingerprint, digests.get(subject, ""))
         for subject, spec in specs.items()
-        if spec.start is not StartPolicy.COLD
+        if await _is_able(parts, memory, spec)
     }
     lacking = {s for s, key in able.items() if s in declared and key not in keys}
     tried = {subject for subject, failures in memory.cold.items() if failures >= WARM_TRIES}
-    may = {s for s in lacking - tried if able[s] not in memory.unwanted_warm}
+    spoiled = {key for key in able.values() if parts.snapshots.times_given_up(key) >= WARM_TRIES}
+    may = {s for s in lacking - tried if able[s] not in memory.unwanted_warm | spoiled}
     return Warmth(
         warm=frozenset(subject for subject, key in able.items() if key in keys),
         may=frozenset(may if by_itself else ()),
         wanted=frozenset(subject for subject in lacking if subject[:2] in wishes),
     )
+
+
+async def _is_able(parts: Parts, memory: Memory, spec: ServiceSpec) -> bool:
+    """Whether it can be forked. Not while nothing can be known of its image."""
+    manifest = memory.images.get(spec.image)
+    if manifest is None:
+        try:
+            manifest = await parts.images.manifest(spec.image)
+        except VmorchError:
+            return False
+        memory.images[spec.image] = manifest
+    return is_able(spec, manifest)
 
 
 def snapshot_of(
@@ -283,18 +298,23 @@ def _served(told: ProxyConfig | None, sessions: Mapping[tuple[str, str], ServerS
     still do what the last one said."""
     found: _ByName = defaultdict(lambda: Served(admitted=told is None, routed=told is None))
     for backend in told.backends if told else ():
-        environment, _, _ = backend.name.partition(".")
+        environment = _environment(backend.name)
         for server in backend.servers:
             served = found[environment, server.name]
             served.admitted |= server.admitted
             served.routed |= not server.closed
     for (name, server_name), status in sessions.items():
-        environment, _, _ = name.partition(".")
-        found[environment, server_name].sessions += status.sessions
+        found[_environment(name), server_name].sessions += status.sessions
     return found
+
+
+def _environment(backend: str) -> str:
+    """Empty: nobody's."""
+    owner = backend_owner(backend)
+    return owner[0] if owner else ""
 
 
 def _in_proxy(told: ProxyConfig | None, environment: str) -> bool:
     if told is None:
         return True
-    return any(backend.name.startswith(f"{environment}.") for backend in told.backends)
+    return any(_environment(backend.name) == environment for backend in told.backends)

@@ -29,8 +29,9 @@ from vmorch.planner.actions import (
     ShutDownGuest,
     SuspendGuest,
 )
+from vmorch.reconciler.booting import SEED
 from vmorch.reconciler.parts import Parts
-from vmorch.reconciler.starting import DISKS, forget_memory
+from vmorch.reconciler.starting import forget_disks, forget_memory
 from vmorch.reconciler.storage import remove_volumes
 from vmorch.reconciler.telling import domain_of, tell
 
@@ -175,10 +176,10 @@ async def remove_instance(parts: Parts, action: RemoveInstance) -> None:
     instance = action.instance
     directory = parts.settings.instance_dir(instance.environment, instance.name)
     forget_memory(directory)
-    for name in DISKS:
-        (directory / name).unlink(missing_ok=True)
+    if directory.is_dir():
+        forget_disks(directory)
     await parts.faults.at("remove:disk")
-    (directory / "seed.iso").unlink(missing_ok=True)
+    (directory / SEED).unlink(missing_ok=True)
     await parts.faults.at("remove:files")
     await parts.store.delete_instance(*instance.key, now=parts.clock.now())
     await parts.faults.at("remove:recorded")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from vmorch.model.instance import Goal, Instance, State
-from vmorch.model.names import Installation, instance_name
+from vmorch.model.names import Installation, backend_name, instance_name
 from vmorch.model.rollout import Rollout
 from vmorch.model.spec import HealthCheck, HealthKind, Protocol, Route, ServiceSpec
 from vmorch.proxy.protocol import (
@@ -27,7 +27,7 @@ MOST_WEIGHT = 256
 """HAProxy's bound of a server's weight."""
 
 PROXIED = "proxied"
-"""Ends the name of the backend whose servers are told of the client by the PROXY protocol."""
+"""The kind of the backend whose servers are told of the client by the PROXY protocol."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +45,6 @@ class Routed:
 
     def of(self, service: str) -> list[Instance]:
         return [instance for instance in self.instances if instance.service == service]
-
-
-def backend_name(environment: str, service: str, port: int, mode: Mode) -> str:
-    return f"{environment}.{service}.{port}.{mode}"
 
 
 def proxy_config(
@@ -84,7 +80,8 @@ def _backends(environment: Routed, spec: ServiceSpec) -> Iterator[Backend]:
         )
         yield plain
         if any(p.send_proxy and p.target == port for p in spec.ports):
-            yield replace(plain, name=f"{plain.name}.{PROXIED}", send_proxy=True)
+            name = backend_name(environment.record.name, spec.name, port, Mode.TCP, PROXIED)
+            yield replace(plain, name=name, send_proxy=True)
         for treatment, name in _http_names(environment.record.name, spec, port).items():
             closed = treatment.maintenance is not None
             yield replace(
@@ -107,18 +104,12 @@ def _hold_seconds(environment: Routed, spec: ServiceSpec) -> float | None:
     return spec.autoscale.hold_seconds if any(wanted) or not wanted else None
 
 
-def service_of(backend: str) -> tuple[str, str]:
-    """The environment and the service whose backend has this name."""
-    environment, service, _ = backend.split(".", 2)
-    return environment, service
-
-
 def _http_names(environment: str, spec: ServiceSpec, port: int) -> dict[Treatment, str]:
     """A backend for each way in which the service's routes to this port treat requests. Its name
     says which, so that what changes at one route is no change of another's backend."""
-    name = backend_name(environment, spec.name, port, Mode.HTTP)
     found = dict.fromkeys(_treatment(r) for r in spec.routes if _port(r, spec) == port)
-    return {t: name if t == Treatment() else f"{name}.{_digest(t)}" for t in found}
+    kinds = {t: "" if t == Treatment() else _digest(t) for t in found}
+    return {t: backend_name(environment, spec.name, port, Mode.HTTP, k) for t, k in kinds.items()}
 
 
 def _digest(treatment: Treatment) -> str:
@@ -223,12 +214,14 @@ def _outer_listeners(
 ) -> Iterator[Listener]:
     for published in spec.ports:
         if published.protocol is Protocol.TCP and published.published is not None:
-            name = backend_name(environment.record.name, spec.name, published.target, Mode.TCP)
+            kind = PROXIED if published.send_proxy else ""
             yield Listener(
                 address=published.address(publish_address),
                 port=published.published,
                 namespace=None,
-                backend=f"{name}.{PROXIED}" if published.send_proxy else name,
+                backend=backend_name(
+                    environment.record.name, spec.name, published.target, Mode.TCP, kind
+                ),
                 accept_proxy=published.accept_proxy,
             )
 

@@ -107,7 +107,8 @@ async def wake_guest(parts: Parts, action: WakeGuest) -> None:
         return
     await _set_clock(parts, start)
     await parts.faults.at("wake:told")
-    forget_memory(directory_of(parts, instance))
+    # Not synced, as somebody may be waiting: whoever boots it after a power cut looks again.
+    (directory_of(parts, instance) / SPENT_RAM).unlink(missing_ok=True)
     await parts.faults.at("wake:forgotten")
     awake = _awake(instance, parts.clock.now())
     await parts.store.put_instance(awake)

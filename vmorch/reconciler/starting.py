@@ -1,7 +1,9 @@
 """Starts an instance's guest: by a fork of its revision's warm snapshot, else cold.
 
 May be cut off between any two of its effects, and is then repeated whole (see `perform`). A fork
-that was cut off is ended first, as it may not know yet who it is; its disk is made anew.
+that was cut off is ended first, as it may not know yet who it is; its disk is made anew by
+whatever start comes next, also when it was stopped meanwhile. A mark beside it says so, which lies
+there before there is such a disk, and goes, both durably, when the fork is who it should be.
 """
 
 from __future__ import annotations
@@ -10,24 +12,33 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmorch.durable import sync
-from vmorch.errors import VmorchError
+from vmorch.errors import VmorchError, of_the_disk
 from vmorch.hypervisor.protocol import GuestConfig, GuestIdentity
 from vmorch.model.event import EventKind
 from vmorch.model.image import ImageManifest
 from vmorch.model.instance import Instance, State
 from vmorch.model.spec import ServiceSpec, StartMode
 from vmorch.planner.actions import StartGuest
-from vmorch.reconciler.booting import DISK, RAM, SEED, SEED_BYTES, SPENT_RAM, guest_config
+from vmorch.reconciler.booting import (
+    DISK,
+    FORKING,
+    RAM,
+    SEED,
+    SEED_BYTES,
+    SPENT_RAM,
+    guest_config,
+)
 from vmorch.reconciler.identity import bundle_for
 from vmorch.reconciler.parts import Parts
 from vmorch.reconciler.storage import storage_of
 from vmorch.reconciler.telling import domain_of, tell
 from vmorch.reconciler.warming import snapshot_for
-from vmorch.snapshots.protocol import WarmSnapshot
+from vmorch.snapshots.protocol import LENT_DISK, LENT_RAM, WarmSnapshot
+from vmorch.snapshots.upkeep import WARM_TRIES
 from vmorch.store.protocol import EnvironmentRecord
 
-DISKS = (DISK, "frozen.qcow2")
-"""An instance's own disk, and its part of the snapshot's that a fork's stands on."""
+_DISKS = (DISK, LENT_DISK, LENT_RAM)
+"""An instance's own disk, and a fork's part of the snapshot that it comes from."""
 BECOME_SECONDS = 12.0
 """How long a fork may take to become who it is. Before scaling."""
 
@@ -52,8 +63,8 @@ async def start_guest(parts: Parts, action: StartGuest) -> None:
     await tell(parts, EventKind.INSTANCE_STARTING, instance, action.reason)
     await parts.faults.at("start:recorded")
     forget_memory(directory_of(parts, instance))
-    if action.boot == 1 and action.instance.start is StartMode.FORK:
-        _forget_disks(parts, instance)  # a fork that was cut off has written into it
+    if (directory_of(parts, instance) / FORKING).exists():
+        forget_disks(directory_of(parts, instance))
     if action.fork:
         forked = await _forked(parts, instance)
         if forked:
@@ -122,34 +133,57 @@ async def _forked(parts: Parts, instance: Instance) -> bool:
     snapshot = await snapshot_for(parts, start.spec)
     if snapshot is None:
         return False
+    config = await _prepared(parts, start)
+    is_suspect = False
     try:
-        await _fork(parts, start, snapshot)
-    except VmorchError as error:
+        ram = await _lay_out(parts, start, snapshot)
+        is_suspect = True
+        await _run_on(parts, start, config, snapshot, ram)
+        is_suspect = False
+        await _connect(parts, start)
+    except (VmorchError, OSError) as raised:
+        error = of_the_disk(raised) if isinstance(raised, OSError) else raised
         await parts.hypervisor.destroy(domain_of(parts, instance))
         await parts.faults.at("fork:ended")
-        _forget_disks(parts, instance)
+        forget_disks(directory_of(parts, instance))
         await tell(parts, EventKind.FORK_FAILED, instance, f"it boots cold: {error.message}")
-        if parts.snapshots.note_failure(snapshot.key):
-            await parts.snapshots.remove(snapshot.key)
-            await tell(
-                parts,
-                EventKind.SNAPSHOT_REMOVED,
-                instance,
-                "too many forks of it have failed, one after the other",
-            )
+        if is_suspect:
+            await _blame(parts, instance, snapshot)
         return False
     parts.snapshots.note_success(snapshot.key)
     return True
 
 
-async def _fork(parts: Parts, start: Start, snapshot: WarmSnapshot) -> None:
+async def _blame(parts: Parts, instance: Instance, snapshot: WarmSnapshot) -> None:
+    """A fork failed of what only the snapshot can have given it."""
+    if not parts.snapshots.note_failure(snapshot.key):
+        return
+    await parts.snapshots.remove(snapshot.key)
+    why = "too many forks of it have failed, one after the other"
+    if parts.snapshots.times_given_up(snapshot.key) >= WARM_TRIES:
+        why += ", as those of the one before; the next is made when somebody asks for it"
+    await tell(parts, EventKind.SNAPSHOT_REMOVED, instance, why)
+
+
+async def _lay_out(parts: Parts, start: Start, snapshot: WarmSnapshot) -> Path:
+    """Its disk, over the frozen one; where its RAM is."""
     directory = directory_of(parts, start.instance)
-    frozen = await parts.snapshots.lend(snapshot, directory)
+    (directory / FORKING).touch()
+    sync(directory)
+    await parts.faults.at("fork:marked")
+    lent = await parts.snapshots.lend(snapshot, directory)
     await parts.faults.at("fork:lent")
-    await parts.images.create_fork(frozen, directory / DISK)
+    await parts.images.create_fork(lent.disk, directory / DISK)
     await parts.faults.at("fork:disk")
-    config = await _prepared(parts, start)
-    await parts.hypervisor.fork(config, snapshot.ram)
+    return lent.ram
+
+
+async def _run_on(
+    parts: Parts, start: Start, config: GuestConfig, snapshot: WarmSnapshot, ram: Path
+) -> None:
+    """From there on, as the instance that its seed describes."""
+    await parts.hypervisor.fork(config, ram)
+    ram.unlink()
     await parts.faults.at("fork:guest")
     acceleration = (await parts.hypervisor.acceleration()).acceleration
     await parts.guests.become(
@@ -159,13 +193,22 @@ async def _fork(parts: Parts, start: Start, snapshot: WarmSnapshot) -> None:
         timeout_seconds=BECOME_SECONDS * acceleration.time_scale,
     )
     await parts.faults.at("fork:told")
-    await parts.hypervisor.raise_link(config.name)
+
+
+async def _connect(parts: Parts, start: Start) -> None:
+    await parts.hypervisor.raise_link(domain_of(parts, start.instance))
     await parts.faults.at("fork:linked")
+    directory = directory_of(parts, start.instance)
+    (directory / FORKING).unlink()
+    sync(directory)
+    await parts.faults.at("fork:unmarked")
 
 
-def _forget_disks(parts: Parts, instance: Instance) -> None:
-    for name in DISKS:
-        (directory_of(parts, instance) / name).unlink(missing_ok=True)
+def forget_disks(directory: Path) -> None:
+    """The mark of a fork goes last: until then they are thrown away again."""
+    for name in (*_DISKS, FORKING):
+        (directory / name).unlink(missing_ok=True)
+    sync(directory)
 
 
 async def _prepared(parts: Parts, start: Start) -> GuestConfig:

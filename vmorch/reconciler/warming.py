@@ -15,7 +15,7 @@ from vmorch.hypervisor.protocol import GuestIdentity
 from vmorch.model.event import EventKind
 from vmorch.model.spec import HealthKind, ServiceSpec
 from vmorch.planner.actions import WarmUp
-from vmorch.reconciler.booting import DISK, SEED, SEED_BYTES, guest_config
+from vmorch.reconciler.booting import DISK, RAM, SEED, SEED_BYTES, guest_config
 from vmorch.reconciler.checks import (
     check_port,
     effective_check,
@@ -71,7 +71,7 @@ async def _warm_up(parts: Parts, action: WarmUp) -> WarmSnapshot | None:
     if spec is None:
         return None
     manifest = await parts.images.manifest(spec.image)
-    refuse_unable(spec, manifest.boot.supports)
+    refuse_unable(spec, manifest)
     key = key_of(spec, await parts.hypervisor.fingerprint())
     await _tell(parts, EventKind.SNAPSHOT_BEGUN, action, _BEGUN.format(action.revision))
     draft = await parts.snapshots.draft(key)
@@ -81,8 +81,10 @@ async def _warm_up(parts: Parts, action: WarmUp) -> WarmSnapshot | None:
         await _boot(parts, action, spec, key, draft)
         await _until_warm(parts, action, name, spec)
         await parts.faults.at("warm:ready")
-        await parts.hypervisor.save(name, draft / "ram")
+        await parts.hypervisor.save(name, draft / RAM)
         await parts.faults.at("warm:saved")
+        await parts.hypervisor.share(draft / DISK)
+        await parts.faults.at("warm:shared")
         if await parts.images.manifest(spec.image) != manifest:
             # Built again, it may have come to other bytes than the RAM knows.
             raise VmorchError(f"The image of '{action.service}' was removed meanwhile.")
@@ -95,8 +97,10 @@ async def _warm_up(parts: Parts, action: WarmUp) -> WarmSnapshot | None:
         )
         await parts.faults.at("warm:published")
     except (VmorchError, OSError):
-        await parts.hypervisor.destroy(name)
-        await parts.snapshots.discard(draft)
+        try:
+            await parts.hypervisor.destroy(name)
+        finally:
+            await parts.snapshots.discard(draft)
         raise
     await _tell(parts, EventKind.SNAPSHOT_MADE, action, _MADE.format(action.revision))
     await _bound(parts, action)

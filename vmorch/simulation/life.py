@@ -13,10 +13,10 @@ from vmorch.errors import VmorchError
 from vmorch.hypervisor.protocol import ObservedGuest
 from vmorch.model.guest import GuestState
 from vmorch.model.instance import Goal
+from vmorch.model.names import backend_name
 from vmorch.model.rollout import Phase
 from vmorch.proxy.protocol import Mode
 from vmorch.reconciler.loop import IDLE_SECONDS
-from vmorch.reconciler.routing import backend_name
 from vmorch.simulation import steps as do
 from vmorch.simulation.drafts import Drafts
 from vmorch.simulation.invariants import (

@@ -60,6 +60,9 @@ class VirtualClock:
     def now(self) -> float:
         return EPOCH + asyncio.get_running_loop().time()
 
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from vmorch.errors import VmorchError
 from vmorch.hypervisor.fake import FakeHypervisor
 from vmorch.model.instance import State
-from vmorch.model.names import Installation
+from vmorch.model.names import Installation, backend_owner
 from vmorch.planner import plan as planning
 from vmorch.planner.actions import Plan
 from vmorch.planner.snapshot import Snapshot
@@ -67,7 +68,7 @@ class Watch:
         self._calls += 1
         if self._calls > BUSY_CALLS:
             raise Violation("the daemon is busy without end", f"{port}.{call}")
-        if port == "hypervisor" and arguments:
+        if port == "hypervisor" and arguments and not isinstance(arguments[0], Path):
             self._check_guest(call, arguments[0])
         elif (port, call) == ("proxy", "apply"):
             await self._check_admitted(arguments[0])
@@ -82,8 +83,9 @@ class Watch:
 
     async def _check_admitted(self, config: ProxyConfig) -> None:
         admitted = {
-            (backend.name.split(".")[0], server.name)
+            (owner[0], server.name)
             for backend in config.backends
+            if (owner := backend_owner(backend.name)) is not None
             for server in backend.servers
             if server.admitted
         }

@@ -160,8 +160,9 @@ class World:
         return cast("Any", Troubled(name, port, self.troubles, self.watch.called, **instead))
 
     def image(self, name: str) -> str:
-        """The digest of a made-up image that exposes port 80."""
-        return self.images.add(name, RunConfig(exposed_ports=(80,))).digest
+        """The digest of a made-up image that runs a server on port 80."""
+        run = RunConfig(command=("server",), exposed_ports=(80,))
+        return self.images.add(name, run).digest
 
     def boot(self) -> None:
         self.reconciler = Reconciler(

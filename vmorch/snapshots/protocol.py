@@ -8,6 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+RAM = "ram"
+DISK = "disk.qcow2"
+"""The files of a draft and of a snapshot."""
+LENT_RAM = "frozen.ram"
+LENT_DISK = "frozen.qcow2"
+"""What a fork has of them in its instance's directory: the RAM until it runs, the disk for good."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lent:
+    """RAM and disk of one and the same snapshot, whatever becomes of it."""
+
+    ram: Path
+    disk: Path
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmSnapshot:
@@ -40,13 +55,13 @@ class Snapshots(Protocol):
         ...
 
     async def draft(self, key: str) -> Path:
-        """An empty directory for the disk ("disk.qcow2") and the RAM ("ram") of a new one."""
+        """An empty directory for the disk (DISK) and the RAM (RAM) of a new one."""
         ...
 
     async def publish(
         self, draft: Path, *, key: str, service: str, image: str, with_service: bool
     ) -> WarmSnapshot:
-        """Make a finished draft one of `all`, whole and for good."""
+        """Make a finished draft one of `all`, whole and for good. Its disk is shared as it is."""
         ...
 
     async def discard(self, draft: Path) -> None: ...
@@ -55,11 +70,12 @@ class Snapshots(Protocol):
         """The bytes that this freed. Absent already: fine. Forks that live keep its disk."""
         ...
 
-    async def lend(self, snapshot: WarmSnapshot, directory: Path) -> Path:
-        """The frozen disk, under a name of its own in an instance's directory.
+    async def lend(self, snapshot: WarmSnapshot, directory: Path) -> Lent:
+        """Its RAM and disk, under names of their own in an instance's directory.
 
         Raises:
-            VmorchError: the snapshot is gone, or lies on another file system.
+            VmorchError: the snapshot is gone, another one is in its place, or it lies on another
+                file system.
         """
         ...
 
@@ -69,4 +85,8 @@ class Snapshots(Protocol):
 
     def note_failure(self, key: str) -> bool:
         """A fork of it failed; True: that was once too often, it should be removed."""
+        ...
+
+    def times_given_up(self, key: str) -> int:
+        """How often one of that key had to be removed for its failures, as far as is known."""
         ...

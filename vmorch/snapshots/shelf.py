@@ -1,8 +1,8 @@
 """Warm snapshots as directories: `KEY/` holds `ram`, `disk.qcow2` and `snapshot.json`.
 
 A snapshot appears by one rename of its directory, whole; drafts lie beside under names that begin
-with a dot. A fork's disk stands on a hard link to the frozen one, in the instance's own directory:
-a snapshot can go at any time, and the forks that live are left alone.
+with a dot. A fork has hard links to both files in its instance's directory, and its disk stands on
+one of them: a snapshot can go at any time, and come again, and the forks are left alone.
 """
 
 from __future__ import annotations
@@ -20,14 +20,11 @@ from typing import Any
 from vmorch import durable
 from vmorch.effects import Clock
 from vmorch.errors import VmorchError
-from vmorch.snapshots.protocol import WarmSnapshot
+from vmorch.snapshots.protocol import DISK, LENT_DISK, LENT_RAM, RAM, Lent, WarmSnapshot
 
 # (work, arguments…) -> its result, without holding up the event loop.
 Aside = Callable[..., Awaitable[Any]]
 
-RAM = "ram"
-DISK = "disk.qcow2"
-LENT = "frozen.qcow2"
 _RECORD = "snapshot.json"
 _DRAFT = ".draft-"
 FAILURES = 3
@@ -42,6 +39,7 @@ class SnapshotShelf:
         self._aside = aside
         self._clock = clock
         self._failures: Counter[str] = Counter()
+        self._given_up: Counter[str] = Counter()
 
     async def sweep(self) -> None:
         await self._aside(self._sweep)
@@ -79,9 +77,6 @@ class SnapshotShelf:
         self, draft: Path, key: str, service: str, image: str, with_service: bool
     ) -> WarmSnapshot:
         (draft / RAM).chmod(0o600)
-        disk = draft / DISK
-        disk.chmod(0o444)
-        os.chown(disk, os.getuid(), os.getgid())
         now = self._clock.now()
         document = {
             "key": key,
@@ -116,34 +111,53 @@ class SnapshotShelf:
         return freed
 
     def _remove(self, key: str) -> int:
-        """Out of sight by one rename: half a snapshot is never seen."""
-        place = self._directory / key
-        if not place.exists():
+        """Out of sight by one rename: half a snapshot is never seen, and of two who remove it at
+        the same time one finds nothing."""
+        if not self._directory.exists():
             return 0
-        away = place.rename(self._directory / f"{_DRAFT}{key}")
-        files = [path.stat() for path in away.iterdir() if path.name in {RAM, DISK}]
-        shutil.rmtree(away, ignore_errors=True)
+        hidden = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._directory))
+        try:
+            away = (self._directory / key).rename(hidden / key)
+            files = [path.stat() for path in away.iterdir() if path.name in {RAM, DISK}]
+        except FileNotFoundError:
+            return 0
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
         return sum(file.st_blocks * 512 for file in files if file.st_nlink == 1)
 
-    async def lend(self, snapshot: WarmSnapshot, directory: Path) -> Path:
-        own = directory / LENT
+    async def lend(self, snapshot: WarmSnapshot, directory: Path) -> Lent:
+        lent = Lent(ram=directory / LENT_RAM, disk=directory / LENT_DISK)
         try:
-            own.unlink(missing_ok=True)
-            own.hardlink_to(snapshot.disk)
+            for own, shared in ((lent.ram, snapshot.ram), (lent.disk, snapshot.disk)):
+                own.unlink(missing_ok=True)
+                own.hardlink_to(shared)
             now = self._clock.now()
             os.utime(snapshot.disk.with_name(_RECORD), (now, now))
         except OSError as error:
-            raise VmorchError(
-                f"The warm snapshot of '{snapshot.service}' cannot be used: {error.strerror}."
-            ) from error
-        return own
+            raise _unusable(snapshot, error.strerror or str(error)) from error
+        # What is still there now was so throughout: one that goes never comes back.
+        present = _read(snapshot.ram.parent)
+        if present is None or present.created_at != snapshot.created_at:
+            raise _unusable(snapshot, "it was made anew meanwhile")
+        return lent
 
     def note_success(self, key: str) -> None:
         self._failures.pop(key, None)
 
     def note_failure(self, key: str) -> bool:
         self._failures[key] += 1
-        return self._failures[key] >= FAILURES
+        if self._failures[key] < FAILURES:
+            return False
+        self._failures.pop(key)
+        self._given_up[key] += 1
+        return True
+
+    def times_given_up(self, key: str) -> int:
+        return self._given_up[key]
+
+
+def _unusable(snapshot: WarmSnapshot, why: str) -> VmorchError:
+    return VmorchError(f"The warm snapshot of '{snapshot.service}' cannot be used: {why}.")
 
 
 def _read(place: Path) -> WarmSnapshot | None:

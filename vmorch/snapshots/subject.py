@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
 
 from vmorch.errors import Refused
+from vmorch.model.image import ImageManifest, process_arguments
 from vmorch.model.spec import ServiceSpec, StartPolicy
 
 _VERSION = 1
@@ -23,15 +23,33 @@ def key_of(spec: ServiceSpec, fingerprint: str, digest: str = "") -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def refuse_unable(spec: ServiceSpec, supports: Collection[str]) -> None:
-    """Raises Refused: its instances cannot be forked. `supports` are the image's abilities."""
+def is_able(spec: ServiceSpec, image: ImageManifest) -> bool:
+    """Whether its instances can be forked."""
+    try:
+        refuse_unable(spec, image)
+    except Refused:
+        return False
+    return True
+
+
+def refuse_unable(spec: ServiceSpec, image: ImageManifest) -> None:
+    """Raises Refused: its instances cannot be forked.
+
+    The guest's own units run in the template before there are volumes, secrets or an identity, and
+    nothing starts them anew in a fork. Only `keep` says that they may go on so."""
     if spec.start is StartPolicy.COLD:
         raise Refused(
             f"The service '{spec.name}' has 'start: cold': its instances are never forked.",
             hint="Take 'start' out of its file, then run 'vmorch up'.",
         )
-    if "agent" not in supports:
+    if "agent" not in image.boot.supports:
         raise Refused(
             f"The image of '{spec.name}' has no guest agent, so no fork could be told who it is.",
             hint="'start: cold' says that it is meant so.",
+        )
+    if not process_arguments(spec, image.run) and not spec.keep_service:
+        raise Refused(
+            f"The service '{spec.name}' has no command, and what its guest runs by itself is not "
+            "started anew in a fork.",
+            hint="Give it a 'command', or 'start: {fork: {service: keep}}' ('vmorch help forks').",
         )

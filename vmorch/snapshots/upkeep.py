@@ -6,6 +6,10 @@ from collections.abc import Collection
 
 from vmorch.snapshots.protocol import Snapshots, WarmSnapshot
 
+WARM_TRIES = 2
+"""How often a warm snapshot of one revision is tried unasked in the life of a daemon, and how often
+one whose forks failed is made."""
+
 
 async def keep_only(snapshots: Snapshots, images: Collection[str]) -> dict[str, int]:
     """Remove the snapshots of images that are gone; the keys of these, and the bytes freed. An

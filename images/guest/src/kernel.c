@@ -39,22 +39,6 @@ int reseed(const char *bytes)
     return done;
 }
 
-/* A file of that length, or a generator, which gives what it has. */
-int command_reseed(int argc, char **argv)
-{
-    char seed[SEED_BYTES];
-    int fd = open(argv[0], O_RDONLY | O_CLOEXEC);
-
-    (void)argc;
-    if (fd < 0)
-        die(1, "cannot open %s", argv[0]);
-    read_fully(fd, seed, SEED_BYTES, argv[0]);
-    if (!reseed(seed))
-        die(1, "cannot reseed the kernel");
-    explicit_bzero(seed, SEED_BYTES);
-    return 0;
-}
-
 /* "12.5" in nanoseconds; doubles hold no present time in those. */
 static long long nanoseconds(const char *text)
 {
@@ -70,24 +54,36 @@ static long long nanoseconds(const char *text)
     return value;
 }
 
-void set_clock(const char *epoch, const char *since)
+static void set_time(long long nanoseconds_now)
 {
     const long long second = 1000000000;
-    struct timespec uptime, now;
+    struct timespec now = {.tv_sec = nanoseconds_now / second, .tv_nsec = nanoseconds_now % second};
 
-    clock_gettime(CLOCK_BOOTTIME, &uptime);
-    long long passed = uptime.tv_sec * second + uptime.tv_nsec - nanoseconds(since);
-    long long time = nanoseconds(epoch) + passed;
-    now = (struct timespec){.tv_sec = time / second, .tv_nsec = time % second};
     if (clock_settime(CLOCK_REALTIME, &now) < 0)
         die(1, "cannot set the clock");
 }
 
-int command_clock(int argc, char **argv)
+void set_clock(const char *epoch, const char *since)
 {
-    if (argc < 2)
-        die(2, "clock needs the time and the uptime");
-    set_clock(argv[0], argv[1]);
+    struct timespec uptime;
+
+    clock_gettime(CLOCK_BOOTTIME, &uptime);
+    set_time(nanoseconds(epoch) + uptime.tv_sec * 1000000000LL + uptime.tv_nsec -
+             nanoseconds(since));
+}
+
+/* A guest that slept is who it was: only the time has passed, which its generator should know as
+ * well. By one program, and no shell, as somebody may be waiting for the guest. */
+int command_wake(int argc, char **argv)
+{
+    char seed[SEED_BYTES];
+
+    (void)argc;
+    set_time(nanoseconds(argv[0]));
+    int fd = open("/dev/hwrng", O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || read(fd, seed, SEED_BYTES) != SEED_BYTES || !reseed(seed))
+        fputs("vmorch-guest: the kernel could not be reseeded\n", stderr);
+    explicit_bzero(seed, SEED_BYTES);
     return 0;
 }
 

@@ -11,8 +11,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *usage;
 } commands[] = {
-    {"reseed", command_reseed, "reseed FILE        mix 64 bytes into the kernel's generator"},
-    {"clock", command_clock, "clock EPOCH SINCE  set the time, which was EPOCH at the uptime SINCE"},
+    {"wake", command_wake, "wake EPOCH         go on at that time, in a guest that slept"},
     {"exec", command_exec, "exec DIR           become the service that DIR describes"},
     {"supervise", command_supervise, "supervise DIR      run that service again and again"},
     {"unpack", command_unpack, "unpack SEED DIR ROOT [EPOCH SINCE]  lay out a seed's bundle"},

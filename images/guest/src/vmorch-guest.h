@@ -48,11 +48,10 @@ void set_clock(const char *epoch, const char *since);
 
 _Noreturn void exec_service(const char *directory);
 
-int command_clock(int argc, char **argv);
 int command_exec(int argc, char **argv);
 int command_grow(int argc, char **argv);
-int command_reseed(int argc, char **argv);
 int command_supervise(int argc, char **argv);
 int command_unpack(int argc, char **argv);
+int command_wake(int argc, char **argv);
 
 #endif

@@ -64,6 +64,12 @@ def test_the_last_look(client: Client, history: History) -> None:
     assert client.measured_host() == replace(HOST, at=30.0)
 
 
+def test_instances_are_listed_in_the_order_of_their_numbers(client: Client, daemon: Any) -> None:
+    daemon.history.take(look(10.0, subjects=[subject(n) for n in (10, 2, 1)]))
+    names = [row.instance for row in client.measured_instances("shop")]
+    assert names == ["web-1", "web-2", "web-10"]
+
+
 @pytest.mark.parametrize(
     "path",
     [

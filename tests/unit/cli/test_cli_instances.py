@@ -368,6 +368,7 @@ def test_logs_of_access_are_of_that_environment_and_of_whom_one_asks(run: Run, d
         received_bytes=2,
         seconds=0.0125,
         wait_seconds=0.0,
+        connect_seconds=0.0,
         answer_seconds=0.012,
         end="--",
     )

@@ -17,7 +17,9 @@ import pytest
 
 from tests.unit.metrics.looks import MIB, guest, look, subject, traffic
 from vmorch.cli.commands.top import _View
+from vmorch.cli.measures import SORT_HELP, SORT_KEYS, SORTS
 from vmorch.cli.screen import framed
+from vmorch.model.access import Access
 from vmorch.model.counters import MemoryWeight, TrafficCounters
 from vmorch.model.use import HostUse
 
@@ -34,6 +36,28 @@ HOST = HostUse(
     memory_bytes=8 * MIB,
     available_bytes=6 * MIB,
     merged_bytes=MIB,
+)
+
+
+ACCESS = Access(
+    time=10,
+    environment="shop",
+    service="web",
+    instance="web-1",
+    client="127.0.0.1",
+    http=1,
+    tls="",
+    method="GET",
+    host="web.localhost",
+    uri="/",
+    status=200,
+    sent_bytes=1,
+    received_bytes=2,
+    seconds=9.0,
+    wait_seconds=0.002,
+    connect_seconds=0.001,
+    answer_seconds=0.0,
+    end="--",
 )
 
 
@@ -106,6 +130,26 @@ def test_services_and_what_they_cost(run: Run, measured: None) -> None:
     assert line[-2:] == [f"{held / 3.6e12:.3f}", f"{held / declared:.0%}"]
 
 
+def test_quantiles_of_services_that_log_their_requests(
+    daemon: Any, run: Run, measured: None, tmp_path: Path
+) -> None:
+    columns = ("P50", "P95", "P99")
+
+    def shown() -> list[str]:
+        _, header, line = rows(run("top", "--services")[1])
+        row = dict(zip(header, line, strict=False))
+        return [row[name] for name in columns]
+
+    daemon.proxy.log = [replace(ACCESS, answer_seconds=n / 1000) for n in range(100)]
+    assert shown() == ["-"] * 3, "no route is logged"
+    logged = FILE + "    expose: [80]\n    route: {host: web.localhost, access_log: true}\n"
+    (tmp_path / "vmorch.yaml").write_text(logged)
+    run("up")
+    assert shown() == ["52ms", "97ms", "101ms"]
+    (found,) = json.loads(run("top", "--services", "-o", "json")[1])
+    assert found["latency"]["answers"] == 100
+
+
 def test_for_programs(run: Run, measured: None) -> None:
     found = json.loads(run("top", "-o", "json", "--sort", "cpu")[1])
     assert [row["instance"] for row in found] == ["web-2", "web-1", "web-3"]
@@ -131,6 +175,12 @@ def test_ps_with_stats(run: Run, measured: None) -> None:
 def test_ps_with_stats_of_what_was_not_looked_at_yet(run: Run) -> None:
     run("up")
     assert rows(run("ps", "--stats")[1])[1][-5:-1] == ["-"] * 4
+
+
+def test_every_order_has_a_key_of_its_own_that_means_nothing_else() -> None:
+    assert sorted(SORT_KEYS.values()) == sorted(SORTS)
+    assert not SORT_KEYS.keys() & {"s", "q"}
+    assert SORT_HELP.startswith("n(ame) c(pu) m(emory)")
 
 
 def test_a_key_sorts_switches_or_ends(daemon: Any, run: Run, measured: None) -> None:

@@ -10,6 +10,7 @@ from vmorch.guest.protocol import IdentityBundle
 
 BUNDLE = IdentityBundle(
     instance_id="orders-3-1",
+    cloud_instance_id="orders-3",
     host_name="orders-3",
     machine_id="0123456789abcdef0123456789abcdef",
     mac="52:54:00:00:00:40",

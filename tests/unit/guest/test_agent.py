@@ -246,7 +246,7 @@ def test_who_wakes_is_told_at_once_and_again_if_it_did_not_hear() -> None:
         clock = VirtualClock()
         agent = DeafAgent(clock)
         await GuestAccess(agent, clock).wake("d", epoch=300.0, timeout_seconds=30)
-        program = ["/usr/lib/vmorch/vmorch-identity", "wake"]
+        program = ["/usr/lib/vmorch/vmorch-guest", "wake"]
         # The time that passed meanwhile is added.
         assert agent.started == [[*program, "300.000"], [*program, "301.100"]]
 

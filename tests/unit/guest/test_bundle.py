@@ -178,6 +178,7 @@ def test_argv_and_environment_come_back_as_they_went(
         {"instance_id": "a\nb"},
         {"instance_id": ""},
         {"instance_id": 'x"'},
+        {"cloud_instance_id": 'x"'},
         {"host_name": "or_ders"},
         {"host_name": "orders.shop"},
         {"host_name": "orders\n"},

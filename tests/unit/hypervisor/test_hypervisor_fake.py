@@ -49,6 +49,9 @@ class ManualClock:
     def now(self) -> float:
         return self.time
 
+    def monotonic(self) -> float:
+        return self.time
+
     async def sleep(self, seconds: float) -> None:
         self.time += seconds
         await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vmorch.errors import HypervisorError
-from vmorch.hypervisor.files import SPARE_DISK_BYTES, ensure_spare_disk, hand_over
+from vmorch.hypervisor.files import SPARE_DISK_BYTES, ensure_spare_disk, hand_over, share
 from vmorch.hypervisor.platform import Owner
 
 ME = Owner(uid=os.getuid(), gid=os.getgid())
@@ -34,6 +34,17 @@ def test_an_overlay_is_for_its_owner_alone(tmp_path: Path) -> None:
     disk.touch(mode=0o644)
     hand_over(disk, ME, mode=0o600)
     assert stat.S_IMODE(disk.stat().st_mode) == 0o600
+
+
+def test_a_shared_disk_is_read_by_the_group_and_written_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, given = tmp_path / "disk.qcow2", []
+    disk.touch(mode=0o600)
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid, **_: given.append((path, uid, gid)))
+    share(disk, Owner(uid=64055, gid=64056))
+    assert stat.S_IMODE(disk.stat().st_mode) == 0o440
+    assert given == [(disk, os.getuid(), 64056)]
 
 
 @pytest.mark.parametrize("kind", ["symlink", "hardlink", "directory", "absent"])

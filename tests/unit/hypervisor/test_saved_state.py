@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
+import time
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from vmorch.errors import HypervisorError
 from vmorch.hypervisor.fork_xml import fork_xml
 from vmorch.hypervisor.platform import Platform
 from vmorch.hypervisor.protocol import GuestVolume
-from vmorch.hypervisor.saved_state import poured, read_saved_state
+from vmorch.hypervisor.saved_state import open_saved_state, poured, read_saved_state
 from vmorch.hypervisor.xml import domain_xml
 
 ROOM = 4096
@@ -56,22 +58,59 @@ def test_a_head_that_is_written_is_the_one_that_was_read(tmp_path: Path) -> None
 
 
 def test_another_xml_leaves_all_else_and_the_stream_where_they_are(tmp_path: Path) -> None:
-    file = saved(tmp_path / "ram")
-    state = read_saved_state(file).with_xml("<domain>of somebody else</domain>")
-    with poured(state, file) as pipe:
-        (tmp_path / "other").write_bytes(pipe.read_bytes())
-    other = read_saved_state(tmp_path / "other")
-    assert (other.xml, other.cookie) == ("<domain>of somebody else</domain>", COOKIE)
-    assert (tmp_path / "other").read_bytes()[other.stream_offset :] == STREAM
+    with open_saved_state(saved(tmp_path / "ram")) as (state, file):
+        other = state.with_xml("<domain>of somebody else</domain>")
+        with poured(other, file, tmp_path) as pipe:
+            (tmp_path / "other").write_bytes(pipe.read_bytes())
+    read = read_saved_state(tmp_path / "other")
+    assert (read.xml, read.cookie) == ("<domain>of somebody else</domain>", COOKIE)
+    assert (tmp_path / "other").read_bytes()[read.stream_offset :] == STREAM
+
+
+def test_head_and_stream_are_of_one_file_whatever_comes_in_its_place(tmp_path: Path) -> None:
+    path = saved(tmp_path / "ram")
+    with open_saved_state(path) as (state, file):
+        path.unlink()
+        path.write_bytes(b"another one")
+        with poured(state, file, tmp_path) as pipe:
+            assert pipe.read_bytes().endswith(STREAM)
 
 
 def test_a_reader_that_never_comes_or_leaves_holds_nobody_up(tmp_path: Path) -> None:
-    file = saved(tmp_path / "ram")
-    state = read_saved_state(file)
-    with poured(state, file):
-        pass
-    with poured(state, file) as pipe, pipe.open("rb") as reader:
-        assert reader.read(16) == b"LibvirtQemudSave"
+    with open_saved_state(saved(tmp_path / "ram")) as (state, file):
+        with poured(state, file, tmp_path):
+            pass
+        with poured(state, file, tmp_path) as pipe, pipe.open("rb") as reader:
+            assert reader.read(16) == b"LibvirtQemudSave"
+
+
+@pytest.mark.parametrize("failing", ["splice", "write"])
+def test_a_writer_that_fails_ends_its_reader_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """libvirt reads until there is an end, for as long as it takes."""
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, failing, fail)
+    with (
+        open_saved_state(saved(tmp_path / "ram")) as (state, file),
+        pytest.raises(HypervisorError, match="Input/output error") as caught,
+        poured(state, file, tmp_path) as pipe,
+    ):
+        got = pipe.read_bytes()
+        assert len(got) == (state.stream_offset if failing == "splice" else 0)
+        raise HypervisorError("libvirt found no guest in it.")
+    assert "found no guest" in str(caught.value.__cause__)
+
+
+def test_a_reader_that_comes_late_gets_all_of_what_fits_into_the_pipe(tmp_path: Path) -> None:
+    path = saved(tmp_path / "ram")
+    os.truncate(path, 92 + ROOM + 10)
+    with open_saved_state(path) as (state, file), poured(state, file, tmp_path) as pipe:
+        time.sleep(0.1)
+        assert pipe.read_bytes() == path.read_bytes()
 
 
 def test_an_xml_without_room_is_refused(tmp_path: Path) -> None:

@@ -58,6 +58,19 @@ class Guest:
             raise self._failure
 
 
+class Ending(Guest):
+    """It ends before its memory is written."""
+
+    def saveFlags(self, path: str, *_: object) -> None:
+        self._state = None
+        raise Failure(libvirt.VIR_ERR_NO_DOMAIN, "no domain")
+
+    def state(self) -> list[int]:
+        if self._state is None:
+            raise Failure(libvirt.VIR_ERR_NO_DOMAIN, "no domain")
+        return super().state()
+
+
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(os, "chown", lambda *_: None)
@@ -80,6 +93,13 @@ def test_a_guest_that_is_gone_was_saved_if_its_file_is_finished(path: Path) -> N
     path.write_bytes(PARTIAL.ljust(200, b"\0"))
     with pytest.raises(HypervisorError, match="not finished"):
         save(Guest(None), path)
+    assert not path.exists()
+
+
+def test_a_file_from_before_is_not_taken_for_that_of_a_guest_that_just_ended(path: Path) -> None:
+    path.write_bytes(WHOLE)
+    with pytest.raises(HypervisorError):
+        save(Ending(RUNNING), path)
     assert not path.exists()
 
 

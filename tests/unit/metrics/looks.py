@@ -34,10 +34,12 @@ def traffic(*, life: int = 7, http: TrafficCounters, instance: str = "web-1") ->
 
 
 def look(at: float, guest_counters: GuestCounters | None = None, **fields: Any) -> Sample:
-    """Of the first subject alone, unless `fields` says otherwise."""
+    """Of the first subject alone, and all at once, unless `fields` says otherwise."""
     plain: dict[str, Any] = {
         "subjects": [subject()],
         "services": {("shop", "web"): 3},
         "guests": {"uuid-1": guest_counters} if guest_counters else {},
+        "guests_at": at,
+        "traffic_at": at,
     }
     return Sample(at=at, **{**plain, **fields})

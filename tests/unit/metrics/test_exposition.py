@@ -45,6 +45,27 @@ def test_counters_gauges_and_the_host() -> None:
     assert found["vmorch_build_info", (("version", "1.2"),)] == 1.0
 
 
+def test_every_source_that_can_fail_is_told_before_it_does() -> None:
+    """A rate can only be had of a series that was there before."""
+    history = History()
+    history.take(look(10, guests=None, failed=["hypervisor"]))
+    found = samples(history)
+    failures = {
+        dict(labels)["source"]: value
+        for (name, labels), value in found.items()
+        if name == "vmorch_sample_failures_total"
+    }
+    assert failures == {"hypervisor": 1.0, "proxy": 0.0, "host": 0.0}
+
+
+def test_memory_is_used_of_what_the_guest_could_use() -> None:
+    history = History()
+    history.take(look(10, guest(1.0, used_bytes=60, usable_bytes=80)))
+    found = samples(history)
+    assert found["vmorch_instance_memory_used_bytes", INSTANCE] == 60.0
+    assert found["vmorch_instance_memory_usable_bytes", INSTANCE] == 80.0
+
+
 def test_what_is_unknown_is_not_written() -> None:
     found = samples(two_looks())
     assert ("vmorch_instance_memory_used_bytes", INSTANCE) not in found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.metrics.looks import MIB, guest, look, subject, traffic
 from vmorch.metrics.history import WINDOW_SECONDS, History
-from vmorch.model.counters import MemoryWeight, TrafficCounters
+from vmorch.model.counters import MEAN_OF, MemoryWeight, TrafficCounters, TrafficReport
 from vmorch.model.use import InstanceUse, Totals
 
 
@@ -52,11 +52,67 @@ def test_a_counter_that_fell_says_nothing() -> None:
     assert latest(history_of(look(10, guest(500.0)), look(12, guest(1.0)))).cpus is None
 
 
-@pytest.mark.parametrize("then", [10.0, 9.0, 100.0])
-def test_a_clock_that_jumped_gives_no_rate(then: float) -> None:
-    history = history_of(look(10, guest(1.0, rss_bytes=MIB)), look(then, guest(2.0)))
-    assert latest(history).cpus is None
-    assert history.instances["uuid-1"].totals == Totals()
+@pytest.mark.parametrize("then", [3610.0, 9.0, 10.0])
+def test_a_wall_clock_that_is_set_changes_no_rate_and_no_sum(then: float) -> None:
+    before = traffic(http=TrafficCounters(requests=10))
+    now = traffic(http=TrafficCounters(requests=14))
+    history = history_of(
+        look(10, guest(1.0, rss_bytes=MIB), guests_at=50, traffic_at=50, traffic=before),
+        look(then, guest(2.0, rss_bytes=MIB), guests_at=52, traffic_at=52, traffic=now),
+    )
+    assert (latest(history).at, latest(history).cpus, latest(history).requests) == (then, 0.5, 2.0)
+    totals = history.services["shop", "web"].totals
+    assert (totals.cpu_seconds, totals.held_byte_seconds) == (1.0, 2 * MIB)
+
+
+def test_each_source_is_divided_by_the_time_between_its_own_answers() -> None:
+    """The proxy's second answer came late, and held up the end of that look."""
+    counts = [traffic(http=TrafficCounters(requests=n)) for n in (0, 20, 24)]
+    history = history_of(
+        look(10, guest(1.0), guests_at=10, traffic_at=10, traffic=counts[0]),
+        look(20, guest(2.0), guests_at=12, traffic_at=20, traffic=counts[1]),
+        look(22, guest(7.0), guests_at=22, traffic_at=22, traffic=counts[2]),
+    )
+    assert (latest(history).cpus, latest(history).requests) == (0.5, 2.0)
+
+
+def test_after_a_gap_there_is_no_rate_and_nothing_is_lost_of_the_sums() -> None:
+    before = traffic(http=TrafficCounters(requests=10))
+    now = traffic(http=TrafficCounters(requests=14, errors=1))
+    history = history_of(
+        look(10, guest(1.0, rss_bytes=5, sent_bytes=0), traffic=before),
+        look(100, guest(7.0, rss_bytes=5, sent_bytes=8), traffic=now),
+    )
+    assert (latest(history).cpus, latest(history).requests) == (None, None)
+    for totals in (
+        history.instances["uuid-1"].totals,
+        history.services["shop", "web"].totals,
+    ):
+        assert (totals.cpu_seconds, totals.sent_bytes, totals.held_byte_seconds) == (6.0, 8, 450)
+        assert (totals.requests, totals.errors) == (4, 1)
+
+
+def test_what_was_counted_across_a_look_that_failed_is_in_the_sums() -> None:
+    counts = [traffic(http=TrafficCounters(requests=n)) for n in (10, 16)]
+    history = history_of(
+        look(10, guest(1.0, rss_bytes=5), traffic=counts[0]),
+        look(12, guests=None, failed=["hypervisor", "proxy"]),
+        look(14, guest(3.0, rss_bytes=5), traffic=counts[1]),
+    )
+    totals = history.services["shop", "web"].totals
+    assert (totals.cpu_seconds, totals.requests, totals.held_byte_seconds) == (2.0, 6, 20)
+    assert history.instances["uuid-1"].totals == totals
+
+
+def test_a_process_that_began_in_a_gap_has_held_memory_for_nobody_knows_how_long() -> None:
+    looks = (look(10, guest(9.0, rss_bytes=5)), look(100, guest(1.0, life=2, rss_bytes=5)))
+    totals = history_of(*looks).instances["uuid-1"].totals
+    assert (totals.cpu_seconds, totals.held_byte_seconds) == (1.0, 0)
+
+
+def test_an_instance_that_is_new_since_the_last_look_has_held_memory_since() -> None:
+    history = history_of(look(10, subjects=[]), look(12, guest(1.0, rss_bytes=5)))
+    assert history.services["shop", "web"].totals.held_byte_seconds == 10
 
 
 def test_what_could_not_be_asked_is_unknown_and_the_next_rate_spans_both_ticks() -> None:
@@ -84,6 +140,26 @@ def test_requests_are_of_the_instance_and_of_its_service() -> None:
     assert (service.sessions, service.queued, service.requests) == (5, 2, 5.0)
     totals = history.services["shop", "web"].totals
     assert (totals.requests, totals.errors, totals.connections) == (10, 1, 20)
+
+
+def test_a_mean_stays_what_it_was_while_nobody_asks() -> None:
+    seen = traffic(http=TrafficCounters(requests=5, response_seconds=0.25))
+    history = history_of(look(10, traffic=seen), look(12, traffic=seen))
+    assert history.services["shop", "web"].latest.response_seconds == 0.25
+    assert latest(history).response_seconds == 0.25
+
+
+def test_a_mean_over_several_ports_is_of_as_many_answers_as_each_is_of() -> None:
+    answered = [
+        TrafficCounters(requests=3 * MEAN_OF, response_seconds=0.1),
+        TrafficCounters(requests=MEAN_OF, response_seconds=0.3),
+        TrafficCounters(),
+    ]
+    backends = {f"shop.web.{n}.http": counters for n, counters in enumerate(answered)}
+    report = TrafficReport(backends={**backends, "vmorch-no-route": TrafficCounters(requests=9)})
+    history = history_of(look(10, traffic=TrafficReport()), look(12, traffic=report))
+    service = history.services["shop", "web"].latest
+    assert (service.requests, service.response_seconds) == (2 * MEAN_OF, pytest.approx(0.2))
 
 
 def test_a_reloaded_proxy_has_counted_from_nothing() -> None:
@@ -132,19 +208,12 @@ def test_a_service_without_instances_is_known_with_what_waits_for_it() -> None:
     assert (service.instances, service.ready, service.sessions) == (0, 0, 4)
 
 
-def test_weights_stay_until_the_next_and_go_with_the_process() -> None:
-    weighed = guest(1.0, rss_bytes=9, weight=MemoryWeight(pss_bytes=5, shared_bytes=2))
-    history = history_of(look(10, guest(0.0)), look(12, weighed), look(14, guest(2.0, rss_bytes=9)))
-    assert (latest(history).pss_bytes, latest(history).shared_bytes) == (5, 2)
-    history.take(look(16, guest(0.1, life=2, rss_bytes=9)))
-    assert latest(history).pss_bytes is None
-
-
 def test_memory_held_costs_its_weight_and_declared_memory_while_there_is_a_guest() -> None:
     light = guest(1.0, rss_bytes=9, weight=MemoryWeight(pss_bytes=5, shared_bytes=2))
-    history = history_of(look(10, guest(0.0)), look(12, light), look(14, guest(1.0, rss_bytes=9)))
+    history = history_of(look(10, guest(0.0)), look(12, guest(1.0, rss_bytes=9)), look(14, light))
+    assert (latest(history).pss_bytes, latest(history).shared_bytes) == (5, 2)
     totals = history.services["shop", "web"].totals
-    assert totals.held_byte_seconds == 2 * 5 + 2 * 5
+    assert totals.held_byte_seconds == 2 * 9 + 2 * 5
     assert totals.declared_byte_seconds == 4 * 100 * MIB
     history.take(look(16))
     assert history.services["shop", "web"].totals == totals
@@ -157,15 +226,6 @@ def test_a_services_sums_outlive_its_instances_and_go_with_the_service() -> None
     assert history.instances == {}
     history.take(look(16, subjects=[], services={}))
     assert history.services == {}
-
-
-def test_everybody_is_weighed_in_turn_also_beside_one_that_cannot_be() -> None:
-    subjects = [subject(n) for n in range(1, 61)]
-    counters = {one.uuid: guest(0.0) for one in subjects[1:]}
-    history = history_of(look(0, subjects=subjects, guests=counters))
-    asked = [uuid for tick in range(30) for uuid in history.next_to_weigh(2.0 * tick, 2.0)]
-    assert len(asked) == 60
-    assert set(asked) == {one.uuid for one in subjects}
 
 
 def test_a_window_holds_the_last_ticks_and_the_whole_is_bounded() -> None:
@@ -183,16 +243,28 @@ def test_a_window_survives_a_clock_that_was_set_back() -> None:
     assert [m.at for m in history.window("shop", "web", 60)] == [10.0, 12.0]
 
 
-@given(st.lists(st.tuples(st.floats(0.1, 20), st.floats(0, 100)), min_size=1, max_size=30))
-def test_sums_never_fall_and_come_to_what_was_counted(steps: list[tuple[float, float]]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.floats(0.1, 90), st.floats(0, 100), st.booleans()), min_size=1, max_size=30
+    )
+)
+def test_sums_never_fall_and_come_to_what_was_counted(
+    steps: list[tuple[float, float, bool]],
+) -> None:
+    """Whatever lies between two looks, and whichever of them fail."""
     history = history_of(look(0.0, guest(0.0)))
-    at = counted = 0.0
-    for seconds, used in steps:
+    at = counted = told = 0.0
+    for seconds, used, answers in steps:
         at, counted = at + seconds, counted + used
         before = history.instances["uuid-1"].totals.cpu_seconds
-        history.take(look(at, guest(counted)))
+        if answers:
+            history.take(look(at, guest(counted)))
+            told = counted
+        else:
+            history.take(look(at, guests=None))
         assert history.instances["uuid-1"].totals.cpu_seconds >= before
-    assert history.instances["uuid-1"].totals.cpu_seconds == pytest.approx(counted)
+    assert history.instances["uuid-1"].totals.cpu_seconds == pytest.approx(told)
+    assert history.services["shop", "web"].totals.cpu_seconds == pytest.approx(told)
 
 
 def test_two_instances_of_one_name_in_two_environments_have_their_own_requests() -> None:

@@ -40,3 +40,18 @@ def test_several_commands_are_asked_at_once_and_each_has_its_answer(tmp_path: Pa
 def test_a_worker_that_leaves_in_the_middle_is_unreachable(tmp_path: Path, cut: int) -> None:
     with pytest.raises(Unreachable):
         asked(tmp_path, ["one", "two", "three"], ANSWERS[:cut])
+
+
+def test_no_answer_at_all_is_a_worker_that_left(tmp_path: Path) -> None:
+    socket = tmp_path / "admin.sock"
+
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def ask() -> str:
+        async with await asyncio.start_unix_server(leave, socket):
+            return await CommandLine(socket).told("show proc")
+
+    with pytest.raises(Unreachable):
+        asyncio.run(ask())

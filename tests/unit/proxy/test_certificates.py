@@ -31,6 +31,9 @@ class StoodClock:
     def now(self) -> float:
         return self.time
 
+    def monotonic(self) -> float:
+        return self.time
+
     async def sleep(self, seconds: float) -> None:
         raise AssertionError
 

@@ -74,6 +74,10 @@ def test_what_no_haproxy_answers_is_an_error() -> None:
         read_worker("Unknown command")
     with pytest.raises(ProxyError):
         read_processes("Unknown command")
+    with pytest.raises(ProxyError):
+        read_status("Unknown command")
+    with pytest.raises(ProxyError):
+        read_status(STATUS.removesuffix("\n"))
 
 
 def test_the_masters_processes() -> None:

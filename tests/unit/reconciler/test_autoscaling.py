@@ -30,8 +30,8 @@ BUSY = AutoscaleSpec(max=4, concurrency=10, stabilization_seconds=60)
 SLEEPY = AutoscaleSpec(min=0, max=2, concurrency=10, idle_seconds=60)
 
 
-def host(now: float) -> HostUse:
-    return HostUse(at=now, cpus=4, busy_cpus=1.0, memory_bytes=8, available_bytes=4, merged_bytes=0)
+def host() -> HostUse:
+    return HostUse(at=0, cpus=4, busy_cpus=1.0, memory_bytes=8, available_bytes=4, merged_bytes=0)
 
 
 class Scaled:

@@ -51,3 +51,22 @@ def test_a_service_may_take_as_long_to_end_as_its_guest(
         time_scale=time_scale,
     )
     assert (bundle.stop_signal, bundle.stop_seconds) == ("SIGINT", seconds)
+
+
+def test_each_boot_is_another_one_but_not_for_cloud_init() -> None:
+    """Or it would do its work for a new instance again at each boot."""
+    first, second = (
+        bundle_for(
+            INSTANCE,
+            boot=boot,
+            spec=ServiceSpec(name="web", image="i"),
+            image=RunConfig(),
+            network=NETWORK,
+            keys=FakeKeys(),
+            random_seed=bytes(64),
+            time_scale=1.0,
+        )
+        for boot in (1, 2)
+    )
+    assert first.instance_id != second.instance_id
+    assert first.cloud_instance_id == second.cloud_instance_id == INSTANCE.uuid

@@ -9,7 +9,7 @@ import pytest
 
 from vmorch.model.autoscale import AutoscaleSpec
 from vmorch.model.instance import EnvironmentNetwork, Goal, Instance, State
-from vmorch.model.names import Installation
+from vmorch.model.names import Installation, backend_name, backend_owner
 from vmorch.model.spec import (
     EnvironmentSpec,
     HealthCheck,
@@ -19,7 +19,8 @@ from vmorch.model.spec import (
     ServiceSpec,
 )
 from vmorch.proxy.protocol import Mode, ProxyConfig, Treatment
-from vmorch.reconciler.routing import Routed, backend_name, names, proxy_config, service_of
+from vmorch.proxy.routes import NO_ROUTE
+from vmorch.reconciler.routing import PROXIED, Routed, names, proxy_config
 from vmorch.store.protocol import EnvironmentRecord
 
 HERE = Installation("ab" * 16)
@@ -100,7 +101,10 @@ def test_requests_wait_for_who_wakes_when_they_come(goals: tuple[Goal, ...], hel
 
 def test_the_name_of_a_backend_tells_whose_it_is() -> None:
     for mode in Mode:
-        assert service_of(backend_name("shop", "web-api", 80, mode)) == ("shop", "web-api")
+        for kind in ("", "1", PROXIED):
+            name = backend_name("shop", "web-api", 80, mode, kind)
+            assert backend_owner(name) == ("shop", "web-api")
+    assert backend_owner(NO_ROUTE) is None
 
 
 @pytest.mark.parametrize(

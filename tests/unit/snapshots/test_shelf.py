@@ -26,6 +26,7 @@ async def made(shelf: SnapshotShelf, ram: bytes = b"memory", key: str = KEY) -> 
     draft = await shelf.draft(key)
     (draft / "ram").write_bytes(ram)
     (draft / "disk.qcow2").write_bytes(b"disk")
+    (draft / "disk.qcow2").chmod(0o440)
     (draft / "seed.iso").write_bytes(b"blank")
     return await shelf.publish(draft, key=key, service="web", image="sha256:1", with_service=True)
 
@@ -38,11 +39,11 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_it_holds_memory_for_root_alone_and_a_disk_that_nobody_writes(
+def test_it_holds_memory_for_root_alone_and_the_disk_as_it_was_shared(
     shelf: SnapshotShelf, tmp_path: Path
 ) -> None:
     snapshot = asyncio.run(made(shelf))
-    assert (mode(snapshot.ram), mode(snapshot.disk)) == (0o600, 0o444)
+    assert (mode(snapshot.ram), mode(snapshot.disk)) == (0o600, 0o440)
     names = {path.name for path in (tmp_path / "snapshots" / KEY).iterdir()}
     assert names == {"ram", "disk.qcow2", "snapshot.json"}
     assert present(shelf) == [KEY]
@@ -78,13 +79,44 @@ def test_a_second_one_leaves_the_first_as_it_is(shelf: SnapshotShelf) -> None:
 
 def test_a_fork_keeps_its_disk_when_the_snapshot_goes(shelf: SnapshotShelf, tmp_path: Path) -> None:
     snapshot = asyncio.run(made(shelf))
-    frozen = asyncio.run(shelf.lend(snapshot, tmp_path))
+    lent = asyncio.run(shelf.lend(snapshot, tmp_path))
+    lent.ram.unlink()
     freed = asyncio.run(shelf.remove(KEY))
-    assert frozen.read_bytes() == b"disk"
+    assert lent.disk.read_bytes() == b"disk"
     assert freed == snapshot.ram_bytes
     assert present(shelf) == []
     with pytest.raises(VmorchError, match="cannot be used"):
         asyncio.run(shelf.lend(snapshot, tmp_path))
+
+
+def test_of_two_who_remove_it_one_finds_nothing(
+    shelf: SnapshotShelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = asyncio.run(made(shelf))
+    rename, freed = Path.rename, []
+
+    def late(path: Path, target: Path) -> Path:
+        monkeypatch.undo()
+        freed.append(asyncio.run(shelf.remove(KEY)))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    assert asyncio.run(shelf.remove(KEY)) == 0
+    assert freed == [snapshot.ram_bytes + snapshot.disk_bytes]
+    assert list((tmp_path / "snapshots").iterdir()) == []
+
+
+def test_ram_and_disk_stay_a_pair_when_the_snapshot_is_made_anew(
+    shelf: SnapshotShelf, tmp_path: Path
+) -> None:
+    first = asyncio.run(made(shelf, b"first"))
+    lent = asyncio.run(shelf.lend(first, tmp_path))
+    asyncio.run(shelf.remove(KEY))
+    asyncio.run(made(shelf, b"second"))
+    assert lent.ram.read_bytes() == b"first"
+    assert mode(lent.ram) == 0o600
+    with pytest.raises(VmorchError, match="made anew meanwhile"):
+        asyncio.run(shelf.lend(first, tmp_path))
 
 
 def test_only_a_row_of_failures_condemns(shelf: SnapshotShelf) -> None:

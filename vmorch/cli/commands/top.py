@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
+import click
 import typer
 
 from vmorch.cli.apps import ExampleCommand, examples, new_app
 from vmorch.cli.common import session_of
 from vmorch.cli.measures import (
+    BY_NAME,
     INSTANCE_HEADER,
     SERVICE_HEADER,
+    SORT_HELP,
+    SORT_KEYS,
+    SORTS,
     host_line,
     instance_cells,
     ordered,
@@ -26,18 +31,7 @@ if TYPE_CHECKING:
     from vmorch.client import Client
     from vmorch.model.view.measure import MeasuredInstance, MeasuredService
 
-Sort = Literal["name", "cpu", "memory", "requests", "errors", "response", "open"]
-
-_KEYS: dict[str, Sort] = {
-    "n": "name",
-    "c": "cpu",
-    "m": "memory",
-    "r": "requests",
-    "e": "errors",
-    "l": "response",
-    "o": "open",
-}
-_HELP = "n(ame) c(pu) m(emory) r(equests) e(rrors) l(atency) o(pen); s(ervices) q(uit)"
+_HELP = f"{SORT_HELP}; s(ervices) q(uit)"
 
 app = new_app()
 
@@ -60,7 +54,9 @@ def command(
     by_service: Annotated[
         bool, typer.Option("--services", help="A row for each service, with what it costs.")
     ] = False,
-    sort: Annotated[Sort, typer.Option(help="By what; the greatest first.")] = "name",
+    sort: Annotated[
+        str, typer.Option(click_type=click.Choice([*SORTS]), help="By what; the greatest first.")
+    ] = BY_NAME,
     once: Annotated[
         bool, typer.Option("--once", help="Print once; so it is without a terminal.")
     ] = False,
@@ -93,7 +89,7 @@ class _View:
         services: Sequence[str],
         *,
         by_service: bool,
-        sort: Sort,
+        sort: str,
     ) -> None:
         self._client = client
         self._environment = environment
@@ -136,7 +132,7 @@ class _View:
         """Whether it means the end."""
         if key == "s":
             self._by_service = not self._by_service
-        self._sort = _KEYS.get(key, self._sort)
+        self._sort = SORT_KEYS.get(key, self._sort)
         return key in {"q", "\x03", "\x04"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vmorch.model.use import InstanceUse, ServiceUse, Totals
+from vmorch.model.use import InstanceUse, Latency, ServiceUse, Totals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,10 @@ class MeasuredInstance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredService:
+    """A service in the last look; `latency` is None where no request is logged."""
+
     environment: str
     service: str
     now: ServiceUse
     totals: Totals
+    latency: Latency | None = None
