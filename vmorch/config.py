@@ -78,6 +78,12 @@ class Settings:
         return self.state_dir / "backups"
 
     @property
+    def route_endpoints(self) -> dict[str, tuple[str, int]]:
+        """Addresses and ports at which routes are answered, by the key that gives the port."""
+        ports = {"http_port": self.http_port, "https_port": self.https_port}
+        return {key: (self.http_address, port) for key, port in ports.items() if port}
+
+    @property
     def images_dir(self) -> Path:
         return self.state_dir / "images"
 

@@ -209,6 +209,7 @@ async def _serve(
         taken_subnets=functools.partial(_taken_subnets, network, settings),
         port_is_free=port_is_free,
         publish_address=settings.publish_address,
+        own_endpoints=settings.route_endpoints,
     )
     guests = GuestAccess(hypervisor.agent, clock)
     prober = HealthProber(clock, guests)
@@ -371,6 +372,17 @@ async def _unclaimed_check(parts: Parts) -> Check:
     )
 
 
+def certificates_check(certificates: Certificates) -> Check:
+    if not (found := certificates.troubles()):
+        return Check(name="certificates", ok=True, message="the given ones can be used")
+    return Check(
+        name="certificates",
+        ok=False,
+        message="; ".join(found),
+        hint="Put good ones in their place. HAProxy notices within seconds.",
+    )
+
+
 async def _snapshots_check(parts: Parts) -> Check:
     present = await parts.snapshots.all()
     megabytes = sum(s.ram_bytes + s.disk_bytes for s in present) / 1024**2
@@ -408,6 +420,7 @@ def _api_server(
             steps,
             await _unclaimed_check(parts),
             await _snapshots_check(parts),
+            await asyncio.to_thread(certificates_check, certificates),
             capacity_check(parts.host.view(), reconciler.last_look()),
         ]
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from vmorch.effects import SystemClock
+from vmorch.model.compose.quantities import MOST_BODY_BYTES, MOST_HEADERS, MOST_MAINTENANCE
 from vmorch.proxy import holding
 from vmorch.proxy.certificates import Certificates
-from vmorch.proxy.configuration import namespaces_in, render
+from vmorch.proxy.configuration import render
 from vmorch.proxy.place import Place
 from vmorch.proxy.protocol import (
     Backend,
@@ -27,7 +28,6 @@ from vmorch.proxy.protocol import (
     Server,
     Treatment,
 )
-from vmorch.proxy.validation import namespaces
 
 GOLDEN = Path(__file__).parent / "golden" / "proxy"
 PLACE = Place(config_dir=Path("/var/lib/vmorch/proxy"), run_dir=Path("/run/vmorch/proxy"))
@@ -139,6 +139,31 @@ CONFIGS["treated"] = ProxyConfig(
     ),
 )
 
+LONGEST = "a" * 1000
+CONFIGS["longest"] = ProxyConfig(
+    backends=(
+        replace(
+            ORDERS,
+            check=replace(HTTP_CHECK, path=f"/{LONGEST}"),
+            treatment=Treatment(timeout_seconds=7 * 86400.0, body_bytes=MOST_BODY_BYTES),
+        ),
+        replace(IDLE, treatment=Treatment(maintenance="ü" * MOST_MAINTENANCE)),
+    ),
+    routes=(
+        HttpRoute(
+            host=".".join(["a" * 63] * 4),
+            path=f"/{LONGEST}",
+            backend=ORDERS.name,
+            headers=tuple((f"X-{n}-{LONGEST[:90]}", " {" * 100) for n in range(MOST_HEADERS)),
+        ),
+        HttpRoute(host="a.localhost", path="/", backend=IDLE.name),
+    ),
+)
+
+
+def namespaces(config: ProxyConfig) -> list[str]:
+    return sorted({item.namespace for item in config.listeners if item.namespace})
+
 
 def text_of(name: str) -> str:
     config = CONFIGS[name]
@@ -205,6 +230,13 @@ def test_order_of_what_is_equal_does_not_matter() -> None:
     assert render(turned, PLACE) == render(broad, PLACE)
 
 
+def test_a_slash_at_the_end_makes_no_path_longer() -> None:
+    slash = HttpRoute(host="a.localhost", path="/api/", backend=IDLE.name)
+    plain = HttpRoute(host="a.localhost", path="/api", backend=ORDERS.name, headers=(("x-a", "1"),))
+    text = render(ProxyConfig(backends=(ORDERS, IDLE), routes=(slash, plain)), PLACE).text
+    assert text.index(f"use_backend {ORDERS.name} if") < text.index(f"use_backend {IDLE.name} if")
+
+
 def test_the_marker_is_of_the_structure_and_not_of_the_servers() -> None:
     broad = CONFIGS["broad"]
     marker = render(broad, PLACE).marker
@@ -227,8 +259,3 @@ def test_the_check_of_a_backend_without_servers_counts_too() -> None:
     idle = ProxyConfig(backends=(replace(IDLE, check=TCP_CHECK),))
     slower = ProxyConfig(backends=(replace(IDLE, check=replace(TCP_CHECK, interval_seconds=9)),))
     assert render(idle, PLACE).marker != render(slower, PLACE).marker
-
-
-def test_the_file_remembers_which_namespaces_it_was_for() -> None:
-    found = {"f00ba4-r0": 4026532101, "f00ba4-r7": 4026532102}
-    assert namespaces_in(render(ProxyConfig(), PLACE, namespaces=found).text) == found

@@ -387,6 +387,22 @@ def test_a_refused_configuration_leaves_the_old_one_serving(world: World) -> Non
     world.apply(good)
 
 
+def test_a_check_tells_what_would_be_refused_and_changes_nothing(world: World) -> None:
+    site = world.site()
+    config = routed(site.server())
+    world.apply(config)
+    files = {file: file.read_text() for file in world.place.config_dir.iterdir()}
+    worker = workers(world)
+    asyncio.run(world.proxy.check(routed()))
+    asyncio.run(world.proxy.check(ProxyConfig()))
+    place = replace(world.place, group="nobody-of-that-name")
+    with pytest.raises(ProxyError, match="cannot find group id"):
+        asyncio.run(HAProxy(place, clock=SystemClock(), faults=NoFaults()).check(config))
+    assert {file: file.read_text() for file in world.place.config_dir.iterdir()} == files
+    assert workers(world) == worker
+    assert world.get()[0] == 200
+
+
 def test_a_taken_port_is_named_with_its_holder_and_hinders_nothing_else(world: World) -> None:
     one, two = world.site("one"), world.site("two")
     good = routed(one.server())
@@ -414,6 +430,69 @@ def test_a_taken_port_is_named_with_its_holder_and_hinders_nothing_else(world: W
         assert world.place.config_file.read_text() == text
     world.apply(wanted)
     assert name_through(port) == "two"
+
+
+def test_a_taken_port_costs_no_connection_of_others(world: World) -> None:
+    """A reload that fails has HAProxy refuse everything for two seconds: it must not be tried."""
+    site, open_port = world.site("one"), free_port()
+    listener = Listener(
+        address="127.0.0.1", port=open_port, namespace=None, backend="shop.web.80.tcp"
+    )
+    good = ProxyConfig(backends=(plain(site.server()),), listeners=(listener,))
+    world.apply(good)
+    over, refused = threading.Event(), []
+
+    def connect() -> None:
+        while not over.wait(0.005):
+            try:
+                name_through(open_port)
+            except OSError as error:
+                refused.append(error)
+
+    client = threading.Thread(target=connect)
+    client.start()
+    with closing(socket.create_server(("127.0.0.1", 0))) as holder:
+        taken = replace(listener, port=holder.getsockname()[1])
+        for _ in range(3):
+            with pytest.raises(AddressUnavailable):
+                world.apply(replace(good, listeners=(listener, taken)))
+            world.apply(good)
+    over.set()
+    client.join()
+    assert not refused
+
+
+def test_who_has_the_port_of_the_routes_costs_no_other_traffic(world: World) -> None:
+    site = world.site("one")
+    listener = Listener(
+        address="127.0.0.1", port=free_port(), namespace=None, backend="shop.web.80.tcp"
+    )
+    config = routed(site.server())
+    config = replace(
+        config, backends=(*config.backends, plain(site.server())), listeners=(listener,)
+    )
+    with closing(socket.create_server(("127.0.0.1", world.place.http_port))):
+        with pytest.raises(AddressUnavailable, match="which") as caught:
+            world.apply(config)
+        assert "'http_port'" in (caught.value.hint or "")
+        world.apply(config.without(caught.value.endpoints))
+        assert name_through(listener.port) == "one"
+    world.apply(config)
+    assert world.get()[1].split()[0] == "one"
+
+
+def test_a_listener_where_routes_are_answered_is_refused(world: World) -> None:
+    config = routed(world.site().server())
+    world.apply(config)
+    meeting = Listener(
+        address="127.0.0.1",
+        port=world.place.http_port,
+        namespace=None,
+        backend="shop.web.80.tcp",
+    )
+    with pytest.raises(AddressUnavailable, match="where it answers routes"):
+        world.apply(replace(config, backends=(*config.backends, plain()), listeners=(meeting,)))
+    assert world.get()[0] == 200
 
 
 def test_a_taken_port_at_the_first_start_and_an_address_nobody_has(world: World) -> None:
@@ -536,6 +615,37 @@ def test_a_namespace_made_anew_gets_its_listeners_anew(world: World, router: str
         world.apply(config)
     make_router(router)
     world.apply(config)
+    assert name_inside(router) == "one"
+
+
+@dataclass
+class KillAtCount:
+    """At the point's so-manieth time."""
+
+    point: str
+    count: int
+
+    async def at(self, point: str) -> None:
+        self.count -= point == self.point
+        if self.count == 0:
+            raise Killed
+
+
+@pytest.mark.parametrize("point", ["proxy.written", "proxy.reloading"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_killed_while_a_namespace_is_replaced_the_next_apply_converges(
+    world: World, router: str, point: str, count: int
+) -> None:
+    site = world.site("one")
+    listener = Listener(address="10.9.0.2", port=80, namespace=router, backend="shop.web.80.tcp")
+    config = ProxyConfig(backends=(plain(site.server()),), listeners=(listener,))
+    world.apply(config)
+    ip("netns", "del", router)
+    make_router(router)
+    dying = HAProxy(world.place, clock=SystemClock(), faults=KillAtCount(point, count))
+    with pytest.raises(Killed):
+        asyncio.run(dying.apply(config))
+    asyncio.run(world.another().apply(config))
     assert name_inside(router) == "one"
 
 

@@ -24,7 +24,7 @@ from proxy_world import World, eventually, free_port, plain, routed, running, we
 
 from vmorch.proxy.holding import MOST_HELD
 from vmorch.proxy.place import Place
-from vmorch.proxy.protocol import HttpRoute, Listener, ProxyConfig, Server
+from vmorch.proxy.protocol import HttpRoute, Listener, ProxyConfig, Server, Treatment
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="HAProxy's master runs as root")
 
@@ -156,6 +156,28 @@ def test_a_reload_loses_nobody_that_waits(world: World, pool: ThreadPoolExecutor
     ready = held(world.site().server())
     world.apply(replace(reloaded, backends=(*ready.backends, other)))
     assert results(futures) == [200] * 10
+
+
+def test_who_waits_over_a_reload_may_wait_longer_than_the_route_lets_an_instance_be_silent(
+    world: World, pool: ThreadPoolExecutor
+) -> None:
+    def impatient(*servers: Server, hosts: tuple[str, ...] = ()) -> ProxyConfig:
+        config = held(*servers)
+        [backend] = config.backends
+        more = (HttpRoute(host=host, path="/", backend=backend.name) for host in hosts)
+        return ProxyConfig(
+            backends=(replace(backend, treatment=Treatment(timeout_seconds=SHORT_SECONDS)),),
+            routes=(*config.routes, *more),
+        )
+
+    world.apply(impatient())
+    future = pool.submit(world.get)
+    eventually(waiting(world, 1))
+    world.apply(impatient(hosts=("more.localhost",)))
+    eventually(waiting(world, 1))
+    time.sleep(2 * SHORT_SECONDS)
+    world.apply(impatient(world.site().server(), hosts=("more.localhost",)))
+    assert future.result()[0] == 200
 
 
 def test_whom_nobody_hears_is_heard_later(world: World, pool: ThreadPoolExecutor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from proxy_world import World, free_port, running, web
 
+from vmorch.proxy.access import RING
+from vmorch.proxy.admin import CommandLine
 from vmorch.proxy.place import Place
 from vmorch.proxy.protocol import HttpRoute, ProxyConfig, Treatment
 
@@ -158,6 +161,15 @@ def test_what_is_to_be_logged_is_and_survives_a_reload_while_its_worker_does(wor
     assert len(asyncio.run(world.proxy.answer_times())["shop", "web"]) == 2
     site.release.set()
     waiting.join()
+
+
+def test_who_asks_for_nothing_takes_no_room_in_the_log(world: World) -> None:
+    treated(world, Treatment(logged=True))
+    for _ in range(5):
+        socket.create_connection(("127.0.0.1", world.place.http_port)).close()
+    ask(world)
+    ring = asyncio.run(CommandLine(world.place.admin_socket).ask(f"show events {RING}"))
+    assert ring.count('{"time"') == 1, ring
 
 
 def test_without_a_log_there_are_no_lines(world: World) -> None:

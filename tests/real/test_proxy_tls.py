@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,22 @@ def test_a_given_certificate_is_presented_as_soon_as_it_is_there(world: World) -
     assert presented.strip() in (world.place.tls_dir / "given/shop.pem").read_text()
 
 
+def test_an_expired_given_certificate_wins_over_nothing(world: World) -> None:
+    config = routed(world.site("one").server())
+    theirs = LocalAuthority(world.place.config_dir / "theirs")
+    long_ago = SystemClock().now() - 500 * 86400.0
+    theirs.issue("web.localhost", world.place.tls_dir / "given/old.pem", long_ago)
+    world.apply(config)
+    assert curl(world, authority=trusted(world)).returncode == 0
+
+
+def test_a_check_leaves_the_certificates_alone(world: World) -> None:
+    world.apply(routed(world.site().server()))
+    files = {file: file.stat().st_mtime_ns for file in world.place.tls_dir.rglob("*")}
+    asyncio.run(world.proxy.check(ProxyConfig()))
+    assert {file: file.stat().st_mtime_ns for file in world.place.tls_dir.rglob("*")} == files
+
+
 def test_a_web_socket_echoes_by_tls(world: World) -> None:
     echo = socket.create_server(("127.0.0.1", 0))
     world.stack.callback(echo.close)
@@ -114,6 +132,16 @@ def test_a_web_socket_echoes_by_tls(world: World) -> None:
         assert client.recv(4096).startswith(b"HTTP/1.1 101")
         client.sendall(b"\x81\x05hello")
         assert client.recv(4096) == b"\x81\x05hello"
+
+
+def test_a_taken_tls_port_that_nothing_needs_is_no_trouble(world: World) -> None:
+    """Without a certificate nothing is answered by TLS."""
+    config = routed(world.site().server())
+    [route] = config.routes
+    with closing(socket.create_server(("127.0.0.1", world.place.https_port))):
+        for host in ("a.example", "b.example"):
+            world.apply(replace(config, routes=(replace(route, host=host),)))
+    assert world.get(host="b.example")[0] == 200
 
 
 def test_a_taken_tls_port_is_named(world: World) -> None:

@@ -6,18 +6,27 @@ import asyncio
 import contextlib
 import signal
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 
-from vmorch.daemon import end_anonymous, listening_for_metrics, metrics_server, run_roots
+from vmorch.daemon import (
+    certificates_check,
+    end_anonymous,
+    listening_for_metrics,
+    metrics_server,
+    run_roots,
+)
 from vmorch.effects import SystemClock
 from vmorch.errors import Refused
 from vmorch.hypervisor.fake import FakeHypervisor
 from vmorch.hypervisor.protocol import GuestState, ObservedGuest
 from vmorch.metrics.history import History
 from vmorch.model.names import Installation
+from vmorch.proxy.certificates import Certificates
+from vmorch.proxy.place import Place
 
 
 class FakeServer:
@@ -51,6 +60,18 @@ async def broken() -> None:
 def run(server: Any, roots: dict[str, Any]) -> None:
     with socket.socket() as listener:
         asyncio.run(run_roots(server, listener, roots))
+
+
+def test_the_doctor_tells_of_certificates(tmp_path: Path) -> None:
+    place = Place(config_dir=tmp_path, run_dir=tmp_path)
+    certificates = Certificates(place, SystemClock())
+    assert certificates_check(certificates).ok
+    given = place.tls_dir / "given/shop.pem"
+    given.parent.mkdir(parents=True)
+    given.write_text("nothing")
+    check = certificates_check(certificates)
+    assert not check.ok
+    assert "given/shop.pem is left out" in check.message
 
 
 def test_a_root_task_that_breaks_takes_the_others_along_and_says_why() -> None:

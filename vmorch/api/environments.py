@@ -84,7 +84,8 @@ def router(services: ApiServices) -> APIRouter:
         record = await _found(services, name)
         whole = _whole(spec, record, body, services.clock.now())
         others = [r for r in await store.environments() if r.name != name]
-        refuse_conflicts(whole, others, services.settings.publish_address)
+        settings = services.settings
+        refuse_conflicts(whole, others, settings.publish_address, settings.route_endpoints)
         _refuse_leaving(record)
         refuse_too_large(at_least(whole, by_hand=body.by_hand), services.host.view())
         volumes = {volume.name for volume in await store.volumes(name) if not volume.removing}

@@ -15,6 +15,7 @@ from typing import Any
 from vmorch.model.access import Access
 from vmorch.model.names import backend_owner
 from vmorch.proxy.answers import lines
+from vmorch.proxy.holding import GATE
 
 RING = "vmorch-access"
 _RING_BYTES = 4 * 1024**2
@@ -65,6 +66,8 @@ def log_lines() -> list[str]:
     return [
         f"    log ring@{RING} len {_LINE_BYTES} format raw local0",
         f"    log-format '{{{pairs}}}'",
+        # Connections that are opened and left push no request out of the ring.
+        "    option dontlognull",
     ]
 
 
@@ -100,7 +103,7 @@ def _access(line: dict[str, Any], environment: str, service: str) -> Access:
         time=line["time"],
         environment=environment,
         service=service,
-        instance=None if line["server"].startswith("<") else line["server"],
+        instance=_instance(line["server"]),
         client=line["client"],
         http=line["http"],
         tls="" if line["tls"] == "-" else line["tls"],
@@ -116,6 +119,11 @@ def _access(line: dict[str, Any], environment: str, service: str) -> Access:
         answer_seconds=_seconds(line["answer"]),
         end=line["end"],
     )
+
+
+def _instance(server: str) -> str | None:
+    """Of one that waited over a reload, only the worker that came after knows the instance."""
+    return None if server == GATE or server.startswith("<") else server
 
 
 def _seconds(milliseconds: int) -> float | None:

@@ -1,13 +1,15 @@
 """The local certificate authority: one per state directory, for `*.localhost` and nothing else.
 
-It constrains itself to that name (RFC 5280, 4.2.1.10), so that whoever trusts it trusts it with
-no other host, even if its key were lost. Keys are those of the operating system's randomness.
+It constrains itself to servers of that name (RFC 5280, 4.2.1.10 and 4.2.1.12), so that whoever
+trusts it trusts it with no other host, address or person, even if its key were lost. Keys are those
+of the operating system's randomness.
 """
 
 from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 from cryptography import x509
@@ -38,10 +40,10 @@ def is_local(host: str) -> bool:
 
 
 class LocalAuthority:
-    """`directory` is root's alone. The authority is one file of certificate and key."""
+    """`directory` is root's alone. The authority is one `file` of certificate and key."""
 
     def __init__(self, directory: Path) -> None:
-        self._file = directory / "authority.pem"
+        self.file = directory / "authority.pem"
 
     def certificate(self, now: float) -> str:
         """The authority's certificate as PEM, which is no secret; made at the first call.
@@ -69,10 +71,10 @@ class LocalAuthority:
             _write(file, draft.sign(key, SHA256()), own)
 
     def _kept(self, now: float) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        if not self._file.exists():
-            _write(self._file, *_new_authority(now))
+        if not self.file.exists():
+            _write(self.file, *_new_authority(now))
         try:
-            content = self._file.read_bytes()
+            content = self.file.read_bytes()
             key = load_pem_private_key(content, password=None)
             certificate = x509.load_pem_x509_certificate(content)
         except (OSError, ValueError) as error:
@@ -83,7 +85,7 @@ class LocalAuthority:
 
     def _damaged(self) -> ProxyError:
         return ProxyError(
-            f"The local certificate authority in {self._file} cannot be read.",
+            f"The local certificate authority in {self.file} cannot be read.",
             hint="Restore the file; or remove it, and trust the new one ('vmorch tls trust').",
         )
 
@@ -105,11 +107,18 @@ def _new_authority(now: float) -> tuple[x509.Certificate, ec.EllipticCurvePrivat
         encipher_only=False,
         decipher_only=False,
     )
-    only = x509.NameConstraints(permitted_subtrees=[x509.DNSName(DOMAIN)], excluded_subtrees=None)
+    # What a kind of name is not constrained, it is free: permitted host names say nothing of
+    # addresses, and those of persons are no server's.
+    only = x509.NameConstraints(
+        permitted_subtrees=[x509.DNSName(DOMAIN)],
+        excluded_subtrees=[x509.IPAddress(ip_network(every)) for every in ("0.0.0.0/0", "::/0")],
+    )
+    servers = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
     return (
         draft.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(only, critical=True)
+        .add_extension(servers, critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, SHA256())
     ), key

@@ -9,18 +9,24 @@ Words of the configuration: HAProxy 2.6 Configuration Manual.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from vmorch.proxy import holding
 from vmorch.proxy.access import ring_section
+from vmorch.proxy.listening import listener_name, refuse_meeting
 from vmorch.proxy.place import Place
-from vmorch.proxy.protocol import Backend, Check, Listener, Mode, ProxyConfig, Server
+from vmorch.proxy.protocol import (
+    ANSWER_SECONDS,
+    Backend,
+    Check,
+    Listener,
+    Mode,
+    ProxyConfig,
+    Server,
+)
 from vmorch.proxy.routes import endpoint, http_lines, http_side
 from vmorch.proxy.validation import validate
-
-_NAMESPACE_LINE = re.compile(r"^# namespace (\S+) is (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +34,8 @@ class Rendered:
     text: str
     marker: str
     backends: tuple[Backend, ...]
+    namespaces: Mapping[str, int]
+    tls: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,24 +61,27 @@ def render(
 
     Raises:
         ProxyError: the configuration makes no sense.
+        AddressUnavailable: (a ProxyError) listeners are where routes are answered.
     """
     validate(config)
+    refuse_meeting(config, place)
     backends = tuple(sorted(map(_ordered, config.backends), key=lambda item: item.name))
     outside = _Outside(namespaces=namespaces or {}, certificates=certificates)
     bare = tuple(replace(backend, servers=()) for backend in backends)
     structure = _document(config, place, outside, backends=bare, marker="")
     marker = hashlib.sha256(structure.encode()).hexdigest()[:16]
     text = _document(config, place, outside, backends=backends, marker=marker)
-    return Rendered(text=text, marker=marker, backends=backends)
+    return Rendered(
+        text=text,
+        marker=marker,
+        backends=backends,
+        namespaces=outside.namespaces,
+        tls=bool(certificates),
+    )
 
 
 def _ordered(backend: Backend) -> Backend:
     return replace(backend, servers=tuple(sorted(backend.servers, key=lambda item: item.id)))
-
-
-def namespaces_in(text: str) -> dict[str, int]:
-    """The router namespaces that a file made here was written for, with their inode numbers."""
-    return {name: int(inode) for name, inode in _NAMESPACE_LINE.findall(text)}
 
 
 def added_server(server: Server, backend: Backend) -> str:
@@ -115,7 +126,10 @@ def _document(
         _defaults(),
         *([ring_section()] if logged else []),
         *(http_side(config.routes, place, tls=tls, logged=logged) if config.routes else ()),
-        *(_listener(item) for item in sorted(config.listeners, key=_listener_order)),
+        *(
+            _listener(item, listener_name(item, outside.namespaces))
+            for item in sorted(config.listeners, key=_listener_order)
+        ),
         *(holding.gate(backend, place) for backend in held),
         *(_backend(backend, place, silent=logged) for backend in backends),
     ]
@@ -123,10 +137,8 @@ def _document(
 
 
 def _head(outside: _Outside) -> list[str]:
-    namespaces = sorted(outside.namespaces.items())
     return [
         "# Written by vmorch; changes are lost.",
-        *(f"# namespace {name} is {inode}" for name, inode in namespaces),
         *([f"# certificates {outside.certificates}"] if outside.certificates else []),
     ]
 
@@ -153,7 +165,7 @@ def _defaults() -> list[str]:
         # A guest that is gone answers nothing: a lost SYN is repeated after 1 and 3 s.
         "    timeout connect 4s",
         "    timeout client 60s",
-        "    timeout server 300s",
+        f"    timeout server {ANSWER_SECONDS}s",
         "    timeout tunnel 24h",
         "    timeout http-request 10s",
         # Short: after a reload an idle client has one more request with the old worker, whose
@@ -181,13 +193,13 @@ def _listener_order(item: Listener) -> tuple[str, str, int]:
     return (item.namespace or "", item.address, item.port)
 
 
-def _listener(item: Listener) -> list[str]:
+def _listener(item: Listener, name: str) -> list[str]:
     # TCP also where HTTP is spoken: what one service says to another, or a published port
     # carries, needs none of HTTP's features, and bytes that pass unread cannot be misread.
     words = f" namespace {item.namespace}" if item.namespace else ""
     words += " accept-proxy" if item.accept_proxy else ""
     return [
-        f"frontend tcp:{item.namespace or 'host'}:{item.address}:{item.port}",
+        f"frontend {name}",
         "    mode tcp",
         # Idle connections of a pool live as long as in a network without a proxy.
         "    timeout client 24h",

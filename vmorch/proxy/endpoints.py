@@ -1,7 +1,8 @@
 """Why HAProxy cannot listen where it should. Asks `ss` and `ip`, which look into namespaces too.
 
-A reload that fails says nothing (a detached master has no terminal), so the reason has to be
-found: another program listens there, or nobody has the address. Blocking.
+It is asked before a reload: one that fails stops every listener for about two seconds, and says
+nothing, as a detached master has no terminal. So what is not certain must not be said here: another
+program listens there, or nobody has the address. Blocking.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import re
 import subprocess
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
 
-from vmorch.errors import ProxyError
 from vmorch.model.names import NAMESPACES
-from vmorch.proxy.protocol import AddressUnavailable, Endpoint
+from vmorch.proxy.listening import overlap
+from vmorch.proxy.protocol import AddressUnavailable, Endpoint, Purpose
 
-_WILDCARDS = {"0.0.0.0", "::", "*"}
+# Where it is set, addresses may be listened on before anybody has them.
+_NONLOCAL = Path("/proc/sys/net/ipv4/ip_nonlocal_bind")
 _USER = re.compile(r'\("([^"]*)",pid=(\d+)')
 _SECONDS = 10.0
 
@@ -29,23 +33,27 @@ class _Holder:
     pid: int
 
 
-def namespace_inodes(names: Iterable[str]) -> dict[str, int]:
-    """The inode numbers of router namespaces.
+def namespace_inodes(endpoints: Iterable[Endpoint]) -> dict[str, int]:
+    """The inode numbers of the router namespaces in which these are.
 
     Raises:
-        ProxyError: one does not exist.
+        AddressUnavailable: some namespaces do not exist.
     """
-    found = {}
-    for name in names:
-        try:
-            found[name] = (NAMESPACES / name).stat().st_ino
-        except OSError as error:
-            raise ProxyError(
-                f"The network namespace {name}, in which a service should be reachable, "
-                f"cannot be opened: {error.strerror}.",
-                hint="vmorch makes it again when it next looks at the environment.",
-                retryable=True,
-            ) from error
+    found: dict[str, int] = {}
+    lost: list[Endpoint] = []
+    for endpoint in endpoints:
+        if endpoint.namespace is not None and endpoint.namespace not in found:
+            try:
+                found[endpoint.namespace] = (NAMESPACES / endpoint.namespace).stat().st_ino
+            except OSError:
+                lost.append(endpoint)
+    if lost:
+        names = ", ".join(sorted({str(endpoint.namespace) for endpoint in lost}))
+        raise AddressUnavailable(
+            f"Some services cannot be reached from others: there is no network namespace {names}.",
+            hint="vmorch makes it again when it next looks at the environment.",
+            endpoints=tuple(lost),
+        )
     return found
 
 
@@ -64,25 +72,25 @@ def unavailable(endpoints: Iterable[Endpoint], own: Collection[int]) -> AddressU
                 reasons[endpoint] = reason
     if not reasons:
         return None
+    settings = [f"'{e.purpose}'" for e in reasons if e.purpose is not Purpose.LISTENER]
+    where = f" ({' and '.join(settings)} in the daemon's settings)" if settings else ""
     return AddressUnavailable(
         f"HAProxy cannot listen on {'; '.join(reasons.values())}.",
-        hint="Stop that program, or choose another port or address.",
+        hint=f"Stop that program, or choose another port or address{where}.",
         endpoints=tuple(reasons),
     )
 
 
 def _reason(endpoint: Endpoint, holders: list[_Holder], addresses: set[str]) -> str:
     for item in holders:
-        if item.port == endpoint.port and _overlap(item.address, endpoint.address):
+        if item.port == endpoint.port and overlap(item.address, endpoint.address):
             who = f"{item.program} (process {item.pid})" if item.pid else "another program"
             return f"{endpoint}, which {who} has"
-    if endpoint.address not in addresses | _WILDCARDS:
+    # The whole of 127.0.0.0/8 is local though only one address of it is listed.
+    everybodys = ip_address(endpoint.address).is_unspecified or endpoint.address.startswith("127.")
+    if addresses and not everybodys and endpoint.address not in addresses:
         return f"{endpoint}, an address that nobody has"
     return ""
-
-
-def _overlap(one: str, other: str) -> bool:
-    return one == other or one in _WILDCARDS or other in _WILDCARDS
 
 
 def _listening(namespace: str | None) -> list[_Holder]:
@@ -104,11 +112,19 @@ def _listening(namespace: str | None) -> list[_Holder]:
 
 
 def _addresses(namespace: str | None) -> set[str]:
+    """Empty where it cannot be said which addresses may be listened on."""
     where = ["-n", namespace] if namespace else []
+    if namespace is None and _may_be_nobodys():
+        return set()
     links = json.loads(_output(["ip", *where, "-j", "address", "show"]) or "[]")
-    own = {item["local"] for link in links for item in link.get("addr_info", ())}
-    # The whole of 127.0.0.0/8 is local though only one address of it is listed.
-    return own | {f"127.0.0.{number}" for number in range(1, 255)}
+    return {item["local"] for link in links for item in link.get("addr_info", ())}
+
+
+def _may_be_nobodys() -> bool:
+    try:
+        return _NONLOCAL.read_text().strip() == "1"
+    except OSError:
+        return False
 
 
 def _output(command: list[str]) -> str:

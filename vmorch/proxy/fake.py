@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 
 from vmorch.effects import Faults, NoFaults
 from vmorch.errors import ProxyError
 from vmorch.model.access import Access
 from vmorch.model.counters import TrafficCounters, TrafficReport
+from vmorch.proxy.listening import missing, refuse_meeting
+from vmorch.proxy.place import Place
 from vmorch.proxy.protocol import (
     AddressUnavailable,
     Backend,
@@ -24,14 +27,18 @@ from vmorch.proxy.protocol import (
 )
 from vmorch.proxy.validation import validate
 
+_PLACE = Place(config_dir=Path("/nowhere"), run_dir=Path("/nowhere"), https_port=8443)
+
 
 class FakeProxy:
     """`config` is what runs (None: nothing does), `applied` counts the calls that changed it.
 
-    Fault points: `proxy.apply` before anything happens, `proxy.applied` after all of it.
+    Routes are answered where `place` says. Fault points: `proxy.apply` before anything happens,
+    `proxy.applied` after all of it.
     """
 
-    def __init__(self, faults: Faults | None = None) -> None:
+    def __init__(self, faults: Faults | None = None, place: Place = _PLACE) -> None:
+        self._place = place
         self.config: ProxyConfig | None = None
         self.applied = 0
         self.log: list[Access] = []
@@ -46,22 +53,23 @@ class FakeProxy:
         self._gone = asyncio.Event()
         self._calls: asyncio.Queue[str] = asyncio.Queue()
 
-    async def apply(self, config: ProxyConfig) -> None:
-        await self._faults.at("proxy.apply")
+    async def check(self, config: ProxyConfig) -> None:
         validate(config)
         if self.refusal:
             raise self.refusal
         self._check_ports(config)
+
+    async def apply(self, config: ProxyConfig) -> None:
+        await self._faults.at("proxy.apply")
+        await self.check(config)
         if config != self.config:
             self.config = config
             self.applied += 1
         await self._faults.at("proxy.applied")
 
     def _check_ports(self, config: ProxyConfig) -> None:
-        wanted = (
-            Endpoint(address=item.address, port=item.port, namespace=item.namespace)
-            for item in config.listeners
-        )
+        refuse_meeting(config, self._place)
+        wanted = missing(config, self._place, held=(), namespaces={})
         if blocked := tuple(endpoint for endpoint in wanted if endpoint in self.taken):
             raise AddressUnavailable(
                 f"The proxy cannot listen on {', '.join(map(str, blocked))}: it is taken.",
@@ -170,7 +178,7 @@ class FakeProxy:
             and f"{path}/".startswith(route.path.rstrip("/") + "/")
             and all(sent.get(key.lower()) == value for key, value in route.headers)
         ]
-        found = max(fitting, key=lambda route: (len(route.path), len(route.headers)), default=None)
+        found = max(fitting, key=lambda r: (len(r.path.rstrip("/")), len(r.headers)), default=None)
         return found.backend if found else None
 
     def _servers(self, name: str) -> tuple[Server, ...]:

@@ -2,9 +2,9 @@
 
 Nothing is remembered between calls but an answer's text; whatever was interrupted, by whom and
 where, the next `apply` finds out from the worker and converges. Order of a change of structure:
-candidate checked by `haproxy -c`, servers of the running worker brought up to date, file
-replaced, reload, new worker seen with the new marker. A change of servers only: file replaced,
-commands.
+candidate checked by `haproxy -c`, servers of the running worker brought up to date, addresses seen
+to be free, file replaced, reload, new worker seen with the new marker. A change of servers only:
+file replaced, commands.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
 from itertools import chain, groupby
 from operator import attrgetter
@@ -27,13 +35,14 @@ from vmorch.proxy.admin import CommandLine, Unreachable
 from vmorch.proxy.calls import calls
 from vmorch.proxy.certificates import Certificates
 from vmorch.proxy.changes import Command, changes
-from vmorch.proxy.configuration import Rendered, namespaces_in, render
+from vmorch.proxy.configuration import Rendered, render
 from vmorch.proxy.counting import read_counters, read_traffic, with_leaving
 from vmorch.proxy.endpoints import namespace_inodes, unavailable
 from vmorch.proxy.holding import program
+from vmorch.proxy.listening import missing, read_frontends, stale_namespaces
 from vmorch.proxy.place import Place
 from vmorch.proxy.process import Program, ended
-from vmorch.proxy.protocol import Endpoint, ProxyConfig, ServerStatus
+from vmorch.proxy.protocol import ProxyConfig, ServerStatus
 from vmorch.proxy.running import (
     Processes,
     RunningWorker,
@@ -41,7 +50,6 @@ from vmorch.proxy.running import (
     read_status,
     read_worker,
 )
-from vmorch.proxy.validation import namespaces
 
 T = TypeVar("T")
 
@@ -53,6 +61,7 @@ _LOOK_SECONDS = 1.0
 _ACCESSES = f"show events {RING}"
 _ALL_SERVERS = "show stat -1 4 -1"
 _TRAFFIC = "show stat -1 6 -1"
+_FRONTENDS = "show stat -1 1 -1"
 
 
 class HAProxy:
@@ -84,6 +93,12 @@ class HAProxy:
                 await self._restructure(config, wanted, worker)
             else:
                 await self._change_servers(config, wanted, worker)
+
+    async def check(self, config: ProxyConfig) -> None:
+        """Without TLS: certificates are not asked about, and to make them would be a change."""
+        async with self._lock:
+            plain = replace(config, tls=False)
+            await self._checked(render(plain, self._place, namespaces=_inodes(plain)))
 
     async def status(self) -> Mapping[tuple[str, str], ServerStatus]:
         """Sessions of leaving workers count too: a drained server is idle when none has any."""
@@ -170,9 +185,10 @@ class HAProxy:
     # What should run, and what does
 
     def _render(self, config: ProxyConfig) -> Rendered:
-        inodes = namespace_inodes(namespaces(config))
+        inodes = _inodes(config)
         hosts = [route.host for route in config.routes]
-        digest = self._certificates.ensure(hosts) if self._place.https_port else ""
+        tls = config.tls and self._place.https_port
+        digest = self._certificates.ensure(hosts) if tls else ""
         inputs = (config, inodes, digest)
         if self._last is None or self._last[0] != inputs:
             rendered = render(config, self._place, namespaces=inodes, certificates=digest)
@@ -188,6 +204,9 @@ class HAProxy:
 
     async def _asked_worker(self) -> RunningWorker:
         return read_worker(await self._admin.ask("show info;show servers state"))
+
+    async def _asked_frontends(self) -> str:
+        return await self._admin.ask(_FRONTENDS)
 
     async def _processes(self) -> Processes:
         return read_processes(await self._master.told("show proc"))
@@ -216,7 +235,7 @@ class HAProxy:
         try:
             await asyncio.to_thread(self._program.start)
         except ProxyError as error:
-            raise await self._blocked(config) or error from error
+            raise await self._blocked(config, wanted) or error from error
         await self._faults.at("proxy.started")
         worker = await self._worker()
         if worker is None or worker.marker != wanted.marker:
@@ -242,19 +261,17 @@ class HAProxy:
     ) -> None:
         await self._checked(wanted)
         # First what needs no reload: a port that cannot be had must not keep a ready instance
-        # of another service from its traffic.
+        # of another service from its traffic. Nor may it be tried: a reload that fails has the old
+        # worker refuse every connection for about two seconds.
         for backend in wanted.backends:
             with contextlib.suppress(ProxyError):  # the worker may not know the backend yet
                 await self._run(changes((backend,), worker.servers))
-        stale = self._stale_namespaces(wanted)
-        if stale:
+        held = read_frontends(await self._patiently(self._asked_frontends))
+        if blocked := await self._blocked(config, wanted, held):
+            raise blocked
+        if stale := stale_namespaces(held, wanted.namespaces):
             worker = await self._without(stale, config, worker)
         await self._reload(config, wanted, worker)
-
-    def _stale_namespaces(self, wanted: Rendered) -> set[str]:
-        """Namespaces made anew under their old names since the file was written."""
-        old, new = namespaces_in(self._written()), namespaces_in(wanted.text)
-        return {name for name in old.keys() & new.keys() if old[name] != new[name]}
 
     async def _without(
         self, stale: set[str], config: ProxyConfig, worker: RunningWorker
@@ -279,7 +296,7 @@ class HAProxy:
         except ProxyError as error:
             if before:
                 self._replace_file(before)
-            raise await self._blocked(config) or error from error
+            raise await self._blocked(config, wanted) or error from error
         return await self._run(changes(wanted.backends, worker.servers))
 
     async def _replaced(self, count: int, old: RunningWorker, wanted: Rendered) -> RunningWorker:
@@ -331,15 +348,12 @@ class HAProxy:
         finally:
             candidate.unlink(missing_ok=True)
 
-    async def _blocked(self, config: ProxyConfig) -> ProxyError | None:
-        """Whether an address is the reason why HAProxy did not start or reload."""
-        places = [
-            Endpoint(address=item.address, port=item.port, namespace=item.namespace)
-            for item in config.listeners
-        ]
-        if config.routes:
-            ports = (self._place.http_port, self._place.https_port)
-            places += [Endpoint(address=self._place.http_address, port=p) for p in ports if p]
+    async def _blocked(
+        self, config: ProxyConfig, wanted: Rendered, held: Collection[str] = ()
+    ) -> ProxyError | None:
+        """Whether an address is the reason why HAProxy does not start or reload, or would be for a
+        worker that has the frontends `held`."""
+        places = missing(replace(config, tls=wanted.tls), self._place, held, wanted.namespaces)
         own = self._program.processes()
         return await asyncio.to_thread(unavailable, places, own)
 
@@ -356,3 +370,7 @@ class HAProxy:
     def _replace_file(self, text: str) -> None:
         self._place.candidate_file.write_text(text)
         self._place.candidate_file.replace(self._place.config_file)
+
+
+def _inodes(config: ProxyConfig) -> dict[str, int]:
+    return namespace_inodes(item.endpoint for item in config.listeners)

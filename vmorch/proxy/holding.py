@@ -12,10 +12,11 @@ Whoever still waits in a leaving worker goes through the gate to the worker that
 from __future__ import annotations
 
 import hashlib
+import math
 from importlib import resources
 
 from vmorch.proxy.place import Place
-from vmorch.proxy.protocol import Backend, Mode
+from vmorch.proxy.protocol import ANSWER_SECONDS, Backend, Mode
 
 GATE = "gate"
 """The name of the server that leads to the next worker. No instance is called so."""
@@ -26,6 +27,8 @@ MOST_HELD = 500
 _GATE_ID = 1_000_000_000
 # Rules on content may wait for as long as this, and Lua must be done before.
 _INSPECT_MARGIN_SECONDS = 5
+# For a server that connects only at its third try.
+_GATE_MARGIN_SECONDS = 15
 
 
 def program() -> str:
@@ -51,7 +54,14 @@ def hold_lines(backend: Backend) -> list[str]:
     # At first glance without Lua, so that it costs nothing where there are servers.
     held = f"lua.vmorch_hold {name} {seconds:g} if {{ nbsrv eq 0 }} {{ be_conn le {MOST_HELD} }}"
     if backend.mode is Mode.HTTP:
-        return [f"    http-request {held} !{{ stopping }}", *_leaving()]
+        # The next worker may let it wait anew, before the instance's own time begins.
+        answer = backend.treatment.timeout_seconds or ANSWER_SECONDS
+        patience = math.ceil(seconds + answer + _GATE_MARGIN_SECONDS)
+        return [
+            f"    http-request {held} !{{ stopping }}",
+            f"    http-request set-timeout server {patience}s if {{ stopping }}",
+            *_leaving(),
+        ]
     return [
         f"    tcp-request inspect-delay {seconds + _INSPECT_MARGIN_SECONDS:g}s",
         f"    tcp-request content {held} !{{ stopping }}",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from vmorch.errors import ProxyError
 from vmorch.model.access import Access
 from vmorch.model.counters import TrafficReport
+
+ANSWER_SECONDS = 300
+"""For how long a server may be silent where nothing else is said."""
 
 
 class Mode(enum.StrEnum):
@@ -72,6 +75,29 @@ class Backend:
     treatment: Treatment = Treatment()
 
 
+class Purpose(enum.StrEnum):
+    """What is answered at an endpoint: a `Listener`, or routes, in plain or by TLS. The value is
+    the daemon's setting that says where."""
+
+    LISTENER = ""
+    HTTP = "http_port"
+    TLS = "https_port"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where something listens: `namespace` None is the host."""
+
+    address: str
+    port: int
+    namespace: str | None = None
+    purpose: Purpose = field(default=Purpose.LISTENER, compare=False)
+
+    def __str__(self) -> str:
+        where = f" in {self.namespace}" if self.namespace else ""
+        return f"{self.address}:{self.port}{where}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
     """A TCP listener of the host (`namespace` None; published ports) or of a router namespace
@@ -83,6 +109,10 @@ class Listener:
     namespace: str | None
     backend: str
     accept_proxy: bool = False
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(address=self.address, port=self.port, namespace=self.namespace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +128,24 @@ class HttpRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyConfig:
-    """All that HAProxy should do. Equal values give byte-identical configuration files."""
+    """All that HAProxy should do. Equal values give byte-identical configuration files. With `tls`
+    routes are answered by TLS too, where the place has a port and certificates for that."""
 
     backends: tuple[Backend, ...] = ()
     listeners: tuple[Listener, ...] = ()
     routes: tuple[HttpRoute, ...] = ()
+    tls: bool = True
+
+    def without(self, blocked: Collection[Endpoint]) -> ProxyConfig:
+        """As much of it as needs none of these endpoints."""
+        purposes = {endpoint.purpose for endpoint in blocked}
+        taken = {e for e in blocked if e.purpose is Purpose.LISTENER}
+        return replace(
+            self,
+            listeners=tuple(item for item in self.listeners if item.endpoint not in taken),
+            routes=() if Purpose.HTTP in purposes else self.routes,
+            tls=self.tls and Purpose.TLS not in purposes,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,23 +156,10 @@ class ServerStatus:
     up: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """Where something listens: `namespace` None is the host."""
-
-    address: str
-    port: int
-    namespace: str | None = None
-
-    def __str__(self) -> str:
-        where = f" in {self.namespace}" if self.namespace else ""
-        return f"{self.address}:{self.port}{where}"
-
-
 class AddressUnavailable(ProxyError):
     """Some addresses cannot be listened on: another program has them, or nobody does.
 
-    `endpoints` are the ones at fault; without them the same configuration would be accepted.
+    `endpoints` are the ones at fault: `ProxyConfig.without` them is accepted, as far as is known.
     """
 
     def __init__(self, message: str, *, hint: str, endpoints: tuple[Endpoint, ...]) -> None:
@@ -146,6 +176,14 @@ class Proxy(Protocol):
             ProxyError: HAProxy refused the configuration; the old one still runs, with the
                 server changes made where a backend is in both.
             AddressUnavailable: (a ProxyError) because of listeners; it names them.
+        """
+        ...
+
+    async def check(self, config: ProxyConfig) -> None:
+        """Whether `apply` would do, but for what only shows when it is done; nothing is changed.
+
+        Raises:
+            ProxyError: as `apply`.
         """
         ...
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address
 
 from vmorch.proxy.access import SILENT, log_lines
+from vmorch.proxy.listening import ROUTES
 from vmorch.proxy.place import Place
 from vmorch.proxy.protocol import Backend, HttpRoute, Treatment
 
@@ -25,7 +26,7 @@ def http_side(
         for route in sorted(routes, key=_order)
     )
     frontend = [
-        "frontend http",
+        f"frontend {ROUTES}",
         "    mode http",
         f"    bind {endpoint(place.http_address, place.http_port)}",
         *([_tls_bind(place)] if tls else []),
@@ -57,7 +58,8 @@ def _tls_bind(place: Place) -> str:
 
 
 def _order(route: HttpRoute) -> tuple[object, ...]:
-    return (route.host.lower(), -len(route.path), -len(route.headers), route.path, route.headers)
+    path = route.path.rstrip("/")
+    return (route.host.lower(), -len(path), -len(route.headers), path, route.headers)
 
 
 def _conditions(route: HttpRoute) -> str:

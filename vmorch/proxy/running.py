@@ -121,7 +121,7 @@ def read_processes(text: str) -> Processes:
 
 
 def read_status(text: str) -> dict[tuple[str, str], ServerStatus]:
-    """The answer to `show stat -1 4 -1` (all servers).
+    """The answer to `show stat -1 4 -1` (all servers). Gates are nobody's instances.
 
     Raises:
         ProxyError: that is not what HAProxy answers, or not all of it.
@@ -135,4 +135,5 @@ def read_status(text: str) -> dict[tuple[str, str], ServerStatus]:
             sessions=int(row[sessions]), up=not row[status].startswith(("DOWN", "MAINT"))
         )
         for row in table.rows
+        if row[server] != GATE
     }

@@ -8,18 +8,17 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
 from vmorch.errors import ProxyError
+from vmorch.model.compose.quantities import (
+    CHECK_PATH,
+    HEADER_NAME,
+    HEADER_VALUE,
+    MOST_BODY_BYTES,
+    MOST_HEADERS,
+)
 from vmorch.proxy.protocol import HttpRoute, Mode, ProxyConfig
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _HOST = re.compile(r"[A-Za-z0-9_.-]+\Z")
-# What may stand between single quotes in a configuration file: printable, no quote, no space.
-_PATH = re.compile(r"/[!-&(-~]*\Z")
-_HEADER = re.compile(r"[A-Za-z0-9_-]+\Z")
-_VALUE = re.compile(r"[ -&(-~]+\Z")
-
-
-def namespaces(config: ProxyConfig) -> tuple[str, ...]:
-    return tuple(sorted({item.namespace for item in config.listeners if item.namespace}))
 
 
 def validate(config: ProxyConfig) -> None:
@@ -50,7 +49,9 @@ def _backend_problems(config: ProxyConfig) -> Iterator[str]:
                 yield f"{server.address}:{server.port} of {backend.name} is no address and port"
         if not (backend.treatment.maintenance or "").isprintable():
             yield f"the text of {backend.name}'s maintenance is not one line"
-        if backend.check and backend.check.path and not _PATH.match(backend.check.path):
+        if not 0 <= (backend.treatment.body_bytes or 0) <= MOST_BODY_BYTES:
+            yield f"the bound of {backend.name}'s bodies is {backend.treatment.body_bytes} bytes"
+        if backend.check and backend.check.path and not _is(CHECK_PATH, backend.check.path):
             yield f"the check of {backend.name} has the unusable path {backend.check.path!r}"
 
 
@@ -71,18 +72,24 @@ def _route_problems(config: ProxyConfig) -> Iterator[str]:
     modes = {backend.name: backend.mode for backend in config.backends}
     yield from _twice("route", map(_shown, config.routes))
     for route in config.routes:
-        if not _HOST.match(route.host) or not _PATH.match(route.path):
+        if not _HOST.match(route.host) or not _is(CHECK_PATH, route.path):
             yield f"{route.host!r} with {route.path!r} is no host and path"
+        if len(route.headers) > MOST_HEADERS:
+            yield f"{route.host}{route.path} asks for {len(route.headers)} headers"
         for name, value in route.headers:
-            if not _HEADER.match(name) or not _VALUE.match(value):
+            if not _is(HEADER_NAME, name) or not _is(HEADER_VALUE, value):
                 yield f"{name!r} with {value!r} is no header of {route.host}{route.path}"
         if modes.get(route.backend) is not Mode.HTTP:
             yield f"{route.host}{route.path} leads to '{route.backend}', which is no HTTP backend"
 
 
+def _is(pattern: str, text: str) -> bool:
+    return re.fullmatch(pattern, text) is not None
+
+
 def _shown(route: HttpRoute) -> str:
     headers = sorted(f" {name.lower()}: {value}" for name, value in route.headers)
-    return f"{route.host.lower()}{route.path}{';'.join(headers)}"
+    return f"{route.host.lower()}{route.path.rstrip('/')}/{';'.join(headers)}"
 
 
 def _is_endpoint(address: str, port: int) -> bool:

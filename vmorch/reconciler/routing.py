@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -104,12 +105,15 @@ def _hold_seconds(environment: Routed, spec: ServiceSpec) -> float | None:
 
 
 def _http_names(environment: str, spec: ServiceSpec, port: int) -> dict[Treatment, str]:
-    """A backend for each way in which the service's routes to this port treat requests; those that
-    treat them specially are counted."""
+    """A backend for each way in which the service's routes to this port treat requests. Its name
+    says which, so that what changes at one route is no change of another's backend."""
     found = dict.fromkeys(_treatment(r) for r in spec.routes if _port(r, spec) == port)
-    special = [treatment for treatment in found if treatment != Treatment()]
-    kinds = {t: str(special.index(t) + 1) if t in special else "" for t in found}
+    kinds = {t: "" if t == Treatment() else _digest(t) for t in found}
     return {t: backend_name(environment, spec.name, port, Mode.HTTP, k) for t, k in kinds.items()}
+
+
+def _digest(treatment: Treatment) -> str:
+    return hashlib.sha256(repr(treatment).encode()).hexdigest()[:8]
 
 
 def _treatment(route: Route) -> Treatment:

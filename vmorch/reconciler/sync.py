@@ -16,11 +16,11 @@ from vmorch.model.event import EventKind
 from vmorch.model.image import ImageManifest
 from vmorch.model.instance import Instance, State
 from vmorch.model.spec import ServiceSpec
-from vmorch.proxy.protocol import AddressUnavailable, ProxyConfig
 from vmorch.reconciler.checks import check_port, effective_check, ports_of
 from vmorch.reconciler.observe import Memory, Observed
 from vmorch.reconciler.parts import Parts
-from vmorch.reconciler.routing import Routed, names, proxy_config
+from vmorch.reconciler.routing import Routed, names
+from vmorch.reconciler.serving import Serving
 from vmorch.reconciler.telling import domain_of
 from vmorch.reconciler.unclaimed import Unclaimed
 from vmorch.store.protocol import EnvironmentRecord
@@ -39,7 +39,7 @@ class Sync:
         self._time_scale = time_scale
         self._manifests: dict[str, ImageManifest] = {}
         self._served: dict[str, EnvironmentRecord] = {}
-        self._blocked = ""
+        self._serving = Serving(parts)
         self._reported: set[str] = set()
 
     async def networks(self, observed: Observed) -> None:
@@ -119,17 +119,9 @@ class Sync:
         for environment in environments:
             await self._name(environment)
             await self._parts.faults.at("sync:names")
-        config = proxy_config(
-            self._parts.store.installation,
-            environments,
-            publish_address=self._parts.settings.publish_address,
-        )
-        if config != ProxyConfig():
-            await self._tell_proxy(config)
-        elif await self._parts.proxy.running():
-            await self._parts.proxy.stop()
-        changed = config != self._memory.told
-        self._memory.told = config
+        served = await self._serving.serve(environments)
+        changed = served != self._memory.told
+        self._memory.told = served
         return changed
 
     async def _name(self, environment: Routed) -> None:
@@ -138,35 +130,6 @@ class Sync:
             await self._parts.network.set_names(environment.record.network, names(environment))
         except (VmorchError, OSError) as error:
             log.warning("names not told", environment=environment.record.name, error=str(error))
-
-    async def _tell_proxy(self, config: ProxyConfig) -> None:
-        """A port that another program has costs only the listeners on it, and is tried again in
-        each cycle: whoever has it may let go."""
-        try:
-            await self._parts.proxy.apply(config)
-        except AddressUnavailable as error:
-            await self._complain(error)
-            blocked = {(e.address, e.port, e.namespace) for e in error.endpoints}
-            free = [
-                entry
-                for entry in config.listeners
-                if (entry.address, entry.port, entry.namespace) not in blocked
-            ]
-            await self._parts.proxy.apply(replace(config, listeners=tuple(free)))
-        else:
-            self._blocked = ""
-
-    async def _complain(self, error: AddressUnavailable) -> None:
-        """Once for as long as it lasts, not once for each cycle."""
-        if error.message == self._blocked:
-            return
-        self._blocked = error.message
-        await self._parts.store.add_event(
-            EventKind.ACTION_FAILED,
-            f"{error.message} {error.hint}",
-            now=self._parts.clock.now(),
-            environment="",
-        )
 
     async def _routed(self, record: EnvironmentRecord) -> Routed:
         revisions = await self._parts.store.revisions(record.name)

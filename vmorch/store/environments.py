@@ -13,7 +13,13 @@ from vmorch.model.rollout import Rollout
 from vmorch.model.spec import EnvironmentSpec, ServiceSpec
 from vmorch.store.database import Database
 from vmorch.store.documents import dumped, loaded
-from vmorch.store.exclusive import IsFree, refuse_conflicts, refuse_sharing, with_chosen_ports
+from vmorch.store.exclusive import (
+    IsFree,
+    OwnEndpoints,
+    refuse_conflicts,
+    refuse_sharing,
+    with_chosen_ports,
+)
 from vmorch.store.protocol import EnvironmentRecord
 from vmorch.store.rollouts import begin_rollout, latest_rollout, replace_rollout
 from vmorch.store.volumes import doom, keep_contents, let_go
@@ -27,7 +33,7 @@ class Environments:
 
     `taken_subnets` tells the host's own routes, which a new environment's addresses must avoid;
     `port_is_free` whether nobody listens on a port of an address of the host. `publish_address`
-    is that of published ports without one of their own.
+    is that of published ports without one of their own, `own_endpoints` are vmorch's.
     """
 
     def __init__(
@@ -39,6 +45,7 @@ class Environments:
         taken_subnets: Callable[[], Awaitable[Sequence[str]]],
         port_is_free: IsFree,
         publish_address: str,
+        own_endpoints: OwnEndpoints,
     ) -> None:
         self._db = database
         self._outer_pool = outer_pool
@@ -46,6 +53,7 @@ class Environments:
         self._taken_subnets = taken_subnets
         self._port_is_free = port_is_free
         self._publish_address = publish_address
+        self._own_endpoints = own_endpoints
 
     async def environments(self) -> Sequence[EnvironmentRecord]:
         rows = self._db.execute("SELECT document FROM environments ORDER BY name")
@@ -76,7 +84,7 @@ class Environments:
             old = self._find(spec.name)
             _refuse_stale(old, expected_version)
             others = [r for r in await self.environments() if r.name != spec.name]
-            refuse_conflicts(spec, others, self._publish_address)
+            refuse_conflicts(spec, others, self._publish_address, self._own_endpoints)
             spec = counted(spec, old.spec if old else None, now=now, by_hand=by_hand)
             contents = spec.contents
             spec = replace(spec, contents={})
@@ -86,6 +94,7 @@ class Environments:
                 others,
                 is_free=self._port_is_free,
                 publish_address=self._publish_address,
+                own_endpoints=self._own_endpoints,
             )
             record = self._changed(old, spec) if old else self._created(spec, now, taken)
             record = replace(

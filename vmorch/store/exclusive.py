@@ -8,17 +8,20 @@ inside the transaction that writes the answer down, so that no two environments 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from itertools import combinations
 
 from vmorch.errors import Refused
-from vmorch.model.spec import EnvironmentSpec, PublishedPort, ServiceSpec
+from vmorch.model.spec import EnvironmentSpec, Protocol, PublishedPort, ServiceSpec
 from vmorch.store.protocol import EnvironmentRecord
 
 # Whether nobody on the host listens on this port of this address now.
 IsFree = Callable[[str, int], bool]
+
+# Where vmorch itself answers on the host: the setting that says so -> address and port.
+OwnEndpoints = Mapping[str, tuple[str, int]]
 
 # Below Linux's range for outgoing connections (net.ipv4.ip_local_port_range begins at 32768): a
 # number from that range could be in use by a client's connection when HAProxy wants it.
@@ -50,11 +53,16 @@ def refuse_sharing(service: ServiceSpec, replicas: int) -> None:
 
 
 def refuse_conflicts(
-    spec: EnvironmentSpec, others: Sequence[EnvironmentRecord], publish_address: str
+    spec: EnvironmentSpec,
+    others: Sequence[EnvironmentRecord],
+    publish_address: str,
+    own_endpoints: OwnEndpoints,
 ) -> None:
-    """Raises Refused when two ports of `spec` meet, or another environment, which it names, has a
-    port or host name of it."""
+    """Raises Refused when two ports of `spec` meet, or when vmorch itself or another environment,
+    which it names, has a port or host name of it."""
     mine = _published(spec, publish_address)
+    for published in mine:
+        _refuse_own(published, own_endpoints)
     for one, other in combinations(mine, 2):
         if _meet(one, other):
             raise _both(one, other, publish_address)
@@ -64,6 +72,19 @@ def refuse_conflicts(
                 if _meet(own, theirs):
                     raise _port_taken(own, theirs, record)
         _refuse_hosts(spec, record)
+
+
+def _refuse_own(published: _Published, own_endpoints: OwnEndpoints) -> None:
+    if published.port.protocol is not Protocol.TCP:
+        return
+    for setting, (address, port) in own_endpoints.items():
+        if published.port.published == port and _overlap(published.address, address):
+            raise Refused(
+                f"Port {port} of {published.address}, which '{published.service}' publishes, is "
+                f"where vmorch answers routes ('{setting}' in the daemon's settings).",
+                hint=f"Publish another, let vmorch choose one (ports: ['{published.port.target}']),"
+                f" or change '{setting}'.",
+            )
 
 
 def _refuse_hosts(spec: EnvironmentSpec, record: EnvironmentRecord) -> None:
@@ -105,15 +126,17 @@ def with_chosen_ports(
     *,
     is_free: IsFree,
     publish_address: str,
+    own_endpoints: OwnEndpoints,
 ) -> EnvironmentSpec:
     """`spec` with a number for each published port that has none: the one that it has in `old`,
-    else one that no environment has and that is free on the host.
+    else one that nobody has, no environment nor vmorch itself, and that is free on the host.
 
     Raises:
         Refused: all are taken.
     """
     known = [spec, *(record.spec for record in others)]
     taken = {p.port.published for one in known for p in _published(one, publish_address)} - {None}
+    taken |= {number for _, number in own_endpoints.values()}
     services = {}
     for name, service in spec.services.items():
         before = _earlier(old, name, taken)
@@ -144,9 +167,11 @@ def _meet(one: _Published, other: _Published) -> bool:
     """Ports that vmorch is yet to choose meet none."""
     if one.port.published is None or one.port.published != other.port.published:
         return False
-    everywhere = any(ip_address(p.address).is_unspecified for p in (one, other))
-    same_address = everywhere or one.address == other.address
-    return same_address and one.port.protocol == other.port.protocol
+    return _overlap(one.address, other.address) and one.port.protocol == other.port.protocol
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one == other or any(ip_address(address).is_unspecified for address in (one, other))
 
 
 def _taken(message: str, record: EnvironmentRecord, instead: str) -> Refused:

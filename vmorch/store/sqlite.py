@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from vmorch.model.names import Installation
 from vmorch.store.database import Database
 from vmorch.store.environments import Environments
 from vmorch.store.events import Events
-from vmorch.store.exclusive import IsFree, always_free
+from vmorch.store.exclusive import IsFree, OwnEndpoints, always_free
 from vmorch.store.instances import Instances
 from vmorch.store.rollouts import Rollouts
 from vmorch.store.volumes import Volumes
@@ -36,6 +37,7 @@ class SqliteStore:
         taken_subnets: Callable[[], Awaitable[Sequence[str]]] = no_subnets,
         port_is_free: IsFree = always_free,
         publish_address: str = "127.0.0.1",
+        own_endpoints: OwnEndpoints = MappingProxyType({}),
     ) -> None:
         self._db = Database(path)
         self.installation = installation
@@ -46,6 +48,7 @@ class SqliteStore:
             taken_subnets=taken_subnets,
             port_is_free=port_is_free,
             publish_address=publish_address,
+            own_endpoints=own_endpoints,
         )
         self.environments = environments.environments
         self.environment = environments.environment

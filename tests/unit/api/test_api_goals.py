@@ -140,6 +140,14 @@ def test_a_preview_tells_what_why_and_in_which_order(
     assert client.environment("shop").version == 1
 
 
+def test_a_preview_refuses_a_port_where_routes_are_answered(
+    client: Client, spec: EnvironmentSpec
+) -> None:
+    ports = (PublishedPort(target=80, published=8080),)
+    with pytest.raises(Refused, match="'http_port'"):
+        client.preview(changed(spec, ports=ports))
+
+
 def test_a_preview_of_scaling_names_who_goes_and_changes_nothing(
     daemon: Any, client: Client, spec: EnvironmentSpec
 ) -> None:

@@ -220,6 +220,11 @@ MALFORMED: dict[str, tuple[str, dict[int, str]]] = {
         + "  api:\n    image: tiny\n    expose: [80]\n    route: {host: a.b, path: /}\n",
         {9: "leads to 'web' already"},
     ),
+    "same route but for a slash": (
+        web("expose: [80]\nroute: {host: a.b, path: /api}")
+        + "  api:\n    image: tiny\n    expose: [80]\n    route: {host: a.b, path: /api/}\n",
+        {9: "leads to 'web' already"},
+    ),
     "route without a port": (web("route: {host: a.localhost}"), {4: "needs a port"}),
     "route without a host": (web("route: {path: /}"), {4: "'host' is missing"}),
     "route with a scheme": (web("route: {host: 'http://a'}"), {4: "a host name"}),
@@ -243,6 +248,21 @@ MALFORMED: dict[str, tuple[str, dict[int, str]]] = {
         web('expose: [80]\nroute:\n  host: a\n  headers:\n    X-A: "it\'s"'),
         {8: "without an apostrophe"},
     ),
+    "header that ends a condition": (
+        web('expose: [80]\nroute:\n  host: a\n  headers:\n    X-A: "}"'),
+        {8: "not '}' alone"},
+    ),
+    "many headers": (
+        web(
+            "expose: [80]\nroute:\n  - host: a\n"
+            "    headers: {a: 1, b: 1, c: 1, d: 1, e: 1, f: 1, g: 1}"
+        ),
+        {7: "at most 6 headers"},
+    ),
+    "path with an apostrophe": (
+        web('expose: [80]\nroute:\n  host: a\n  path: "/it\'s"'),
+        {7: "without an apostrophe"},
+    ),
     "header twice": (
         web("expose: [80]\nroute:\n  - host: a\n    headers: {X-A: b, x-a: c}"),
         {7: "A header is there twice"},
@@ -255,11 +275,20 @@ MALFORMED: dict[str, tuple[str, dict[int, str]]] = {
         web("expose: [80]\nroute:\n  host: a\n  body_limit: much"),
         {7: "a size such as"},
     ),
+    "body without a bound": (
+        web("expose: [80]\nroute:\n  - host: a\n    body_limit: 9223372036854775807"),
+        {7: "must be from 0 to 64T"},
+    ),
     "maintenance of two lines": (
         web('expose: [80]\nroute:\n  host: a\n  maintenance: "a\\nb"'),
         {7: "a line of text"},
     ),
     "check without a port": (web("healthcheck: {test: [HTTP, /]}"), {4: "needs a port"}),
+    "check with a space": (
+        web('healthcheck: {test: [HTTP, "/a b", 80]}'),
+        {4: "a path of ASCII"},
+    ),
+    "check beyond ASCII": (web("healthcheck: {test: [HTTP, /ü, 80]}"), {4: "a path of ASCII"}),
     "TCP without a port": (web("healthcheck:\n  test: [TCP]"), {5: "needs a port"}),
     "unknown check": (web("healthcheck: {test: [HTTPS, /]}"), {4: "Did you mean 'HTTP'?"}),
     "check of nothing": (web("healthcheck: {test: []}"), {4: "Expected a command"}),

@@ -145,6 +145,16 @@ def test_endless_nesting_is_refused() -> None:
         ({"cloud_init": "hello"}, "services.web.cloud_init"),
         ({"depends_on": {"nobody": "service_started"}}, "services.web.depends_on.nobody"),
         ({"healthcheck": {"kind": "CMD"}}, "services.web.healthcheck.test"),
+        (
+            {"healthcheck": {"kind": "HTTP", "argument": ["/a b"], "port": 80}},
+            "services.web.healthcheck.test",
+        ),
+        ({"routes": [{"host": "a b", "port": 80}]}, "services.web.route[0].host"),
+        ({"routes": [{"host": "a", "path": "/it's", "port": 80}]}, "services.web.route[0].path"),
+        (
+            {"routes": [{"host": "a", "port": 80, "maintenance": "x" * 501}]},
+            "services.web.route[0].maintenance",
+        ),
     ],
 )
 def test_what_no_file_could_say_is_refused_over_the_api(change: dict[str, Any], path: str) -> None:

@@ -36,6 +36,8 @@ def test_lines_are_read_and_what_was_no_request_is_left_out() -> None:
         answer_seconds=1.2,
         end="--",
     )
+    [through_the_gate] = read_accesses(SAID.splitlines()[1].replace('"web-3"', '"gate"'))
+    assert through_the_gate.instance is None
     assert (second.instance, second.tls) == (None, "")
     assert (second.wait_seconds, second.answer_seconds) == (None, None)
 

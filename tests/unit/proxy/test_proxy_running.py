@@ -47,6 +47,7 @@ a.web.80,web-2,0,0,1,0,DRAIN,
 a.web.80,web-3,0,0,0,0,DOWN 1/2,
 a.web.80,web-4,0,0,0,0,no check,
 b.web.80,web-1,0,0,3,0,MAINT,
+b.web.80,gate,0,0,1,0,no check,
 
 """
 

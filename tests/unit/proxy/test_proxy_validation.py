@@ -81,7 +81,14 @@ def check(path: str) -> Check:
         (with_route(headers=(("X A", "b"),)), "'X A' with 'b' is no header of web.localhost/"),
         (with_route(headers=(("X-A", "it's"),)), "is no header"),
         (with_route(headers=(("X-A", ""),)), "is no header"),
+        (with_route(headers=(("X-A", "}"),)), "is no header"),
+        (with_route(headers=tuple((f"X-{n}", "a") for n in range(7))), "asks for 7 headers"),
+        (with_backend(treatment=Treatment(body_bytes=2**63 - 1)), "bodies is 92233720368547758"),
         (with_backend(treatment=Treatment(maintenance="a\nb")), "is not one line"),
+        (
+            replace(GOOD, routes=tuple(replace(ROUTE, path=path) for path in ("/api", "/api/"))),
+            "route web.localhost/api/ is there 2 times",
+        ),
         (
             replace(
                 GOOD,

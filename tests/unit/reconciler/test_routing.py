@@ -163,21 +163,17 @@ def test_routes_that_treat_requests_alike_share_a_backend() -> None:
         ),
     )
     config = config_of([routed(spec, instance(1, State.READY))])
-    assert {route.host[0]: route.backend for route in config.routes} == {
-        "a": "shop.web.80.http",
-        "b": "shop.web.80.http.1",
-        "c": "shop.web.80.http",
-        "d": "shop.web.80.http.2",
-        "e": "shop.web.80.http.1",
-        "f": "shop.web.80.http.3",
-    }
     assert config.routes[2].headers == (("X-A", "2"), ("X-B", "1"))
-    assert {b.name: b.treatment for b in config.backends} == {
-        "shop.web.80.tcp": Treatment(),
-        "shop.web.80.http": Treatment(),
-        "shop.web.80.http.1": Treatment(timeout_seconds=1.0),
-        "shop.web.80.http.2": Treatment(body_bytes=5),
-        "shop.web.80.http.3": Treatment(logged=True),
+    treatments = {b.name: b.treatment for b in config.backends}
+    assert len(treatments) == len(config.backends) == 5
+    assert treatments["shop.web.80.http"] == treatments["shop.web.80.tcp"] == Treatment()
+    led = {route.host[0]: route.backend for route in config.routes}
+    assert led["a"] == led["c"] == "shop.web.80.http"
+    assert {host: treatments[led[host]] for host in "bdef"} == {
+        "b": Treatment(timeout_seconds=1.0),
+        "d": Treatment(body_bytes=5),
+        "e": Treatment(timeout_seconds=1.0),
+        "f": Treatment(logged=True),
     }
     assert all(backend.servers for backend in config.backends)
 
@@ -206,9 +202,24 @@ def test_under_maintenance_no_server_is_asked_by_that_route() -> None:
     spec = replace(WEB, routes=(Route(host="a.localhost"), closed))
     config = config_of([routed(spec, instance(1, State.READY))])
     found = {backend.name: backend for backend in config.backends}
-    assert found["shop.web.80.http.1"].treatment == Treatment(maintenance="Later.")
-    assert not found["shop.web.80.http.1"].servers
+    [special] = found.keys() - {"shop.web.80.tcp", "shop.web.80.http"}
+    assert special.startswith("shop.web.80.http.")
+    assert found[special].treatment == Treatment(maintenance="Later.")
+    assert not found[special].servers
     assert found["shop.web.80.http"].servers
+
+
+def test_what_changes_at_one_route_is_no_change_of_anothers_backend() -> None:
+    """The running worker knows backends by their names until it is replaced."""
+    upload = Route(host="a.localhost", path="/upload", body_bytes=5)
+    before, after = (
+        config_of([routed(replace(WEB, routes=(route, upload)), instance(1, State.READY))])
+        for route in (Route(host="a.localhost"), Route(host="a.localhost", maintenance="Later."))
+    )
+    assert before.routes[1] == after.routes[1]
+    treatments = [{b.name: b.treatment for b in config.backends} for config in (before, after)]
+    for name in treatments[0].keys() & treatments[1].keys():
+        assert treatments[0][name] == treatments[1][name]
 
 
 def test_a_route_has_an_http_backend_of_its_own() -> None:

@@ -4,15 +4,18 @@ cannot be mended just now, an old revision beside a new one."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from vmorch.errors import NetworkError
+from vmorch.errors import NetworkError, ProxyError
+from vmorch.model.event import EventKind
 from vmorch.model.instance import EnvironmentNetwork
-from vmorch.model.spec import EnvironmentSpec, HealthCheck, HealthKind, ServiceSpec
+from vmorch.model.spec import EnvironmentSpec, HealthCheck, HealthKind, Route, ServiceSpec
 from vmorch.network.fake import FakeNetwork
-from vmorch.proxy.protocol import ProxyConfig
+from vmorch.proxy.protocol import Endpoint, ProxyConfig
 from vmorch.simulation.virtual import run_virtually
 from vmorch.simulation.world import World
 
@@ -143,5 +146,80 @@ def test_a_service_taken_away_while_the_network_cannot_be_mended(tmp_path: Path)
         await world.live(READY_SECONDS * 2)
         assert world.proxy.config is not None
         assert served(world.proxy.config) == {"db-1"}
+
+    play(tmp_path, story)
+
+
+def routed(name: str, **changes: Any) -> EnvironmentSpec:
+    web = ServiceSpec(
+        name="web",
+        image="",
+        expose=(80,),
+        routes=(Route(host=f"{name}.localhost"),),
+        **changes,
+    )
+    return EnvironmentSpec(name=name, services={"web": web})
+
+
+async def applied(world: World, spec: EnvironmentSpec) -> None:
+    services = {
+        name: replace(service, image=world.image("web")) for name, service in spec.services.items()
+    }
+    await world.store.apply(replace(spec, services=services), now=world.clock.now())
+    await world.live(READY_SECONDS)
+
+
+async def failures(world: World) -> list[tuple[str, str]]:
+    events = await world.store.events()
+    return [(e.environment, e.message) for e in events if e.kind is EventKind.ACTION_FAILED]
+
+
+@pytest.mark.parametrize("port", [8080, 8443])
+def test_who_has_a_port_of_the_routes_costs_no_other_traffic(tmp_path: Path, port: int) -> None:
+    async def story(world: World) -> None:
+        taken = Endpoint(address="127.0.0.1", port=port)
+        world.proxy.kill()
+        world.proxy.taken.add(taken)
+        await applied(world, routed("more"))
+        config = world.proxy.config
+        assert config is not None
+        assert served(config) == {"web-1", "web-2"}
+        assert bool(config.routes) is (port == 8443)
+        assert not (config.routes and config.tls)
+        [(environment, text)] = await failures(world)
+        assert (environment, str(taken) in text) == ("", True)
+        world.proxy.taken.clear()
+        await world.live(READY_SECONDS)
+        assert world.proxy.config is not None
+        assert world.proxy.config.tls
+        assert world.proxy.routed("more.localhost")
+
+    play(tmp_path, story)
+
+
+def test_an_environment_that_the_proxy_refuses_costs_the_others_nothing(tmp_path: Path) -> None:
+    """As one that an older vmorch took."""
+    odd = HealthCheck(kind=HealthKind.HTTP, argument=("/a b",))
+
+    async def story(world: World) -> None:
+        await applied(world, routed("odd", healthcheck=odd))
+        await applied(world, routed("zoo"))
+        assert world.proxy.routed("zoo.localhost")
+        assert not world.proxy.routed("odd.localhost")
+        [(environment, text)] = await failures(world)
+        assert (environment, "'/a b'" in text) == ("odd", True)
+        await applied(world, routed("odd"))
+        assert world.proxy.routed("odd.localhost")
+
+    play(tmp_path, story)
+
+
+def test_a_proxy_that_refuses_everything_is_no_environments_fault(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        config = world.proxy.config
+        world.proxy.refusal = ProxyError("It is not installed.")
+        await applied(world, routed("more"))
+        assert world.proxy.config == config
+        assert not [environment for environment, _ in await failures(world) if environment]
 
     play(tmp_path, story)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from vmorch.errors import Refused
 from vmorch.model.names import Installation
-from vmorch.model.spec import EnvironmentSpec, PublishedPort, Route, ServiceSpec
+from vmorch.model.spec import EnvironmentSpec, Protocol, PublishedPort, Route, ServiceSpec
 from vmorch.store.exclusive import CHOSEN_PORTS
 from vmorch.store.sqlite import SqliteStore
 
@@ -18,6 +18,7 @@ from vmorch.store.sqlite import SqliteStore
 def opened(
     port_is_free: Callable[[str, int], bool] = lambda address, port: True,
     publish_address: str = "127.0.0.1",
+    own_endpoints: Mapping[str, tuple[str, int]] | None = None,
 ) -> SqliteStore:
     return SqliteStore(
         ":memory:",
@@ -26,6 +27,7 @@ def opened(
         inner_subnet="10.212.0.0/24",
         port_is_free=port_is_free,
         publish_address=publish_address,
+        own_endpoints=own_endpoints or {},
     )
 
 
@@ -115,6 +117,35 @@ def test_ports_without_an_address_meet_where_the_settings_put_them() -> None:
     numbers(everywhere, spec("other", own))
     with pytest.raises(Refused, match=r"Port 8000 of 0\.0\.0\.0, .* environment 'other'"):
         numbers(everywhere, spec("one", port(8000)))
+
+
+@pytest.mark.parametrize(
+    ("mine", "setting"),
+    [
+        (port(8080), "http_port"),
+        (port(8443, host_ip="0.0.0.0"), "https_port"),
+        (port(8080, host_ip="10.0.0.5"), None),
+        (port(8081), None),
+        (port(8080, protocol=Protocol.UDP), None),
+    ],
+)
+def test_where_routes_are_answered_no_port_can_be_published(
+    mine: PublishedPort, setting: str | None
+) -> None:
+    own = {"http_port": ("127.0.0.1", 8080), "https_port": ("127.0.0.1", 8443)}
+    store = opened(own_endpoints=own)
+    if setting is None:
+        assert numbers(store, spec("one", mine)) == [mine.published]
+        return
+    with pytest.raises(Refused, match=f"vmorch answers routes .'{setting}'"):
+        numbers(store, spec("one", mine))
+
+
+def test_a_port_of_vmorch_itself_is_not_chosen() -> None:
+    (first,) = numbers(opened(), spec("one", port()))
+    assert first is not None
+    mine = opened(own_endpoints={"http_port": ("127.0.0.1", first)})
+    assert numbers(mine, spec("one", port())) != [first]
 
 
 def test_a_chosen_port_is_free_where_the_settings_put_it_and_belongs_to_no_address() -> None:

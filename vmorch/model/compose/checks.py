@@ -13,8 +13,14 @@ from itertools import islice
 from vmorch.model.compose.autoscale_checks import autoscale_findings
 from vmorch.model.compose.nodes import quoted
 from vmorch.model.compose.quantities import (
+    CHECK_PATH,
     HEADER_NAME,
     HEADER_VALUE,
+    MOST_BODY_BYTES,
+    MOST_HEADERS,
+    MOST_MAINTENANCE,
+    ROUTE_HOST,
+    ROUTE_PATH,
     byte_text,
     cpus_text,
     duration_text,
@@ -161,7 +167,7 @@ def _routes(spec: EnvironmentSpec) -> Iterator[Finding]:
         path = f"services.{service.name}.route"
         for index, route in enumerate(service.routes):
             headers = sorted((name.lower(), value) for name, value in route.headers.items())
-            where = (route.host, route.path, *headers)
+            where = (route.host, route.path.rstrip("/"), *headers)
             if where in taken:
                 message = f"The route {route.host}{route.path} leads to '{taken[where]}' already."
                 yield path, message
@@ -172,17 +178,34 @@ def _routes(spec: EnvironmentSpec) -> Iterator[Finding]:
 
 
 def _route(route: Route, path: str) -> Iterator[Finding]:
-    seconds = route.timeout_seconds
+    if not re.fullmatch(ROUTE_HOST, route.host):
+        yield f"{path}.host", f"{quoted(route.host)} is no host name in lower case."
+    if not re.fullmatch(ROUTE_PATH, route.path):
+        yield f"{path}.path", f"{quoted(route.path)} is no path of a route."
+    yield from _headers(route, path)
+    yield from _treatment(route, path)
+
+
+def _treatment(route: Route, path: str) -> Iterator[Finding]:
+    seconds, most = route.timeout_seconds, route.body_bytes
     if seconds is not None and not 0.1 <= seconds <= LONGEST_SECONDS:
         texts = map(duration_text, (seconds, 0.1, LONGEST_SECONDS))
         yield f"{path}.timeout", _between(*texts)
+    if most is not None and not 0 <= most <= MOST_BODY_BYTES:
+        yield f"{path}.body_limit", _between(byte_text(most), "0", byte_text(MOST_BODY_BYTES))
+    text = route.maintenance or ""
+    if not text.isprintable() or len(text) > MOST_MAINTENANCE:
+        yield f"{path}.maintenance", f"The text must be one line of {MOST_MAINTENANCE} characters."
+
+
+def _headers(route: Route, path: str) -> Iterator[Finding]:
+    if len(route.headers) > MOST_HEADERS:
+        yield f"{path}.headers", f"A route asks for at most {MOST_HEADERS} headers."
     for name, value in route.headers.items():
         if not (re.fullmatch(HEADER_NAME, name) and re.fullmatch(HEADER_VALUE, value)):
             yield f"{path}.headers", f"{quoted(name)} with {quoted(value)} is no header."
     if len({name.lower() for name in route.headers}) < len(route.headers):
         yield f"{path}.headers", "A header is there twice: upper and lower case are the same."
-    if route.maintenance is not None and not route.maintenance.isprintable():
-        yield f"{path}.maintenance", "The text must be one line."
 
 
 def _caps(service: ServiceSpec) -> Iterator[Finding]:
@@ -225,6 +248,10 @@ def _health(service: ServiceSpec) -> Iterator[Finding]:
             f"The {check.kind.value} check needs a port: add 'expose', or a port to the check."
         )
         yield "healthcheck.test", message
+    if check.kind is HealthKind.HTTP and not all(
+        re.fullmatch(CHECK_PATH, path) for path in check.argument
+    ):
+        yield "healthcheck.test", f"{quoted(check.argument[0])} is no path that can be asked for."
     if check.retries < 1:
         yield "healthcheck.retries", "A check must be allowed to fail at least once."
     for where, seconds, least in (

@@ -1,4 +1,5 @@
-"""Numbers with units as Compose writes them: durations, byte sizes, CPUs, ports; and headers."""
+"""Numbers with units as Compose writes them: durations, byte sizes, CPUs, ports; and what HTTP has:
+paths, headers, hosts."""
 
 from __future__ import annotations
 
@@ -14,8 +15,19 @@ BYTES = r"[0-9]{1,18}(?:\.[0-9]{1,9})? ?(?:[kKmMgGtTpP][iI]?)?[bB]?"
 DECIMAL = r"[0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}"
 PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 HEADER_NAME = r"[A-Za-z0-9_-]{1,100}"
-# Printable, and without the quote that ends a text for HAProxy.
-HEADER_VALUE = r"[ -&(-~]{1,200}"
+# Printable, and without the quote that ends a text for HAProxy; nor the one word that ends a
+# condition there.
+HEADER_VALUE = r"(?!}$)[ -&(-~]{1,200}"
+# As HAProxy sends it; a space would end it.
+CHECK_PATH = r"/[!-&(-~]{0,1000}"
+ROUTE_PATH = r"/[A-Za-z0-9._~!&()*+,;=:@%/-]{0,1000}"
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+ROUTE_HOST = rf"{_LABEL}(?:\.{_LABEL}){{0,20}}"
+# A rule of HAProxy has at most 64 words, of which host and path take 17 and a header 7.
+MOST_HEADERS = 6
+MOST_BODY_BYTES = 64 * KIB**4
+MOST_MAINTENANCE = 500
+"""Characters."""
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 IPV4 = rf"(?:{_OCTET}\.){{3}}{_OCTET}"
 SUBNET_24 = rf"(?:{_OCTET}\.){{3}}0/24"

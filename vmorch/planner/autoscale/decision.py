@@ -143,11 +143,12 @@ def _asleep(look: _Look, memory: AutoscaleMemory) -> Decision:
 
 def _answers(look: _Look, memory: AutoscaleMemory) -> bool:
     """Whether it is asked while an instance is awake, as in a rollout: then nobody calls for one.
-    What the tick shows in which the count became 0 was asked before."""
-    if not look.measures or memory.in_force[-1].at >= look.now:
+    What the tick shows in which the count became 0 was asked before; so was what an instance
+    answered that was awake for a moment, between two ticks."""
+    if len(look.measures) < 2 or memory.in_force[-1].at >= look.now:
         return False
-    newest = look.measures[-1]
-    return newest.ready >= 1 and is_asked(newest)
+    before, newest = look.measures[-2:]
+    return before.ready >= 1 and newest.ready >= 1 and is_asked(newest)
 
 
 def _silence(look: _Look, memory: AutoscaleMemory) -> Silence | None:

@@ -269,6 +269,17 @@ def test_who_is_answered_while_it_should_sleep_is_noticed(asked: dict[str, float
     assert (woken.count, woken.reason) == (1, "from 0 to 1: somebody asks for it")
 
 
+def test_who_was_answered_between_two_ticks_wakes_nobody() -> None:
+    """It was woken for them, and was put to sleep again by hand."""
+    spec = AutoscaleSpec(min=0, max=5, concurrency=10, idle_seconds=600)
+    first = decide(spec, ready=0, concurrency=0, current=0)
+    asleep = steady(ready=0, concurrency=0, now=NOW)
+    answered = steady(ready=1, concurrency=3, now=NOW + 2, seconds=2)
+    measures = (*asleep, answered[-1])
+    again = desired(spec, measures, now=NOW + 2, current=0, memory=first.memory)
+    assert again.count == 0
+
+
 def test_load_is_followed_from_where_it_was_noticed() -> None:
     spec = AutoscaleSpec(min=0, max=5, concurrency=10, idle_seconds=600)
     memory, count, counts = NOTHING, 0, list[int]()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vmorch.model.compose.forms import BOOLEAN, COUNT, DURATION, PATH, PORT, TEXT, Form, Schema
+from vmorch.model.compose import quantities
+from vmorch.model.compose.forms import BOOLEAN, COUNT, DURATION, PORT, TEXT, Form, Schema, Word
 from vmorch.model.compose.nodes import Items, Node, Scalar, describe, quoted
 from vmorch.model.compose.objects import Key, Object, Values
 from vmorch.model.compose.reading import Reading, Wrong, did_you_mean
 from vmorch.model.spec import HealthCheck, HealthKind
+
+_PATH = Word("a path of ASCII without spaces and apostrophes", quantities.CHECK_PATH)
 
 
 class Test(NamedTuple):
@@ -19,7 +22,7 @@ class Test(NamedTuple):
 
 # After the first word: which values follow, and how many of them must.
 _ARGUMENTS: dict[str, tuple[tuple[Form, ...], int]] = {
-    "HTTP": ((PATH, PORT), 0),
+    "HTTP": ((_PATH, PORT), 0),
     "TCP": ((PORT,), 0),
     "CMD-SHELL": ((TEXT,), 1),
     "NONE": ((), 0),

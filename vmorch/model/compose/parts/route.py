@@ -11,11 +11,15 @@ from vmorch.model.compose.nodes import Fields, Node, to_plain
 from vmorch.model.compose.objects import Key, Object, Values
 from vmorch.model.spec import Route
 
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_HOST = Word("a host name in lower case", rf"{_LABEL}(?:\.{_LABEL}){{0,20}}")
-_PATH = Word("a path such as /api", r"/[A-Za-z0-9._~!&'()*+,;=:@%/-]*")
-_VALUE = Word("a line of ASCII without an apostrophe", quantities.HEADER_VALUE, numbers=True)
+_HOST = Word("a host name in lower case", quantities.ROUTE_HOST)
+_PATH = Word("a path such as /api, without an apostrophe", quantities.ROUTE_PATH)
+_VALUE = Word(
+    "a line of ASCII without an apostrophe, and not '}' alone",
+    quantities.HEADER_VALUE,
+    numbers=True,
+)
 _HEADERS = MapOf(_VALUE, quantities.HEADER_NAME, "the name of a header")
+_LINE = rf"[^\n\r]{{1,{quantities.MOST_MAINTENANCE}}}"
 _NOTHING = "This service is under maintenance. Try again later."
 
 
@@ -23,7 +27,7 @@ def _maintenance(text: str) -> str | None:
     return {"true": _NOTHING, "false": None}.get(text, text)
 
 
-_MAINTENANCE = Word("true, false or a line of text", r"[^\n\r]{1,500}", _maintenance, booleans=True)
+_MAINTENANCE = Word("true, false or a line of text", _LINE, _maintenance, booleans=True)
 
 
 def _route(values: Values) -> Route | None:
@@ -46,7 +50,7 @@ def _key(node: Node) -> object:
         return id(node)
     plain = {name: to_plain(field.node) for name, field in node.fields.items()}
     headers = json.dumps(plain.get("headers") or {}, sort_keys=True)
-    return str(plain.get("host")), str(plain.get("path") or "/"), headers
+    return str(plain.get("host")), str(plain.get("path") or "").rstrip("/"), headers
 
 
 ROUTE = OneOrMany(
