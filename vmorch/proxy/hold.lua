@@ -15,16 +15,17 @@ local function seconds_now()
   return now.sec + now.usec / 1000000
 end
 
--- lua.vmorch_hold BACKEND SECONDS: until there is a server, but no longer than that. A worker that
--- is leaving hears of no new server, and counts none at all.
-core.register_action("vmorch_hold", { "http-req", "tcp-req" }, function(txn, backend, seconds)
+-- lua.vmorch_hold BACKEND SECONDS PAUSE_MS: until there is a server, but no longer than that, looking
+-- for one again after each pause. A worker that is leaving hears of no new server, and counts none
+-- at all.
+core.register_action("vmorch_hold", { "http-req", "tcp-req" }, function(txn, backend, seconds, pause_ms)
   local last = seconds_now() + tonumber(seconds)
   while txn.f:nbsrv(backend) == 0 and txn.f:stopping() == 0 and seconds_now() < last do
     called[backend] = true
     -- The more wait, the less often each looks: all together take a bounded part of a core.
-    core.msleep(math.max(5, txn.f:be_conn(backend) // 10))
+    core.msleep(math.max(tonumber(pause_ms), txn.f:be_conn(backend) // 10))
   end
-end, 2)
+end, 3)
 
 -- A daemon that was away hears it from those who still wait.
 local function tell(backend)

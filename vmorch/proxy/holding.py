@@ -23,6 +23,13 @@ GATE = "gate"
 MOST_HELD = 500
 """At once, for one backend: each takes two buffers of 16 KiB."""
 
+_PAUSE_MS = {
+    Mode.HTTP: 5,
+    # HAProxy 2.6 forgets the end of a pause that is over before it has noted it, as when another
+    # thread got the processor for so long: the connection then waits for all of its time.
+    Mode.TCP: 30,
+}
+
 # Above all ordinals, which are the ids of instances.
 _GATE_ID = 1_000_000_000
 # Rules on content may wait for as long as this, and Lua must be done before.
@@ -52,7 +59,8 @@ def hold_lines(backend: Backend) -> list[str]:
         return []
     name, seconds = backend.name, backend.hold_seconds
     # At first glance without Lua, so that it costs nothing where there are servers.
-    held = f"lua.vmorch_hold {name} {seconds:g} if {{ nbsrv eq 0 }} {{ be_conn le {MOST_HELD} }}"
+    words = f"{name} {seconds:g} {_PAUSE_MS[backend.mode]}"
+    held = f"lua.vmorch_hold {words} if {{ nbsrv eq 0 }} {{ be_conn le {MOST_HELD} }}"
     if backend.mode is Mode.HTTP:
         # The next worker may let it wait anew, before the instance's own time begins.
         answer = backend.treatment.timeout_seconds or ANSWER_SECONDS
