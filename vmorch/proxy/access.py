@@ -28,7 +28,7 @@ _FORMAT = {
     "http": "%[fc_http_major]",
     "tls": '"%sslv"',
     "method": '"%HM"',
-    "host": '"%[var(txn.host),json(utf8s)]"',
+    "host": '"%[var(txn.host),lower,rtrim(.),json(utf8s)]"',
     "uri": '"%[capture.req.uri,json(utf8s)]"',
     "status": "%ST",
     "sent_bytes": "%B",

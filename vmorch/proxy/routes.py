@@ -36,7 +36,7 @@ def http_side(
         "    option forwardfor",
         f"    http-request set-header X-Forwarded-Proto {scheme}",
         "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
-        "    http-request set-var(txn.host) req.hdr(host),field(1,:),lower,rtrim(.)",
+        "    http-request set-var(txn.host) req.hdr(host),host_only",
         *(log_lines() if logged else []),
         *leading,
         f"    default_backend {NO_ROUTE}",
@@ -64,7 +64,9 @@ def _order(route: HttpRoute) -> tuple[object, ...]:
 
 def _conditions(route: HttpRoute) -> str:
     """Every one of them must hold. A prefix ends at a slash: /api is no /apix."""
-    found = [f"{{ var(txn.host) -m str -- '{route.host.lower()}' }}"]
+    host = route.host.lower()
+    # Cheaper than to convert what each request says: case, and the dot that a whole name may have.
+    found = [f"{{ var(txn.host) -m str -i -- '{host}' '{host}.' }}"]
     if prefix := route.path.rstrip("/"):
         found.append(f"{{ path,concat(/) -m beg -- '{prefix}/' }}")
     found += [f"{{ req.fhdr({name}) -m str -- '{value}' }}" for name, value in route.headers]
