@@ -6,12 +6,14 @@ import asyncio
 import http.client
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from vmorch.effects import NoFaults, SystemClock
@@ -152,6 +154,16 @@ def running(place: Place) -> Iterator[World]:
     with ExitStack() as stack:
         stack.callback(lambda: asyncio.run(proxy.stop()))
         yield World(place=place, proxy=proxy, stack=stack)
+
+
+@contextmanager
+def running_by_itself() -> Iterator[World]:
+    """In a directory that HAProxy's user may pass through."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        place = Place(config_dir=Path(name, "c"), run_dir=Path(name, "r"), http_port=free_port())
+        with running(place) as world:
+            yield world
 
 
 def web(*servers: Server, check: Check | None = None, name: str = "shop.web.80") -> Backend:

@@ -7,7 +7,6 @@ import http.client
 import os
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,11 +19,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from proxy_world import World, eventually, free_port, routed, running, web
+from proxy_world import World, eventually, routed, running_by_itself, web
 
 from vmorch.errors import ProxyError
 from vmorch.model.counters import TrafficCounters, TrafficReport
-from vmorch.proxy.place import Place
 from vmorch.proxy.protocol import Check, HttpRoute, ProxyConfig, Server
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="HAProxy's master runs as root")
@@ -35,11 +33,8 @@ PAUSE_SECONDS = 0.5
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o711)  # HAProxy's user passes through
-        place = Place(config_dir=Path(name, "c"), run_dir=Path(name, "r"), http_port=free_port())
-        with running(place) as world:
-            yield world
+    with running_by_itself() as world:
+        yield world
 
 
 def counted(world: World) -> TrafficReport:

@@ -7,7 +7,6 @@ import http.client
 import os
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +19,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from proxy_world import World, eventually, free_port, plain, routed, running, web
+from proxy_world import World, eventually, free_port, plain, routed, running_by_itself, web
 
 from vmorch.proxy.holding import MOST_HELD
-from vmorch.proxy.place import Place
 from vmorch.proxy.protocol import HttpRoute, Listener, ProxyConfig, Server, Treatment
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="HAProxy's master runs as root")
@@ -34,11 +32,8 @@ SHORT_SECONDS = 1.0
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o711)  # HAProxy's user passes through
-        place = Place(config_dir=Path(name, "c"), run_dir=Path(name, "r"), http_port=free_port())
-        with running(place) as world:
-            yield world
+    with running_by_itself() as world:
+        yield world
 
 
 @pytest.fixture
@@ -219,6 +214,21 @@ def test_a_service_of_tcp_is_waited_for_too(world: World, pool: ThreadPoolExecut
         eventually(lambda: "shop.web.80.tcp" in heard)
         eventually(waiting(world, 10))
         world.apply(held_tcp(port, site.server()))
+    assert all(b"200" in future.result() for future in futures)
+
+
+def test_no_tcp_connection_waits_on_beside_a_server(world: World, pool: ThreadPoolExecutor) -> None:
+    """HAProxy forgets to wake one of many when its pauses are short."""
+    port, site = free_port(), world.site()
+    world.apply(held_tcp(port))
+    futures = []
+    for _ in range(60):
+        futures.append(pool.submit(exchange, port, b"GET /tcp HTTP/1.0\r\n\r\n"))
+        time.sleep(0.007)
+    eventually(waiting(world, 60))
+    time.sleep(1.5)
+    world.apply(held_tcp(port, site.server()))
+    eventually(lambda: all(future.done() for future in futures))
     assert all(b"200" in future.result() for future in futures)
 
 
